@@ -1,0 +1,99 @@
+"""The errors that pcmref raises on purpose: one family, one sentence each."""
+
+from __future__ import annotations
+
+from types import ModuleType
+from typing import Any
+
+__all__ = [
+    "DataError",
+    "MissingExtraError",
+    "NetworkFileError",
+    "OutputError",
+    "ParameterError",
+    "PcmrefError",
+    "PcmrefWarning",
+    "describe",
+    "require",
+]
+
+
+class PcmrefError(Exception):
+    """Any input that pcmref refuses.
+
+    Parameters
+    ----------
+    where : str
+        The place: a file, a path inside it, or the name of a parameter.
+    expected, found : str
+        What belongs there and what was there instead.
+    """
+
+    def __init__(self, where: str, expected: str, found: str) -> None:
+        super().__init__(f"{where}: expected {expected}, found {found}")
+        self.where = where
+        self.expected = expected
+        self.found = found
+
+
+class NetworkFileError(PcmrefError):
+    """A network (or another of pcmref's own files) that is not what its format says."""
+
+
+class DataError(PcmrefError):
+    """Images or labels that are missing, damaged or of the wrong form."""
+
+
+class ParameterError(PcmrefError):
+    """An argument outside its range or its list of choices."""
+
+
+class OutputError(PcmrefError):
+    """A result that cannot be written where the user asked for it."""
+
+
+class MissingExtraError(PcmrefError):
+    """A command that needs an optional dependency which is not installed."""
+
+
+class PcmrefWarning(UserWarning):
+    """A result that is right as specified but probably not what the user wants."""
+
+
+def describe(value: object, limit: int = 60) -> str:
+    """Return a short, one-line ``repr`` of `value` for an error message."""
+    text = repr(value)
+    return text if len(text) <= limit else text[: limit - 3] + "..."
+
+
+def require(module: str, extra: str) -> Any:
+    """Import the optional dependency `module`.
+
+    Parameters
+    ----------
+    module : str
+        Name to import, for example ``"matplotlib.pyplot"``.
+    extra : str
+        The extra of ``pyproject.toml`` that installs it.
+
+    Returns
+    -------
+    module
+        The imported module (typed as ``Any``: optional dependencies carry no types here).
+
+    Raises
+    ------
+    MissingExtraError
+        If it is not installed; the message names the command that installs it.
+    """
+    import importlib
+
+    try:
+        found: ModuleType = importlib.import_module(module)
+    except ImportError as error:
+        raise MissingExtraError(
+            module.partition(".")[0],
+            f"the extra {extra!r} (pip install 'pcmref[{extra}]')",
+            f"not installed ({error})",
+        ) from error
+    return found

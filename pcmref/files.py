@@ -1,0 +1,63 @@
+"""Writing files: to a temporary name, then renamed, so that no half-written file is ever seen."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+from pcmref.errors import OutputError
+
+__all__ = ["replacing", "sha256_of"]
+
+
+@contextlib.contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """Give a temporary path beside `path`; rename it to `path` when the block ends well.
+
+    Parameters
+    ----------
+    path : Path
+        The final name.  Whatever is there stays until the new file is complete.
+
+    Yields
+    ------
+    Path
+        A name in the same directory, with the same suffix, to write to.
+
+    Raises
+    ------
+    OutputError
+        If the directory is missing or not writable, or the disk is full.  The temporary file is removed
+        then, and on any other exception, Ctrl-C included.
+    """
+    try:
+        handle, name = tempfile.mkstemp(prefix=f".{path.stem}.", suffix=path.suffix, dir=path.parent)
+        os.close(handle)
+    except OSError as error:
+        raise OutputError(str(path), "a place to write to", error.strerror or str(error)) from error
+    temporary = Path(name)
+    try:
+        yield temporary
+        umask = os.umask(0)
+        os.umask(umask)
+        temporary.chmod(0o666 & ~umask)  # mkstemp makes private files; the result is an ordinary one
+        with temporary.open("rb+") as written:
+            os.fsync(written.fileno())
+        temporary.replace(path)
+    except OSError as error:
+        raise OutputError(str(path), "a complete write", error.strerror or str(error)) from error
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def sha256_of(path: Path) -> str:
+    """Return the SHA-256 of a file as 64 hexadecimal digits."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
