@@ -11,7 +11,7 @@ from pathlib import Path
 
 from pcmref.errors import OutputError
 
-__all__ = ["replacing", "sha256_of"]
+__all__ = ["check_writable", "replacing", "sha256_of"]
 
 
 @contextlib.contextmanager
@@ -52,6 +52,17 @@ def replacing(path: Path) -> Iterator[Path]:
         raise OutputError(str(path), "a complete write", error.strerror or str(error)) from error
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def check_writable(path: Path) -> None:
+    """Raise `OutputError` now rather than after hours of work if `path` cannot be written."""
+    if path.is_dir():
+        raise OutputError(str(path), "the name of a file", "a directory")
+    try:
+        with tempfile.TemporaryFile(dir=path.parent):
+            pass
+    except OSError as error:
+        raise OutputError(str(path), "a place to write to", error.strerror or str(error)) from error
 
 
 def sha256_of(path: Path) -> str:

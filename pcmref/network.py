@@ -30,6 +30,7 @@ __all__ = [
     "PadShortcut",
     "Relu",
     "Samples",
+    "number_names",
 ]
 
 Float32: TypeAlias = npt.NDArray[np.float32]
@@ -65,9 +66,7 @@ class Layer:
         if not isinstance(self.name, str) or self.name in ("", ".", "input") or "/" in self.name:
             raise NetworkFileError("graph", "a node name without '/', not 'input'", describe(self.name))
         if len(self.inputs) != self.arity or not all(isinstance(i, str) for i in self.inputs):
-            raise NetworkFileError(
-                f"graph/{self.name}/inputs", f"{self.arity} node name(s)", describe(self.inputs)
-            )
+            raise NetworkFileError(f"graph/{self.name}/inputs", f"{self.arity} node name(s)", describe(self.inputs))
         for tensor, axes in self.tensors.items():
             self._check_tensor(tensor.rstrip("?"), axes, optional=tensor.endswith("?"))
 
@@ -77,9 +76,7 @@ class Layer:
         if value is None and optional:
             return
         if not isinstance(value, np.ndarray) or value.dtype != np.float32 or value.ndim != axes:
-            found = (
-                f"{value.dtype} with {value.ndim}" if isinstance(value, np.ndarray) else describe(value)
-            )
+            found = f"{value.dtype} with {value.ndim}" if isinstance(value, np.ndarray) else describe(value)
             raise NetworkFileError(where, f"a float32 array with {axes} axes", found)
         if 0 in value.shape:
             raise NetworkFileError(where, "no empty axis", f"shape {value.shape}")
@@ -96,9 +93,7 @@ class Layer:
 
     def _expect_map(self, shape: Shape) -> tuple[int, int, int]:
         if len(shape) != 3:
-            raise NetworkFileError(
-                f"graph/{self.name}", "an input of shape (height, width, channels)", str(shape)
-            )
+            raise NetworkFileError(f"graph/{self.name}", "an input of shape (height, width, channels)", str(shape))
         return shape[0], shape[1], shape[2]
 
     def _window_steps(self, size: int, kernel: int, stride: int, padding: int) -> int:
@@ -127,7 +122,7 @@ class CrossbarLayer(Layer):
     @property
     def columns(self) -> int:
         """Number of outputs of the crossbar matrix."""
-        return self.weight.shape[0]
+        return int(self.weight.shape[0])
 
     @property
     def rows(self) -> int:
@@ -191,9 +186,7 @@ class Linear(CrossbarLayer):
     def shape_after(self, *shapes: Shape) -> Shape:
         """Return ``(out,)``."""
         if shapes[0] != (self.weight.shape[1],):
-            raise NetworkFileError(
-                f"tensors/{self.name}/weight", f"{shapes[0]} inputs", f"({self.weight.shape[1]},)"
-            )
+            raise NetworkFileError(f"tensors/{self.name}/weight", f"{shapes[0]} inputs", f"({self.weight.shape[1]},)")
         return (self.columns,)
 
 
@@ -215,18 +208,14 @@ class BatchNorm(Layer):
         if not (isinstance(self.eps, float) and 0 < self.eps < 1):
             raise NetworkFileError(f"graph/{self.name}/eps", "a number between 0 and 1", describe(self.eps))
         if (self.var < 0).any():
-            raise NetworkFileError(
-                f"tensors/{self.name}/var", "no negative variance", str(float(self.var.min()))
-            )
+            raise NetworkFileError(f"tensors/{self.name}/var", "no negative variance", str(float(self.var.min())))
 
     def shape_after(self, *shapes: Shape) -> Shape:
         """Return the input's shape."""
         for tensor in self.tensors:
             found = getattr(self, tensor).shape
             if found != shapes[0][-1:]:
-                raise NetworkFileError(
-                    f"tensors/{self.name}/{tensor}", f"shape {shapes[0][-1:]}", f"shape {found}"
-                )
+                raise NetworkFileError(f"tensors/{self.name}/{tensor}", f"shape {shapes[0][-1:]}", f"shape {found}")
         return shapes[0]
 
 
@@ -290,15 +279,15 @@ class MaxPool(Layer):
         _positive(f"graph/{self.name}/padding", self.padding, least=0)
         if 2 * self.padding > self.kernel:
             raise NetworkFileError(
-                f"graph/{self.name}/padding", f"at most half the kernel, {self.kernel // 2}", str(self.padding)
+                f"graph/{self.name}/padding",
+                f"at most half the kernel, {self.kernel // 2}",
+                str(self.padding),
             )
 
     def shape_after(self, *shapes: Shape) -> Shape:
         """Return ``(out_height, out_width, channels)``."""
         height, width, channels = self._expect_map(shapes[0])
-        size = [
-            self._window_steps(pixels, self.kernel, self.stride, self.padding) for pixels in (height, width)
-        ]
+        size = [self._window_steps(pixels, self.kernel, self.stride, self.padding) for pixels in (height, width)]
         return size[0], size[1], channels
 
 
@@ -328,9 +317,7 @@ class Normalisation:
         if self.full_scale <= 0 or not self.std or min(self.std) <= 0:
             raise NetworkFileError("normalisation", "a positive full_scale and std", describe(numbers))
         if len(self.mean) != len(self.std):
-            raise NetworkFileError(
-                "normalisation", "as many means as stds", f"{len(self.mean)} and {len(self.std)}"
-            )
+            raise NetworkFileError("normalisation", "as many means as stds", f"{len(self.mean)} and {len(self.std)}")
 
     def table(self) -> Float32:
         """Return the normalised value of every pixel value and channel, shape ``(256, channels)``.
@@ -338,7 +325,7 @@ class Normalisation:
         Computed in float64, rounded once to float32.
         """
         pixel = np.arange(256.0)[:, None] / self.full_scale
-        return ((pixel - np.array(self.mean)) / np.array(self.std)).astype(np.float32)
+        return np.asarray((pixel - np.array(self.mean)) / np.array(self.std), np.float32)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -476,7 +463,6 @@ class Network:
         return 2 * self.weights
 
 
-def attributes(layer: Layer) -> dict[str, int | float]:
-    """Return the numbers, other than tensors, that define `layer` (stride, padding, ...)."""
-    skip = {"name", "inputs", *(tensor.rstrip("?") for tensor in layer.tensors)}
-    return {f.name: getattr(layer, f.name) for f in fields(layer) if f.name not in skip}
+def number_names(kind: type[Layer]) -> set[str]:
+    """Return the names of the numbers, other than tensors, that define a layer (stride, padding, ...)."""
+    return {f.name for f in fields(kind)} - {"name", "inputs", *(t.rstrip("?") for t in kind.tensors)}

@@ -1,0 +1,270 @@
+"""Chips: a network programmed once onto PCM, and snapshots of it at any time.
+
+`program` draws what programming decides for every device; `Chip.at` lets the devices drift, draws their read
+noise and rounds the conductances to the integer grid on which all sums are exact.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+from pcmref import pcm
+from pcmref.draws import Purpose, check_seed, normals, stream_key, uniforms, weight_words
+from pcmref.errors import ParameterError, describe
+from pcmref.mapping import MappedLayer, Scale, map_network
+from pcmref.network import Network
+from pcmref.pcm import NANDAKUMAR_2019, PcmModel
+
+__all__ = ["Chip", "ChipLayer", "Snapshot", "SnapshotLayer", "program", "program_layer", "read_layer"]
+
+Float64: TypeAlias = npt.NDArray[np.float64]
+Int16: TypeAlias = npt.NDArray[np.int16]
+Int64: TypeAlias = npt.NDArray[np.int64]
+
+#: Largest conductance code and variance code: both are 16-bit integers.
+CODE_LIMIT = 32767
+#: Step of the variance grid in units of the squared conductance step.
+VARIANCE_STEP = 64
+
+
+@dataclass(frozen=True, kw_only=True)
+class ChipLayer:
+    """The programmed devices of one crossbar layer; all others are RESET (0 uS at any time).
+
+    Parameters
+    ----------
+    mapped : MappedLayer
+    device : int64, shape (n,)
+        Which devices: ``(polarity * rows + row) * columns + column``, polarity 0 for +, 1 for -.
+    g_prog_us : float64, shape (n,)
+        Conductance at t_c, uS.
+    nu : float64, shape (n,)
+        Drift exponent.
+    q_s : float64, shape (n,)
+        Relative amplitude of the read noise.
+    """
+
+    mapped: MappedLayer
+    device: Int64
+    g_prog_us: Float64
+    nu: Float64
+    q_s: Float64
+
+    def dense(self, values: Float64) -> Float64:
+        """Spread one value a programmed device to shape ``(2, rows, columns)``: +, then -; else 0."""
+        rows, columns = self.mapped.g_target_us.shape
+        spread = np.zeros(2 * rows * columns)
+        spread[self.device] = values
+        return spread.reshape(2, rows, columns)
+
+
+@dataclass(frozen=True, kw_only=True)
+class SnapshotLayer:
+    """One crossbar layer at one time, on the integer grids.
+
+    Parameters
+    ----------
+    name : str
+    mean_code : int16, shape (rows, columns)
+        ``G+ - G-`` after drift, without read noise, in steps of the conductance grid.
+    read_code : int16, shape (rows, columns)
+        The same with the read noise of this read event.
+    variance_code : int16, shape (rows, columns)
+        Variance of the read noise of the pair, in steps of the variance grid.
+    pair_sum : int64, shape (columns,)
+        Sum of ``G+ + G-`` over the rows, as read: what an all-ones input gives on separate + and - lines.
+    signal_to_noise : float
+        Mean conductance over root-mean-square read noise of the devices; infinity without read noise.
+    weight_per_us : float64, shape (columns,)
+    """
+
+    name: str
+    mean_code: Int16
+    read_code: Int16
+    variance_code: Int16
+    pair_sum: Int64
+    signal_to_noise: float
+    weight_per_us: Float64
+
+
+@dataclass(frozen=True, kw_only=True)
+class Snapshot:
+    """A chip at one time, for one read event."""
+
+    network: Network
+    model: PcmModel
+    seed: int
+    t_s: float
+    read: int
+    layers: tuple[SnapshotLayer, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Chip:
+    """A network programmed onto PCM."""
+
+    network: Network
+    model: PcmModel
+    seed: int
+    layers: tuple[ChipLayer, ...]
+
+    def at(self, t_s: float, *, read: int = 0) -> Snapshot:
+        """Return the chip `t_s` seconds after its last programming pulse.
+
+        Parameters
+        ----------
+        t_s : float
+            Time in seconds (aihwkit's parameter sets count from t_c on instead).
+        read : int
+            Number of the read event at that time: another number draws other read noise.
+
+        Raises
+        ------
+        ParameterError
+            If the time or the number is out of range.
+        """
+        return self._snapshot(pcm.check_time(self.model, t_s), read)
+
+    def reference(self) -> Snapshot:
+        """Return the chip before any drift: read at t_c, the reference of GDC."""
+        return self._snapshot(self.model.reference_time_s, 0)
+
+    def _snapshot(self, t_s: float, read: int) -> Snapshot:
+        if isinstance(read, bool) or not isinstance(read, int) or not 0 <= read < 1 << 32:
+            raise ParameterError("read", "an integer from 0 to 2**32 - 1", describe(read))
+        layers = tuple(
+            read_layer(
+                self.model,
+                layer,
+                t_s,
+                weight_words(stream_key(self.seed, Purpose.READ, address, t_s=t_s, read=read), _weights(layer)),
+            )
+            for address, layer in enumerate(self.layers)
+        )
+        return Snapshot(network=self.network, model=self.model, seed=self.seed, t_s=t_s, read=read, layers=layers)
+
+
+def program(
+    network: Network,
+    *,
+    model: PcmModel = NANDAKUMAR_2019,
+    seed: int = 0,
+    scale: Scale = "layer",
+    progress: Callable[[str], None] = lambda name: None,
+) -> Chip:
+    """Program every weight of `network` onto a pair of devices.
+
+    Parameters
+    ----------
+    network : Network
+    model : PcmModel
+        One of the published sets in `pcmref.pcm`.
+    seed : int
+        Chooses the chip; 0 to 2**64 - 1.
+    scale : "layer" or "column"
+        What the largest weight, mapped to G_max, is taken over.
+    progress : callable
+        Called with the name of each layer when it is done.
+
+    Returns
+    -------
+    Chip
+
+    Raises
+    ------
+    ParameterError
+        If the seed or the scale is not one.
+    """
+    seed = check_seed(seed)
+    layers = []
+    for address, mapped in enumerate(map_network(network, g_max_us=model.g_max_us, scale=scale)):
+        weights = mapped.g_target_us.size
+        noise, convergence = (
+            weight_words(stream_key(seed, purpose, address), weights)
+            for purpose in (Purpose.PROGRAM, Purpose.CONVERGENCE)
+        )
+        layers.append(program_layer(model, mapped, noise, convergence))
+        progress(mapped.name)
+    return Chip(network=network, model=model, seed=seed, layers=tuple(layers))
+
+
+def program_layer(
+    model: PcmModel,
+    mapped: MappedLayer,
+    noise: npt.NDArray[np.uint32],
+    convergence: npt.NDArray[np.uint32],
+) -> ChipLayer:
+    """Program one layer with given random words.
+
+    Parameters
+    ----------
+    model : PcmModel
+    mapped : MappedLayer
+    noise : uint32, shape (4, rows * columns)
+        Programming noise of the + and - device, drift exponent of the + and - device, for each weight.
+    convergence : uint32, shape (4, rows * columns)
+        Convergence of the + and - device; their conductance if they did not converge.
+    """
+    signed = mapped.g_target_us.reshape(-1)
+    targets = np.concatenate([np.maximum(signed, 0.0), np.maximum(-signed, 0.0)])
+    device = np.arange(targets.size) if model.programs_zero else np.flatnonzero(targets)
+    target_us = targets[device]
+    target = target_us / model.g_max_us
+    g_prog_us = pcm.programmed_us(model, target_us, normals(noise[:2].reshape(-1)[device]))
+    if model.nonconverged_share > 0.0:
+        failed = uniforms(convergence[:2].reshape(-1)[device]) < model.nonconverged_share
+        failed &= target_us > 0.0
+        anywhere_us = uniforms(convergence[2:].reshape(-1)[device]) * model.g_max_us
+        g_prog_us = np.where(failed, anywhere_us, g_prog_us)
+    nu = pcm.drift_exponent(model, target, normals(noise[2:].reshape(-1)[device]))
+    read_at = g_prog_us / model.g_max_us if model.read_noise_of_programmed else target
+    return ChipLayer(
+        mapped=mapped,
+        device=device,
+        g_prog_us=g_prog_us,
+        nu=nu,
+        q_s=pcm.relative_read_noise(model, read_at),
+    )
+
+
+def read_layer(model: PcmModel, layer: ChipLayer, t_s: float, noise: npt.NDArray[np.uint32]) -> SnapshotLayer:
+    """Let one layer drift to `t_s` and read it with given random words.
+
+    Parameters
+    ----------
+    model : PcmModel
+    layer : ChipLayer
+    t_s : float
+    noise : uint32, shape (4, rows * columns)
+        Read noise of the + and - device of each weight (words 0 and 1).
+    """
+    drift_us = pcm.drifted_us(model, layer.g_prog_us, layer.nu, t_s)
+    spread_us = pcm.read_noise_spread_us(model, drift_us, layer.q_s, t_s)
+    read_us = pcm.read_us(drift_us, spread_us, normals(noise[:2].reshape(-1)[layer.device]))
+    mean, read = (layer.dense(_grid(g_us, model.g_step_us)) for g_us in (drift_us, read_us))
+    variance = layer.dense(spread_us * spread_us).sum(axis=0)
+    variance_step = VARIANCE_STEP * model.g_step_us**2
+    noise_us = np.sqrt(np.square(spread_us).mean()) if spread_us.size else 0.0
+    return SnapshotLayer(
+        name=layer.mapped.name,
+        mean_code=(mean[0] - mean[1]).astype(np.int16),
+        read_code=(read[0] - read[1]).astype(np.int16),
+        variance_code=_grid(variance, variance_step).astype(np.int16),
+        pair_sum=(read[0] + read[1]).astype(np.int64).sum(axis=0),
+        signal_to_noise=float(drift_us.mean() / noise_us) if noise_us > 0.0 else np.inf,
+        weight_per_us=layer.mapped.weight_per_us,
+    )
+
+
+def _grid(values: Float64, step: float) -> Float64:
+    """Round to the nearest multiple of `step` (ties to even), saturating: ``min(rint(v / step), 32767)``."""
+    return np.minimum(np.rint(values / step), CODE_LIMIT)
+
+
+def _weights(layer: ChipLayer) -> int:
+    return layer.mapped.g_target_us.size

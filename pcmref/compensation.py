@@ -1,0 +1,299 @@
+"""Drift compensation: GDC and AdaBS, both as digital `Corrections`; and the ranges of converters."""
+
+from __future__ import annotations
+
+import dataclasses
+import warnings
+from collections.abc import Mapping
+from typing import Literal, TypeAlias, get_args
+
+import numpy as np
+import numpy.typing as npt
+
+from pcmref import pcm, periphery
+from pcmref.backend import kernels
+from pcmref.chip import Snapshot, SnapshotLayer, program
+from pcmref.converters import PRESETS, Range, Readout
+from pcmref.draws import Purpose
+from pcmref.elementary import power
+from pcmref.errors import DataError, ParameterError, PcmrefWarning, describe
+from pcmref.mapping import Scale
+from pcmref.network import BatchNorm, Network
+from pcmref.periphery import Corrections, Statistics
+from pcmref.simulate import Program, Trace, analog, batches, each, normalise, run
+
+__all__ = [
+    "COMPENSATIONS",
+    "Compensation",
+    "GdcReadout",
+    "adabs",
+    "calibrate",
+    "calibrate_ranges",
+    "gdc",
+]
+
+Float32: TypeAlias = npt.NDArray[np.float32]
+Float64: TypeAlias = npt.NDArray[np.float64]
+UInt64: TypeAlias = npt.NDArray[np.uint64]
+
+Compensation: TypeAlias = Literal["none", "gdc", "adabs", "gdc+adabs"]
+COMPENSATIONS: tuple[Compensation, ...] = get_args(Compensation)
+#: "absolute": sum of |G+ - G-| over the array, each pair read on its own (one-hot inputs).
+#: "ones": sum of G+ + G-, all rows driven at once, + and - lines apart.
+#: "column": as "absolute", one factor a column.
+GdcReadout: TypeAlias = Literal["absolute", "ones", "column"]
+
+#: AdaBS [J20]: mini-batches, images in each, and what is left of the stored statistics after all of them.
+ADABS_BATCHES = 13
+ADABS_IMAGES = 200
+ADABS_REMAINDER = 0.015
+#: Below this ratio of conductance to read noise a readout of |G+ - G-| measures noise.
+LOW_SIGNAL = 1.0
+
+
+def calibrate(
+    snapshot: Snapshot,
+    compensation: str,
+    *,
+    reference: Snapshot | None = None,
+    images: npt.NDArray[np.uint8] | None = None,
+    readout: Readout = PRESETS["paper"],
+    gdc_readout: GdcReadout = "absolute",
+    threads: int | None = None,
+) -> Corrections:
+    """Measure the corrections that a drifted chip needs.
+
+    Parameters
+    ----------
+    snapshot : Snapshot
+        The chip at the time at which it is to be corrected.
+    compensation : "none", "gdc", "adabs" or "gdc+adabs"
+    reference : Snapshot, optional
+        The chip before drift, `Chip.reference`; GDC needs it.
+    images : uint8, shape (n, height, width, channels), optional
+        Training images, un-augmented; AdaBS needs at least 200 and uses at most 2,600, the first ones.
+    readout : Readout
+        As used for inference.
+    gdc_readout : "absolute", "ones" or "column"
+    threads : int, optional
+
+    Returns
+    -------
+    Corrections
+
+    Raises
+    ------
+    ParameterError
+        If `compensation` is unknown or what it needs is missing.
+    """
+    if compensation not in COMPENSATIONS:
+        raise ParameterError("compensation", f"one of {', '.join(COMPENSATIONS)}", describe(compensation))
+    corrections = Corrections()
+    if "gdc" in compensation:
+        if reference is None:
+            raise ParameterError("reference", "a snapshot before drift (Chip.reference())", "none")
+        corrections = gdc(snapshot, reference, gdc_readout)
+    if "adabs" in compensation:
+        if images is None:
+            raise ParameterError("images", "calibration images for AdaBS", "none")
+        corrections = adabs(snapshot, images, corrections=corrections, readout=readout, threads=threads)
+    return corrections
+
+
+def gdc(snapshot: Snapshot, reference: Snapshot, readout: GdcReadout = "absolute") -> Corrections:
+    """Global drift compensation [L18]: one factor for the outputs of each layer (or column).
+
+    ``gain = R(reference) / R(now)``, where R is the integer sum of conductance codes of one read, read noise
+    included; 1 where either is 0.  The quotient is taken in float64.
+
+    Parameters
+    ----------
+    snapshot, reference : Snapshot
+        The chip now, and before drift.
+    readout : "absolute", "ones" or "column"
+        What is summed.
+
+    Warns
+    -----
+    PcmrefWarning
+        If a layer's conductances are smaller than their read noise, so that a sum of sizes measures noise.
+    """
+    if readout not in get_args(GdcReadout):
+        raise ParameterError("gdc_readout", f"one of {', '.join(get_args(GdcReadout))}", describe(readout))
+    gains = {}
+    for now, before in zip(snapshot.layers, reference.layers, strict=True):
+        if now.signal_to_noise < LOW_SIGNAL:
+            warnings.warn(
+                f"GDC of layer {now.name!r} at {snapshot.t_s:g} s: signal-to-noise ratio "
+                f"{now.signal_to_noise:.2g}; the factor is biased low",
+                PcmrefWarning,
+                stacklevel=2,
+            )
+        now_sum, before_sum = _readout_sum(now, readout), _readout_sum(before, readout)
+        valid = (now_sum > 0) & (before_sum > 0)
+        gains[now.name] = np.where(valid, before_sum / np.where(valid, now_sum, 1), 1.0)
+    return Corrections(gain=gains)
+
+
+def _readout_sum(layer: SnapshotLayer, readout: GdcReadout) -> npt.NDArray[np.int64]:
+    if readout == "ones":
+        return layer.pair_sum.sum(keepdims=True)
+    columns = np.abs(layer.read_code.astype(np.int64)).sum(axis=0)
+    return columns if readout == "column" else columns.sum(keepdims=True)
+
+
+def adabs(
+    snapshot: Snapshot,
+    images: npt.NDArray[np.uint8],
+    *,
+    corrections: Corrections | None = None,
+    readout: Readout = PRESETS["paper"],
+    threads: int | None = None,
+) -> Corrections:
+    """Adaptive batch-normalisation statistics update [J20].
+
+    The first ``n = min(13, len(images) // 200)`` mini-batches of 200 images run through the chip, each node for
+    the whole mini-batch before the next.  Every batch normalisation works with the statistics of the
+    mini-batch, and its running statistics, which start from the stored ones, become
+
+        ``stat = p stat + (1 - p) batch_stat,   p = 0.015^(1/n)``
+
+    The batch variance is ``E[x^2] - E[x]^2``, at least 0; sums run in float64 over the pixels of an image in
+    raster order, then over the images in order.
+
+    Parameters
+    ----------
+    snapshot : Snapshot
+    images : uint8, shape (at least 200, height, width, channels)
+        Un-augmented training images.
+    corrections : Corrections, optional
+        Gains of GDC to work under.
+    readout : Readout
+    threads : int, optional
+
+    Returns
+    -------
+    Corrections
+        The same gains, with new statistics.
+
+    Raises
+    ------
+    DataError
+        If there are fewer than 200 images.
+    """
+    count = min(ADABS_BATCHES, len(images) // ADABS_IMAGES)
+    if count == 0:
+        raise DataError("calibration images", f"at least {ADABS_IMAGES} for AdaBS", str(len(images)))
+    gain = corrections.gain if corrections is not None else {}
+    chip = analog(snapshot, corrections=Corrections(gain=gain), readout=readout, purpose=Purpose.CALIBRATION)
+    keep = float(power(ADABS_REMAINDER, 1.0 / count))
+    statistics = {
+        layer.name: periphery.stored_statistics(layer)
+        for layer in snapshot.network.layers
+        if isinstance(layer, BatchNorm)
+    }
+    pixels, image = batches(snapshot.network, images, None)
+    for start in range(0, count * ADABS_IMAGES, ADABS_IMAGES):
+        part = slice(start, start + ADABS_IMAGES)
+        measured = _batch_statistics(chip, normalise(snapshot.network, pixels[part]), image[part], threads)
+        statistics = {
+            name: Statistics(
+                mean=keep * old.mean + (1.0 - keep) * measured[name].mean,
+                var=keep * old.var + (1.0 - keep) * measured[name].var,
+            )
+            for name, old in statistics.items()
+        }
+    return Corrections(gain=gain, statistics=statistics)
+
+
+def _batch_statistics(chip: Program, x: Float32, image: UInt64, threads: int | None) -> Mapping[str, Statistics]:
+    """Walk the graph with the whole mini-batch, every batch normalisation working with its statistics."""
+    measured: dict[str, Statistics] = {}
+    values = {"input": x}
+    for layer in chip.network.layers:
+        inputs = [values[name] for name in layer.inputs]
+        operation = chip.operations[layer.name]
+        if isinstance(layer, BatchNorm):
+            measured[layer.name] = statistics = moments(inputs[0], threads)
+            scale, offset = periphery.fold(layer, statistics)
+            values[layer.name] = periphery.batch_norm(inputs[0], scale, offset)
+            continue
+        output = np.empty((len(image), *chip.network.shapes[layer.name]), np.float32)
+
+        def work(part: slice, inputs=inputs, operation=operation, output=output) -> int:  # type: ignore[no-untyped-def]
+            output[part] = operation(*(value[part] for value in inputs), image[part])
+            return part.stop - part.start
+
+        for _ in each(work, len(image), threads):
+            pass
+        values[layer.name] = output
+    return measured
+
+
+def moments(x: Float32, threads: int | None = None) -> Statistics:
+    """Return mean and variance over images and pixels, shape ``(channels,)``, summed in the specified order."""
+    flat = x.reshape(len(x), -1, x.shape[-1])
+    sums = np.empty((len(x), 2, x.shape[-1]))
+
+    def work(part: slice) -> int:
+        sums[part] = kernels().moments(flat[part])
+        return part.stop - part.start
+
+    for _ in each(work, len(x), threads):
+        pass
+    total = np.add.accumulate(sums, axis=0)[-1] / (len(x) * flat.shape[1])
+    return Statistics(mean=total[0], var=np.maximum(total[1] - total[0] * total[0], 0.0))
+
+
+def calibrate_ranges(
+    network: Network,
+    images: npt.NDArray[np.uint8],
+    readout: Readout,
+    *,
+    model: pcm.PcmModel = pcm.NANDAKUMAR_2019,
+    scale: Scale = "layer",
+    threads: int | None = None,
+) -> Readout:
+    """Choose the full scale of all converters from calibration images.
+
+    The images run through an ideal chip (targets exactly met, no noise, fine converters, the readout's tiles).
+    The DAC's full scale of a layer is the median over images of the largest input, the ADC's the median of the
+    largest partial sum.
+
+    Parameters
+    ----------
+    network : Network
+    images : uint8, shape (n, height, width, channels)
+    readout : Readout
+        Its ranges are replaced.
+    model : PcmModel
+    scale : "layer" or "column"
+    threads : int, optional
+
+    Returns
+    -------
+    Readout
+    """
+    if len(images) == 0:
+        raise DataError("calibration images", "at least one", "none")
+    ideal = program(network, model=pcm.without_noise(model), scale=scale).reference()
+    tops: dict[str, Float64] = {layer.name: np.empty((2, len(images))) for layer in network.crossbar_layers}
+
+    def note(trace: Trace) -> None:
+        product, place = trace.product, trace.image.astype(np.intp)
+        if product is not None:
+            step = product.input_step.astype(np.float64)
+            code = np.abs(product.input_codes.astype(np.int64)).max(axis=(1, 2, 3))
+            total = np.max([np.abs(tile).max(axis=(1, 2)) for tile in product.sums], axis=0)
+            tops[trace.layer][:, place] = code * step, total * (step * model.g_step_us)
+
+    fine = dataclasses.replace(PRESETS["paper"], tile_rows=readout.tile_rows)
+    run(analog(ideal, readout=fine, tap=note), images, threads=threads)
+    medians = {name: np.sort(values, axis=1)[:, len(images) // 2] for name, values in tops.items()}
+    return dataclasses.replace(
+        readout,
+        ranges={
+            name: Range(input_top=float(top) or 1.0, sum_top_us=float(total) or 1.0)
+            for name, (top, total) in medians.items()
+        },
+    )

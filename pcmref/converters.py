@@ -1,0 +1,141 @@
+"""Converters: how a crossbar is driven and read, and the named presets of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal, TypeAlias, get_args
+
+import numpy as np
+import numpy.typing as npt
+
+from pcmref.errors import ParameterError, describe
+
+__all__ = ["PRESETS", "Range", "ReadNoise", "Readout", "adc_codes", "full_scale", "input_gain", "preset"]
+
+#: "frozen": one read of every device serves all products, as in the experiment of [J20].
+#: "fresh": every product sees new noise.
+ReadNoise: TypeAlias = Literal["frozen", "fresh"]
+
+#: Inputs that are smaller than this throughout an image count as 0.
+SMALLEST_INPUT = np.float32(2.0**-100)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Range:
+    """Full scale of the converters of one layer.
+
+    Parameters
+    ----------
+    input_top : float
+        Activation that the largest DAC code stands for.
+    sum_top_us : float
+        Partial sum that the largest ADC code stands for: activation times uS.
+    """
+
+    input_top: float
+    sum_top_us: float
+
+    def __post_init__(self) -> None:
+        for name in ("input_top", "sum_top_us"):
+            value = getattr(self, name)
+            if not (np.isfinite(value) and value > 0):
+                raise ParameterError(f"range {name}", "a positive number", describe(value))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Readout:
+    """How crossbars are read.
+
+    Parameters
+    ----------
+    name : str
+    dac_bits : int
+        2 to 16, sign included: codes from ``-(2^(bits-1) - 1)`` to ``2^(bits-1) - 1``.
+    adc_bits : int, optional
+        2 to 24 in the same way; None hands on the exact sums.
+    tile_rows : int, optional
+        Most rows of one tile; each tile has its own ADC, codes are added digitally.  None: one tile a layer.
+        (Columns do not interact, so cutting them into tiles changes no result.)
+    read_noise : "frozen" or "fresh"
+    ranges : mapping of layer name to Range, optional
+        Without them the DAC's full scale is the largest input of each image; an ADC needs them.
+    """
+
+    name: str
+    dac_bits: int
+    adc_bits: int | None = None
+    tile_rows: int | None = None
+    read_noise: ReadNoise = "frozen"
+    ranges: Mapping[str, Range] | None = field(default=None, repr=False)
+
+    def __post_init__(self) -> None:
+        for name, value, most in (("dac_bits", self.dac_bits, 16), ("adc_bits", self.adc_bits, 24)):
+            optional = name == "adc_bits"
+            if not (optional and value is None) and not (isinstance(value, int) and 2 <= value <= most):
+                raise ParameterError(f"readout {self.name}: {name}", f"from 2 to {most}", describe(value))
+        if self.tile_rows is not None and not (isinstance(self.tile_rows, int) and self.tile_rows >= 1):
+            raise ParameterError(f"readout {self.name}: tile_rows", "a positive integer", describe(self.tile_rows))
+        if self.read_noise not in get_args(ReadNoise):
+            raise ParameterError(
+                f"readout {self.name}: read_noise",
+                f"one of {', '.join(get_args(ReadNoise))}",
+                describe(self.read_noise),
+            )
+
+    def range_of(self, layer: str) -> Range | None:
+        """Return the full scale of the converters of `layer`; None where it follows each image.
+
+        Raises
+        ------
+        ParameterError
+            If the layer has none although others have, or an ADC needs one.
+        """
+        if self.ranges is None and self.adc_bits is None:
+            return None
+        if self.ranges is None or layer not in self.ranges:
+            raise ParameterError(
+                f"readout {self.name}",
+                f"calibrated ranges for layer {layer!r} (see pcmref.calibrate_ranges)",
+                "none",
+            )
+        return self.ranges[layer]
+
+
+#: "paper": the experiment of [J20], which had no converters in the loop: fine DAC codes that follow each
+#: image, exact sums, one frozen read.  "chip8": 8-bit converters with calibrated ranges, 256-row tiles, fresh
+#: read noise in every product.
+PRESETS: Mapping[str, Readout] = {
+    "paper": Readout(name="paper", dac_bits=12),
+    "chip8": Readout(name="chip8", dac_bits=8, adc_bits=8, tile_rows=256, read_noise="fresh"),
+}
+
+
+def preset(name: str) -> Readout:
+    """Return the preset called `name`; raise `ParameterError` with the list of names otherwise."""
+    if name not in PRESETS:
+        raise ParameterError("preset", f"one of {', '.join(PRESETS)}", describe(name))
+    return PRESETS[name]
+
+
+def full_scale(bits: int) -> int:
+    """Return the largest code of a converter: ``2^(bits-1) - 1``."""
+    return (1 << (bits - 1)) - 1
+
+
+def input_gain(top: npt.NDArray[np.float32], bits: int) -> tuple[npt.NDArray[np.float32], ...]:
+    """Return the DAC's codes per unit and units per code: ``limit / top`` and ``top / limit``, in float32.
+
+    Where `top` is below 2^-100 both are 0.
+    """
+    limit = np.float32(full_scale(bits))
+    silent = top < SMALLEST_INPUT
+    divisor = np.where(silent, np.float32(1), top)
+    zero = np.float32(0)
+    return np.where(silent, zero, limit / divisor), np.where(silent, zero, divisor / limit)
+
+
+def adc_codes(sums: npt.NDArray[np.int64], gain: float, bits: int) -> npt.NDArray[np.int64]:
+    """Return ``clip(rint(sum gain), -limit, limit)``, computed in float64, ties to even."""
+    limit = float(full_scale(bits))
+    return np.clip(np.rint(sums * gain), -limit, limit).astype(np.int64)

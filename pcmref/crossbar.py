@@ -1,0 +1,244 @@
+"""One matrix-vector product: DAC, exact sums of the tiles, read noise, ADC, digital scale.
+
+Everything up to the ADC's codes is an integer; the digital value is ``float32(codes) * scale``.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+from pcmref.backend import kernels
+from pcmref.chip import SnapshotLayer
+from pcmref.converters import Readout, adc_codes, full_scale, input_gain
+from pcmref.draws import Key
+from pcmref.im2col import Geometry
+
+__all__ = ["Crossbar", "Matrix", "Product", "Tile", "build", "multiply"]
+
+Float32: TypeAlias = npt.NDArray[np.float32]
+Float64: TypeAlias = npt.NDArray[np.float64]
+Int16: TypeAlias = npt.NDArray[np.int16]
+Int64: TypeAlias = npt.NDArray[np.int64]
+UInt64: TypeAlias = npt.NDArray[np.uint64]
+
+#: Columns of packed matrices are filled up to a multiple of this with zeros.
+LANES = 16
+#: The square of a DAC code is split into two numbers of at most 15 bits.
+SQUARE_BITS = 15
+
+
+@dataclass(frozen=True, kw_only=True)
+class Matrix:
+    """Integers of one tile, laid out for the kernels: see ``kernels_numpy.accumulate``."""
+
+    packed: Int16
+    segment: Int64
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tile:
+    """The rows of a layer that share one ADC."""
+
+    pair: Int64
+    conductance: Matrix
+    variance: Matrix | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Crossbar:
+    """One layer of a snapshot, ready to multiply.
+
+    Parameters
+    ----------
+    name : str
+    geometry : Geometry
+    columns : int
+    tiles : tuple of Tile
+    readout : Readout
+    input_top : float, optional
+        The DAC's full scale; None follows each image.
+    adc_gain : float, optional
+        ADC codes per unit of the integer sum.
+    scale : float32, shape (columns,)
+        Digital value of one output code (per unit of input step where the DAC follows each image).
+    key : (int, int)
+        Stream of the fresh read noise.
+    """
+
+    name: str
+    geometry: Geometry
+    columns: int
+    tiles: tuple[Tile, ...]
+    readout: Readout
+    input_top: float | None
+    adc_gain: float | None
+    scale: Float32
+    key: Key
+
+
+@dataclass(frozen=True, kw_only=True)
+class Product:
+    """All stages of a product, for n images.
+
+    Parameters
+    ----------
+    input_codes : int16, shape (n, padded height, padded width, channels)
+        DAC codes with padding; a last odd channel may be filling.
+    input_step : float32, shape (n,)
+        Activation that one DAC code stands for.
+    sums : tuple of int64, each of shape (n, pixels, columns)
+        What each tile's ADC sees, in code units, read noise included.
+    output_codes : int64, shape (n, pixels, columns)
+        Sum of the tiles' ADC codes; without an ADC, of `sums`.
+    values : float32, shape (n, pixels, columns)
+    """
+
+    input_codes: Int16
+    input_step: Float32
+    sums: tuple[Int64, ...]
+    output_codes: Int64
+    values: Float32
+
+
+def build(
+    layer: SnapshotLayer,
+    geometry: Geometry,
+    readout: Readout,
+    *,
+    g_step_us: float,
+    gain: Float64,
+    key: Key,
+) -> Crossbar:
+    """Prepare one layer of a snapshot.
+
+    Parameters
+    ----------
+    layer : SnapshotLayer
+    geometry : Geometry
+    readout : Readout
+    g_step_us : float
+    gain : float64, shape (1,) or (columns,)
+        Digital drift compensation.
+    key : (int, int)
+    """
+    fresh = readout.read_noise == "fresh"
+    codes = layer.mean_code if fresh else layer.read_code
+    rows, columns = codes.shape
+    limit = full_scale(readout.dac_bits)
+    tile_rows = readout.tile_rows or rows
+    tiles = []
+    for start in range(0, rows, tile_rows):
+        part = slice(start, start + tile_rows)
+        pair, place = np.unique(geometry.row[part] // 2, return_inverse=True)
+        odd = geometry.row[part] % 2
+        tiles.append(
+            Tile(
+                pair=pair,
+                conductance=_pack(codes[part], len(pair), place, odd, limit),
+                variance=_pack(
+                    layer.variance_code[part],
+                    len(pair),
+                    place,
+                    odd,
+                    min(limit * limit, (1 << SQUARE_BITS) - 1),
+                )
+                if fresh
+                else None,
+            )
+        )
+    top = readout.range_of(layer.name)
+    value_us, adc_gain = g_step_us, None
+    if top is not None and readout.adc_bits is not None:
+        value_us = top.sum_top_us / full_scale(readout.adc_bits)
+        _, step = input_gain(np.full(1, top.input_top, np.float32), readout.dac_bits)
+        adc_gain = float(step[0]) * g_step_us / value_us
+    return Crossbar(
+        name=layer.name,
+        geometry=geometry,
+        columns=columns,
+        tiles=tuple(tiles),
+        readout=readout,
+        input_top=None if top is None else top.input_top,
+        adc_gain=adc_gain,
+        scale=(value_us * layer.weight_per_us * gain).astype(np.float32),
+        key=key,
+    )
+
+
+def multiply(crossbar: Crossbar, x: Float32, image: UInt64) -> Product:
+    """Multiply a batch of inputs.
+
+    Parameters
+    ----------
+    crossbar : Crossbar
+    x : float32, shape (n, height, width, channels)
+    image : uint64, shape (n,)
+        Address of each image in the draws of fresh read noise.
+    """
+    fast = kernels()
+    shape = crossbar.geometry
+    bits = crossbar.readout.dac_bits
+    top = fast.largest(x) if crossbar.input_top is None else np.full(len(x), crossbar.input_top, np.float32)
+    if shape.bias and crossbar.input_top is None:
+        top = np.maximum(top, np.float32(1))
+    gain, step = input_gain(top, bits)
+    limit = full_scale(bits)
+    one = np.clip(np.rint(gain), -limit, limit).astype(np.int16) if shape.bias else None
+    codes = fast.to_codes(x, gain, limit, one, shape.padding, shape.padded_shape[2])
+    sums = tuple(_tile_sums(crossbar, number, codes, image) for number in range(len(crossbar.tiles)))
+    if crossbar.adc_gain is None or crossbar.readout.adc_bits is None:
+        outputs = sums
+        scale = step[:, None, None] * crossbar.scale
+    else:
+        outputs = tuple(adc_codes(s, crossbar.adc_gain, crossbar.readout.adc_bits) for s in sums)
+        scale = crossbar.scale
+    total = outputs[0]
+    for other in outputs[1:]:
+        total = total + other
+    return Product(
+        input_codes=codes,
+        input_step=step,
+        sums=sums,
+        output_codes=total,
+        values=total.astype(np.float32) * scale,
+    )
+
+
+def _tile_sums(crossbar: Crossbar, number: int, codes: Int16, image: UInt64) -> Int64:
+    fast, tile, pixel = kernels(), crossbar.tiles[number], crossbar.geometry.pixel
+    sums = fast.accumulate(codes, pixel, tile.pair, tile.conductance.packed, tile.conductance.segment)
+    if tile.variance is None:
+        return np.asarray(sums[..., : crossbar.columns])
+    squares = codes.astype(np.int32) ** 2
+    low = (squares & ((1 << SQUARE_BITS) - 1)).astype(np.int16)
+    variance = fast.accumulate(low, pixel, tile.pair, tile.variance.packed, tile.variance.segment)
+    if full_scale(crossbar.readout.dac_bits) ** 2 >> SQUARE_BITS:
+        high = (squares >> SQUARE_BITS).astype(np.int16)
+        top = fast.accumulate(high, pixel, tile.pair, tile.variance.packed, tile.variance.segment)
+        variance = variance.astype(np.int64) + (top.astype(np.int64) << SQUARE_BITS)
+    noisy = fast.add_read_noise(sums, variance, crossbar.columns, crossbar.key, number, image)
+    return np.asarray(noisy)
+
+
+def _pack(codes: Int16, pairs: int, place: Int64, odd: Int64, limit: int) -> Matrix:
+    """Lay out the codes of a tile's rows in pairs of neighbouring inputs; cut where 32 bits might overflow."""
+    columns = codes.shape[1]
+    packed = np.zeros((pairs, -(-columns // LANES) * LANES, 2), np.int16)
+    packed[place, :columns, odd] = codes
+    size = np.abs(packed.astype(np.int64)).sum(axis=2) * limit
+    return Matrix(packed=packed, segment=_segments(size))
+
+
+def _segments(size: Int64) -> Int64:
+    """Return the bounds of groups of rows of `size`, as long as possible, whose column sums stay below 2^31."""
+    bounds, before = [0], np.zeros(size.shape[1], np.int64)
+    total = np.cumsum(size, axis=0)
+    while (total[-1] - before).max() >= 1 << 31:
+        first_beyond = int(np.argmax((total - before).max(axis=1) >= 1 << 31))
+        bounds.append(first_beyond)
+        before = total[first_beyond - 1]
+    return np.array([*bounds, len(size)])

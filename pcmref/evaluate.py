@@ -1,0 +1,2 @@
+"""Stub."""
+retention = None

@@ -1,0 +1,124 @@
+"""Reading HDF5 files that may be damaged or hostile: every entry is checked before it is read."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from collections.abc import Collection, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from pcmref.errors import NetworkFileError, describe
+
+if TYPE_CHECKING:
+    import h5py
+
+__all__ = ["array", "expect_header", "expect_members", "group", "json_text", "opened"]
+
+#: No array may have more elements than this (2 GiB of float32).
+ELEMENT_LIMIT = 1 << 29
+#: No text may be longer, in bytes.
+TEXT_LIMIT = 1 << 22
+
+
+@contextlib.contextmanager
+def opened(path: Path) -> Iterator[h5py.File]:
+    """Open a file for reading; every error inside the block becomes a `NetworkFileError` with the path."""
+    import h5py
+
+    if not path.is_file():
+        raise NetworkFileError(str(path), "an HDF5 file", "a directory" if path.is_dir() else "nothing")
+    try:
+        with h5py.File(path, "r") as file:
+            yield file
+    except NetworkFileError as error:
+        raise NetworkFileError(f"{path}: {error.where}", error.expected, error.found) from None
+    except (OSError, RuntimeError, KeyError, ValueError, TypeError) as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise NetworkFileError(str(path), "an intact HDF5 file", describe(reason, 160)) from error
+
+
+def expect_header(file: h5py.File, name: str, version: int) -> None:
+    """Check the attributes 'format' and 'version' of the root group."""
+    for attribute, wanted in (("format", name), ("version", version)):
+        found = file.attrs.get(attribute)
+        found = found.item() if isinstance(found, np.generic) else found
+        if type(found) is not type(wanted) or found != wanted:
+            raise NetworkFileError(f"/ attribute {attribute!r}", repr(wanted), describe(found))
+
+
+def expect_members(parent: h5py.Group, *, required: Collection[str] = (), optional: Collection[str] = ()) -> None:
+    """Check that a group has all required entries and no unknown ones."""
+    members = set(parent)
+    if missing := sorted(set(required) - members):
+        raise NetworkFileError(_where(parent, missing[0]), "an entry of this name", "none")
+    if unknown := sorted(members - set(required) - set(optional)):
+        raise NetworkFileError(_where(parent, unknown[0]), f"only {sorted({*required, *optional})}", "an unknown entry")
+
+
+def group(parent: h5py.Group, name: str) -> h5py.Group:
+    """Return a group that is stored in this very file."""
+    import h5py
+
+    entry = _entry(parent, name)
+    if not isinstance(entry, h5py.Group):
+        raise NetworkFileError(_where(parent, name), "a group", type(entry).__name__)
+    return entry
+
+
+def array(parent: h5py.Group, name: str, dtype: type[np.generic], *, axes: int) -> np.ndarray[Any, Any]:
+    """Return an array of exactly this dtype and number of axes."""
+    entry, where = _dataset(parent, name), _where(parent, name)
+    if entry.dtype.newbyteorder("=") != np.dtype(dtype) or entry.shape is None or len(entry.shape) != axes:
+        raise NetworkFileError(where, f"{np.dtype(dtype)} with {axes} axes", f"{entry.dtype} of shape {entry.shape}")
+    if entry.size > ELEMENT_LIMIT:
+        raise NetworkFileError(where, f"at most {ELEMENT_LIMIT} elements", f"shape {entry.shape}")
+    return np.asarray(entry[()], dtype)
+
+
+def json_text(parent: h5py.Group, name: str, kind: type) -> Any:
+    """Return the JSON value of type `kind` that a text holds."""
+    import h5py
+
+    entry, where = _dataset(parent, name), _where(parent, name)
+    if entry.shape != () or h5py.check_string_dtype(entry.dtype) is None:
+        raise NetworkFileError(where, "one text", f"{entry.dtype} of shape {entry.shape}")
+    raw = entry[()]
+    if len(raw) > TEXT_LIMIT:
+        raise NetworkFileError(where, f"at most {TEXT_LIMIT} bytes", f"{len(raw)} bytes")
+    try:
+        value = json.loads(raw)
+    except (ValueError, RecursionError) as error:
+        raise NetworkFileError(where, "valid JSON", str(error)) from None
+    if not isinstance(value, kind):
+        raise NetworkFileError(where, f"a JSON {kind.__name__}", type(value).__name__)
+    return value
+
+
+def _where(parent: h5py.Group, name: str) -> str:
+    return f"{parent.name}/{name}".lstrip("/")
+
+
+def _entry(parent: h5py.Group, name: str) -> Any:
+    """Return a member that is no soft or external link."""
+    import h5py
+
+    link = parent.get(name, getlink=True)
+    if not isinstance(link, h5py.HardLink):
+        raise NetworkFileError(
+            _where(parent, name), "data stored in this file", "none" if link is None else type(link).__name__
+        )
+    return parent[name]
+
+
+def _dataset(parent: h5py.Group, name: str) -> h5py.Dataset:
+    import h5py
+
+    entry = _entry(parent, name)
+    if not isinstance(entry, h5py.Dataset):
+        raise NetworkFileError(_where(parent, name), "a dataset", type(entry).__name__)
+    if entry.external is not None or entry.is_virtual:
+        raise NetworkFileError(_where(parent, name), "data stored in this file", "external or virtual storage")
+    return entry

@@ -1,0 +1,81 @@
+"""Convolution geometry: which element of the padded input each crossbar row and pixel reads.
+
+The input of a crossbar layer is kept as one padded, channels-last buffer.  Row r of the crossbar at output
+pixel p sees element ``pixel[p] + row[r]`` of it, so that no patch matrix need ever be stored.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+from pcmref.network import Conv, CrossbarLayer, Shape
+
+__all__ = ["Geometry", "geometry"]
+
+Int64: TypeAlias = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Geometry:
+    """Where a crossbar layer reads its input.
+
+    Parameters
+    ----------
+    height, width, channels : int
+        Of the input, without padding.
+    padding : int
+        Zero pixels on each side.
+    bias : bool
+        Whether every pixel, padding included, has one more channel that holds the constant 1.
+    out_shape : tuple of int
+        Output of one image.
+    row : int64, shape (rows,)
+        Offset of each crossbar row within the buffer, relative to a pixel.
+    pixel : int64, shape (pixels,)
+        Offset of each output pixel.
+    """
+
+    height: int
+    width: int
+    channels: int
+    padding: int
+    bias: bool
+    out_shape: Shape
+    row: Int64
+    pixel: Int64
+
+    @property
+    def padded_shape(self) -> tuple[int, int, int]:
+        """Shape of the buffer: padding all around, channels rounded up to an even number."""
+        channels = self.channels + self.bias
+        return self.height + 2 * self.padding, self.width + 2 * self.padding, channels + channels % 2
+
+
+def geometry(layer: CrossbarLayer, in_shape: Shape, out_shape: Shape) -> Geometry:
+    """Return the geometry of `layer`; a linear layer is a 1 x 1 convolution of one pixel."""
+    if isinstance(layer, Conv):
+        (height, width, channels), (out_height, out_width) = in_shape, out_shape[:2]
+        kernel, stride, padding = layer.kernel, layer.stride, layer.padding
+    else:
+        (height, width, channels), (out_height, out_width) = (1, 1, in_shape[0]), (1, 1)
+        kernel, stride, padding = (1, 1), 1, 0
+    bias = layer.bias is not None
+    step_x = channels + bias + (channels + bias) % 2
+    step_y = (width + 2 * padding) * step_x
+    i, j, channel = np.indices((*kernel, channels)).reshape(3, -1)
+    y, x = np.indices((out_height, out_width)).reshape(2, -1) * stride
+    row = i * step_y + j * step_x + channel
+    return Geometry(
+        height=height,
+        width=width,
+        channels=channels,
+        padding=padding,
+        bias=bias,
+        out_shape=out_shape,
+        row=np.append(row, channels) if bias else row,
+        pixel=y * step_y + x * step_x,
+    )

@@ -1,0 +1,231 @@
+"""The fast kernels: numba loops with the names, signatures and bits of ``kernels_numpy.py``.
+
+They run serially and release the interpreter lock; `pcmref.simulate` runs several at a time, on different
+images.  Sums are exact integers, so blocking and vector width change nothing.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any, TypeAlias
+
+import numba
+import numpy as np
+import numpy.typing as npt
+
+from pcmref.blocks import LANES, register_block
+from pcmref.draws import MULTIPLIERS, WEYL, WORD, Key
+from pcmref.elementary import (
+    ARTANH_SERIES,
+    LN2_HIGH,
+    LN2_LOW,
+    QUANTILE_CENTRE,
+    QUANTILE_FAR,
+    QUANTILE_FAR_FROM,
+    QUANTILE_NEAR,
+    QUANTILE_NEAR_SHIFT,
+    QUANTILE_SPLIT,
+    QUANTILE_SPLIT_SQUARED,
+    SQRT_HALF,
+)
+
+__all__ = ["accumulate", "accumulate_float", "add_read_noise", "largest", "moments", "to_codes"]
+
+Float32: TypeAlias = npt.NDArray[np.float32]
+Int16: TypeAlias = npt.NDArray[np.int16]
+Int64: TypeAlias = npt.NDArray[np.int64]
+
+#: The one compile policy.  Never fastmath: it would let the compiler reorder and fuse.
+compiled = numba.njit(cache=True, nogil=True, error_model="numpy")
+
+#: Pixels of a register block with one vector of columns, and with two.
+BLOCK_1 = 16
+BLOCK_2 = 8
+
+
+def largest(x: Float32) -> Float32:
+    """Return the largest size of an element of each image; see the twin."""
+    flat = np.ascontiguousarray(x).reshape(len(x), -1)
+    out = np.empty(len(flat), np.float32)
+    _largest(flat.view(np.int32), out.view(np.int32))
+    return out
+
+
+@compiled
+def _largest(x, out):  # type: ignore[no-untyped-def]
+    # without its sign bit, a finite float compares like an integer
+    for image in range(x.shape[0]):
+        top = np.int32(0)
+        for i in range(x.shape[1]):
+            top = max(top, x[image, i] & np.int32(0x7FFFFFFF))
+        out[image] = top
+
+
+def to_codes(
+    x: Float32, gain: Float32, limit: int, one: npt.NDArray[np.int16] | None, padding: int, channels: int
+) -> Int16:
+    """Convert activations to DAC codes in a padded buffer; see the twin."""
+    n, height, width, c = x.shape
+    codes = np.zeros((n, height + 2 * padding, width + 2 * padding, channels), np.int16)
+    _to_codes(np.ascontiguousarray(x), gain, np.float32(limit), padding, codes)
+    if one is not None:
+        codes[..., c] = one[:, None, None]
+    return codes
+
+
+@compiled
+def _to_codes(x, gain, limit, padding, codes):  # type: ignore[no-untyped-def]
+    n, height, width, channels = x.shape
+    for image in range(n):
+        for i in range(height):
+            for j in range(width):
+                for c in range(channels):
+                    code = np.rint(x[image, i, j, c] * gain[image])
+                    code = min(max(code, -limit), limit)
+                    codes[image, i + padding, j + padding, c] = np.int16(code)
+
+
+def accumulate(codes: Int16, pixel: Int64, pair: Int64, packed: Int16, segment: Int64) -> npt.NDArray[Any]:
+    """Sum codes times conductance codes, exactly; see the twin."""
+    pixels = len(pixel)
+    padded = np.append(pixel // 2, np.full(-pixels % BLOCK_1, pixel[-1] // 2))
+    dtype = np.int32 if len(segment) == 2 else np.int64
+    out = np.zeros((len(codes), len(padded), packed.shape[1]), dtype)
+    inputs = codes.reshape(len(codes), -1).view(np.int32)
+    _accumulate(inputs, padded, pair, packed.reshape(len(packed), -1), segment, out)
+    return out[:, :pixels]
+
+
+def accumulate_float(x: Float32, pixel: Int64, row: Int64, matrix: Float32) -> Float32:
+    """Sum float32 inputs times weights with fused multiply-adds in row order; see the twin."""
+    pixels = len(pixel)
+    padded = np.append(pixel, np.full(-pixels % BLOCK_1, pixel[-1]))
+    out = np.zeros((len(x), len(padded), matrix.shape[1]), np.float32)
+    _accumulate(x.reshape(len(x), -1), padded, row, matrix, np.array([0, len(row)]), out)
+    return out[:, :pixels]
+
+
+_block_1 = register_block(BLOCK_1, 1)
+_block_2 = register_block(BLOCK_2, 2)
+
+
+@compiled
+def _accumulate(x, pixel, row, weights, segment, out):  # type: ignore[no-untyped-def]
+    vectors = out.shape[2] // LANES
+    for image in range(x.shape[0]):
+        for s in range(len(segment) - 1):
+            first, last = segment[s], segment[s + 1]
+            for p in range(0, len(pixel), BLOCK_1):
+                for v in range(0, vectors - 1, 2):
+                    _block_2(x[image], pixel, row, weights, out[image], p, v, first, last)
+                    _block_2(x[image], pixel, row, weights, out[image], p + BLOCK_2, v, first, last)
+                if vectors % 2 == 1:
+                    _block_1(x[image], pixel, row, weights, out[image], p, vectors - 1, first, last)
+
+
+def add_read_noise(
+    sums: npt.NDArray[Any],
+    variance: npt.NDArray[Any],
+    columns: int,
+    key: Key,
+    tile: int,
+    image: npt.NDArray[np.uint64],
+) -> Int64:
+    """Add fresh read noise to the sums of a tile; see the twin."""
+    out = np.empty((*sums.shape[:2], columns), np.int64)
+    _add_read_noise(sums, variance, np.uint64(key[0]), np.uint64(key[1]), np.uint64(tile), image, out)
+    return out
+
+
+@compiled
+def _add_read_noise(sums, variance, k0, k1, tile, image, out):  # type: ignore[no-untyped-def]
+    n, pixels, columns = out.shape
+    words = np.empty(4, np.uint64)
+    for i in range(n):
+        block = np.uint64(0)
+        word = 4
+        for p in range(pixels):
+            for c in range(columns):
+                if word == 4:
+                    _philox(block, tile, image[i], k0, k1, words)
+                    block += np.uint64(1)
+                    word = 0
+                z = _normal_quantile((np.float64(words[word]) + 0.5) * WORD)
+                word += 1
+                noise = np.rint(z * math.sqrt(64.0 * np.float64(variance[i, p, c])))
+                out[i, p, c] = np.int64(sums[i, p, c]) + np.int64(noise)
+
+
+def moments(x: Float32) -> npt.NDArray[np.float64]:
+    """Return the sums over pixels of x and x squared; see the twin."""
+    out = np.zeros((len(x), 2, x.shape[2]))
+    _moments(np.ascontiguousarray(x), out)
+    return out
+
+
+@compiled
+def _moments(x, out):  # type: ignore[no-untyped-def]
+    for image in range(x.shape[0]):
+        for p in range(x.shape[1]):
+            for c in range(x.shape[2]):
+                value = np.float64(x[image, p, c])
+                out[image, 0, c] += value
+                out[image, 1, c] += value * value
+
+
+_MASK = np.uint64(0xFFFFFFFF)
+_HALF = np.uint64(32)
+_M0, _M1 = (np.uint64(m) for m in MULTIPLIERS)
+_W0, _W1 = (np.uint64(w) for w in WEYL)
+
+
+@compiled
+def _philox(block, tile, image, k0, k1, words):  # type: ignore[no-untyped-def]
+    c0, c1, c2, c3 = block, tile, image & _MASK, image >> _HALF
+    for _ in range(10):
+        even = c0 * _M0
+        odd = c2 * _M1
+        c0 = (odd >> _HALF) ^ c1 ^ k0
+        c1 = odd & _MASK
+        c2 = (even >> _HALF) ^ c3 ^ k1
+        c3 = even & _MASK
+        k0 = (k0 + _W0) & _MASK
+        k1 = (k1 + _W1) & _MASK
+    words[0], words[1], words[2], words[3] = c0, c1, c2, c3
+
+
+@compiled
+def _horner(coefficients, x):  # type: ignore[no-untyped-def]
+    value = coefficients[0]
+    for i in range(1, len(coefficients)):
+        value = value * x + coefficients[i]
+    return value
+
+
+@compiled
+def _ln(x):  # type: ignore[no-untyped-def]
+    mantissa, exponent = math.frexp(x)
+    if mantissa < SQRT_HALF:
+        mantissa += mantissa
+        exponent -= 1
+    e = np.float64(exponent)
+    s = (mantissa - 1.0) / (mantissa + 1.0)
+    square = s * s
+    tail = s * square * _horner(ARTANH_SERIES, square)
+    return e * LN2_HIGH + ((s + s) + ((tail + tail) + e * LN2_LOW))
+
+
+@compiled
+def _normal_quantile(p):  # type: ignore[no-untyped-def]
+    q = p - 0.5
+    if abs(q) <= QUANTILE_SPLIT:
+        t = QUANTILE_SPLIT_SQUARED - q * q
+        return q * (_horner(QUANTILE_CENTRE[0], t) / _horner(QUANTILE_CENTRE[1], t))
+    r = math.sqrt(-_ln(min(p, 1.0 - p)))
+    if r <= QUANTILE_FAR_FROM:
+        t = r - QUANTILE_NEAR_SHIFT
+        z = _horner(QUANTILE_NEAR[0], t) / _horner(QUANTILE_NEAR[1], t)
+    else:
+        t = r - QUANTILE_FAR_FROM
+        z = _horner(QUANTILE_FAR[0], t) / _horner(QUANTILE_FAR[1], t)
+    return -z if q < 0.0 else z

@@ -1,0 +1,154 @@
+"""The kernels in plain NumPy: the reference that the fast ones in ``kernels.py`` equal bit for bit.
+
+``accumulate_float`` alone, which serves only the digital baseline, agrees to rounding.
+"""
+
+from __future__ import annotations
+
+from typing import TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+from pcmref.draws import Key, normals, philox
+
+__all__ = ["accumulate", "accumulate_float", "add_read_noise", "largest", "moments", "to_codes"]
+
+Float32: TypeAlias = npt.NDArray[np.float32]
+Int16: TypeAlias = npt.NDArray[np.int16]
+Int64: TypeAlias = npt.NDArray[np.int64]
+
+
+def largest(x: Float32) -> Float32:
+    """Return the largest size of an element of each image, shape ``(n,)``, for `x` of shape ``(n, ...)``."""
+    return np.asarray(np.abs(x.reshape(len(x), -1)).max(axis=1), np.float32)
+
+
+def to_codes(
+    x: Float32, gain: Float32, limit: int, one: npt.NDArray[np.int16] | None, padding: int, channels: int
+) -> Int16:
+    """Convert activations to DAC codes in a padded buffer: ``clip(rint(x gain), -limit, limit)``.
+
+    Parameters
+    ----------
+    x : float32, shape (n, height, width, c)
+    gain : float32, shape (n,)
+        Codes per unit of x, one an image.
+    limit : int
+        Largest code.
+    one : int16, shape (n,), or None
+        Code of the constant input 1, written to channel c of every pixel where the layer has a bias.
+    padding : int
+        Pixels of code 0 on each side.
+    channels : int
+        Channels of the buffer; those beyond c, but for the constant, are 0.
+
+    Returns
+    -------
+    int16, shape (n, height + 2 padding, width + 2 padding, channels)
+    """
+    n, height, width, c = x.shape
+    codes = np.zeros((n, height + 2 * padding, width + 2 * padding, channels), np.int16)
+    inside = codes[:, padding : padding + height, padding : padding + width, :c]
+    inside[...] = np.clip(np.rint(x * gain[:, None, None, None]), -limit, limit)
+    if one is not None:
+        codes[..., c] = one[:, None, None]
+    return codes
+
+
+def accumulate(codes: Int16, pixel: Int64, pair: Int64, packed: Int16, segment: Int64) -> Int64:
+    """Sum codes times conductance codes, exactly.
+
+    Parameters
+    ----------
+    codes : int16, shape (n, ...)
+        DAC codes (or parts of their squares) in padded buffers of even size.
+    pixel : int64, shape (pixels,)
+        Offset of each output pixel in the buffer; even.
+    pair : int64, shape (pairs,)
+        Half the offset, relative to a pixel, of each pair of neighbouring inputs.
+    packed : int16, shape (pairs, columns, 2)
+        Conductance (or variance) codes of each pair of inputs; columns is a multiple of 16.
+    segment : int64, shape (segments + 1,)
+        Bounds of groups of pairs whose sums fit 32 bits; used by the fast kernel only.
+
+    Returns
+    -------
+    int64, shape (n, pixels, columns)
+        The fast kernel may return int32 where the sum fits.
+    """
+    del segment
+    pairs, columns, _ = packed.shape
+    offset = pixel[:, None] + (2 * pair[:, None] + np.arange(2)).reshape(-1)
+    patches = codes.reshape(len(codes), -1)[:, offset].astype(np.float64)
+    matrix = packed.transpose(0, 2, 1).reshape(2 * pairs, columns).astype(np.float64)
+    # integers below 2**53 all the way: 2**15 * 2**15 * rows < 2**53 for fewer than 2**23 rows
+    return (patches @ matrix).astype(np.int64)
+
+
+def accumulate_float(x: Float32, pixel: Int64, row: Int64, matrix: Float32) -> Float32:
+    """Sum float32 inputs times weights, for the digital baseline.
+
+    Parameters
+    ----------
+    x : float32, shape (n, ...)
+        Padded buffers.
+    pixel : int64, shape (pixels,)
+    row : int64, shape (rows,)
+    matrix : float32, shape (rows, columns)
+        Columns is a multiple of 16.
+
+    Returns
+    -------
+    float32, shape (n, pixels, columns)
+    """
+    return x.reshape(len(x), -1)[:, pixel[:, None] + row] @ matrix
+
+
+def add_read_noise(
+    sums: Int64, variance: Int64, columns: int, key: Key, tile: int, image: npt.NDArray[np.uint64]
+) -> Int64:
+    """Add fresh read noise to the sums of a tile: ``sum + rint(z sqrt(64 variance))``.
+
+    Parameters
+    ----------
+    sums, variance : int64 or int32, shape (n, pixels, at least columns)
+        Sums of codes times conductance codes, and of squared codes times variance codes.
+    columns : int
+        How many columns the layer has.
+    key : (int, int)
+        The stream of the layer.  Output ``pixel * columns + column`` takes word ``output % 4`` of the block at
+        counter ``(output // 4, tile, image low, image high)``.
+    tile : int
+    image : uint64, shape (n,)
+        Address of each image.
+
+    Returns
+    -------
+    int64, shape (n, pixels, columns)
+    """
+    n, pixels, _ = sums.shape
+    counter = np.zeros((n, -(-pixels * columns // 4), 4), np.uint32)
+    counter[..., 0] = np.arange(counter.shape[1])
+    counter[..., 1] = tile
+    counter[..., 2] = (image & np.uint64(0xFFFFFFFF))[:, None]
+    counter[..., 3] = (image >> np.uint64(32))[:, None]
+    z = normals(philox(counter, key).reshape(n, -1)[:, : pixels * columns]).reshape(n, pixels, columns)
+    noise = np.rint(z * np.sqrt(64.0 * variance[..., :columns]))
+    return sums[..., :columns].astype(np.int64) + noise.astype(np.int64)
+
+
+def moments(x: Float32) -> npt.NDArray[np.float64]:
+    """Return the sums over pixels of x and x squared, in float64, one pixel after the other.
+
+    Parameters
+    ----------
+    x : float32, shape (n, pixels, channels)
+
+    Returns
+    -------
+    float64, shape (n, 2, channels)
+    """
+    exact = x.astype(np.float64)
+    # accumulate adds in order; sum would be free to add pairwise
+    return np.stack([np.add.accumulate(v, axis=1)[:, -1] for v in (exact, exact * exact)], axis=1)

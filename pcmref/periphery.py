@@ -1,0 +1,107 @@
+"""The digital periphery: what happens to activations between crossbars, in float32, element by element."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+from pcmref.backend import kernels
+from pcmref.network import BatchNorm, MaxPool, PadShortcut
+
+__all__ = [
+    "Corrections",
+    "Statistics",
+    "add",
+    "batch_norm",
+    "fold",
+    "global_average_pool",
+    "max_pool",
+    "pad_shortcut",
+    "relu",
+    "stored_statistics",
+]
+
+Float32: TypeAlias = npt.NDArray[np.float32]
+Float64: TypeAlias = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Statistics:
+    """Mean and variance of one batch normalisation, float64, shape ``(channels,)``."""
+
+    mean: Float64
+    var: Float64
+
+
+@dataclass(frozen=True, kw_only=True)
+class Corrections:
+    """Digital compensation of drift: what the periphery does differently for one snapshot.
+
+    Parameters
+    ----------
+    gain : mapping of crossbar layer to float64, shape (1,) or (columns,)
+        Factor on the layer's outputs (GDC); 1 where missing.
+    statistics : mapping of batch normalisation to Statistics
+        In place of the stored ones (AdaBS).
+    """
+
+    gain: Mapping[str, Float64] = field(default_factory=dict)
+    statistics: Mapping[str, Statistics] = field(default_factory=dict)
+
+
+def stored_statistics(layer: BatchNorm) -> Statistics:
+    """Return the statistics in the network file, as float64."""
+    return Statistics(mean=layer.mean.astype(np.float64), var=layer.var.astype(np.float64))
+
+
+def fold(layer: BatchNorm, statistics: Statistics) -> tuple[Float32, Float32]:
+    """Return scale and offset of a batch normalisation, computed in float64, rounded to float32.
+
+    ``scale = gamma / sqrt(var + eps)``, ``offset = beta - mean scale``.
+    """
+    scale = layer.gamma.astype(np.float64) / np.sqrt(statistics.var + layer.eps)
+    offset = layer.beta.astype(np.float64) - statistics.mean * scale
+    return scale.astype(np.float32), offset.astype(np.float32)
+
+
+def batch_norm(x: Float32, scale: Float32, offset: Float32) -> Float32:
+    """Return ``x scale + offset``, rounded after the product and after the sum."""
+    y = x * scale
+    y += offset
+    return y
+
+
+def relu(x: Float32) -> Float32:
+    """Return x where it is positive, else +0."""
+    y = np.maximum(x, np.float32(0))
+    y += np.float32(0)  # the larger of -0 and 0 may be either; the sum is +0
+    return y
+
+
+def add(x: Float32, y: Float32) -> Float32:
+    """Return ``x + y``."""
+    return np.asarray(x + y)
+
+
+def pad_shortcut(layer: PadShortcut, x: Float32) -> Float32:
+    """Return every `stride`-th pixel with zero channels before and after (option A of [H16])."""
+    return np.pad(x[:, :: layer.stride, :: layer.stride], ((0, 0), (0, 0), (0, 0), (layer.before, layer.after)))
+
+
+def max_pool(layer: MaxPool, x: Float32) -> Float32:
+    """Return the largest value of each window, shape ``(n, out_height, out_width, channels)``."""
+    border = (layer.padding, layer.padding)
+    padded = np.pad(x, ((0, 0), border, border, (0, 0)), constant_values=-np.inf)
+    windows = np.lib.stride_tricks.sliding_window_view(padded, (layer.kernel, layer.kernel), axis=(1, 2))
+    return np.asarray(windows[:, :: layer.stride, :: layer.stride].max(axis=(-2, -1)))
+
+
+def global_average_pool(x: Float32) -> Float32:
+    """Return the mean over pixels: summed in float64 in raster order, divided, rounded to float32."""
+    n, height, width, channels = x.shape
+    sums = kernels().moments(x.reshape(n, height * width, channels))[:, 0]
+    return np.asarray(sums / (height * width), np.float32)

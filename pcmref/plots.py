@@ -1,0 +1,66 @@
+"""Plots; they need the extra ``cli``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from pcmref.errors import require
+from pcmref.evaluate import DAY_S, HOUR_S, YEAR_S, Retention
+from pcmref.files import replacing
+
+__all__ = ["figure", "plot_retention", "save_figure"]
+
+#: Colour-blind safe (Okabe and Ito), one for each compensation.
+COLOURS = {"none": "#000000", "gdc": "#E69F00", "adabs": "#0072B2", "gdc+adabs": "#009E73"}
+LABELS = {"none": "none", "gdc": "GDC", "adabs": "AdaBS", "gdc+adabs": "GDC+AdaBS"}
+#: Marks of the time axis, seconds.
+MARKS = {"1 min": 60.0, "1 h": HOUR_S, "1 day": DAY_S, "30 days": 30 * DAY_S, "1 year": YEAR_S}
+
+
+def figure(**options: Any) -> tuple[Any, Any]:
+    """Return a new figure and its axes, drawn without a display.
+
+    Raises
+    ------
+    MissingExtraError
+        Without matplotlib.
+    """
+    require("matplotlib", "cli").use("Agg")
+    return require("matplotlib.pyplot", "cli").subplots(layout="constrained", **options)
+
+
+def save_figure(figure: Any, path: Path) -> None:
+    """Write a figure; its format follows the suffix of `path`."""
+    with replacing(path) as temporary:
+        figure.savefig(temporary, dpi=150)
+    require("matplotlib.pyplot", "cli").close(figure)
+
+
+def plot_retention(result: Retention, path: Path, *, title: str) -> None:
+    """Draw accuracy over time: a line for the mean over chips, a band from the worst to the best."""
+    drawing, axes = figure(figsize=(7.2, 4.5))
+    times = sorted({row.time_s for row in result.rows})
+    for compensation in dict.fromkeys(row.compensation for row in result.rows):
+        values = 100 * np.array([result.accuracies(t, compensation) for t in times])
+        colour = COLOURS[compensation]
+        axes.plot(times, values.mean(axis=1), "o-", color=colour, label=LABELS[compensation], markersize=4)
+        if values.shape[1] > 1:
+            axes.fill_between(times, values.min(axis=1), values.max(axis=1), color=colour, alpha=0.2, lw=0)
+    axes.axhline(100 * result.digital_accuracy, color="0.4", ls="--", lw=1, label="digital")
+    axes.set_xscale("log")
+    low, high = times[0] / 1.5, times[-1] * 1.5
+    marks = {name: t for name, t in MARKS.items() if low <= t <= high}
+    if len(marks) > 1:
+        axes.set_xticks(list(marks.values()), list(marks))
+        axes.minorticks_off()
+    axes.set_xlim(low, high)
+    axes.set_xlabel("time since programming")
+    axes.set_ylabel(f"accuracy, % of {result.images:,} images")
+    chips = len({row.seed for row in result.rows})
+    axes.set_title(f"{title}: {chips} chip{'s' if chips > 1 else ''}, {result.readout.name}, {result.model}")
+    axes.grid(color="0.9")
+    axes.legend()
+    save_figure(drawing, path)

@@ -1,0 +1,363 @@
+"""Inference: walks the graph of a network, image by image, with taps at every stage.
+
+The result of an image depends on the image and its address only: not on the batch, the chunk or the thread.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+from pcmref import crossbar, periphery
+from pcmref.backend import kernels
+from pcmref.chip import Snapshot
+from pcmref.converters import PRESETS, Readout
+from pcmref.draws import Purpose, stream_key
+from pcmref.errors import DataError, ParameterError, PcmrefError, describe
+from pcmref.im2col import Geometry, geometry
+from pcmref.network import (
+    Add,
+    BatchNorm,
+    CrossbarLayer,
+    GlobalAveragePool,
+    Layer,
+    MaxPool,
+    Network,
+    PadShortcut,
+    Relu,
+)
+from pcmref.periphery import Corrections
+
+__all__ = [
+    "Program",
+    "Tap",
+    "Trace",
+    "accuracy",
+    "analog",
+    "batches",
+    "digital",
+    "floats",
+    "logits",
+    "normalise",
+]
+
+Float32: TypeAlias = npt.NDArray[np.float32]
+UInt64: TypeAlias = npt.NDArray[np.uint64]
+#: An operation of the graph on n images, with their addresses.
+Operation: TypeAlias = Callable[..., Float32]
+
+#: Images that a thread works on at a time: few enough that activations stay in the second-level cache.
+CHUNK = 16
+
+
+@dataclass(frozen=True, kw_only=True)
+class Trace:
+    """What a tap sees of one node, for n images.
+
+    Parameters
+    ----------
+    layer : str
+    image : uint64, shape (n,)
+    product : crossbar.Product, optional
+        Input codes, sums and output codes of a crossbar layer; None for digital nodes.
+    activations : float32, shape (n, ...)
+        The node's output.
+    """
+
+    layer: str
+    image: UInt64
+    product: crossbar.Product | None
+    activations: Float32
+
+
+Tap: TypeAlias = Callable[[Trace], None]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Program:
+    """A network with one operation a node: ``operation(inputs..., image)``."""
+
+    network: Network
+    operations: Mapping[str, Operation]
+
+
+def logits(
+    snapshot: Snapshot,
+    images: npt.NDArray[np.uint8],
+    *,
+    corrections: Corrections | None = None,
+    readout: Readout = PRESETS["paper"],
+    addresses: Sequence[int] | None = None,
+    threads: int | None = None,
+    tap: Tap | None = None,
+    progress: Callable[[int], None] = lambda images: None,
+) -> Float32:
+    """Run images through a chip.
+
+    Parameters
+    ----------
+    snapshot : Snapshot
+        The chip at one time: `Chip.at`.
+    images : uint8, shape (n, height, width, channels)
+    corrections : Corrections, optional
+        Drift compensation for this snapshot: `calibrate`.
+    readout : Readout
+        Converters, tiles and read noise.
+    addresses : sequence of int, optional
+        Address of each image in the draws of fresh read noise; its position by default.  With it, an image
+        gets the same noise in whatever batch it comes.
+    threads : int, optional
+        All processors by default.
+    tap : callable, optional
+        Called with a `Trace` of every node, images in order.
+    progress : callable
+        Called with the number of images done since the last call.
+
+    Returns
+    -------
+    float32, shape (n, classes)
+
+    Raises
+    ------
+    DataError
+        If the images do not fit the network.
+    ParameterError
+        If the readout lacks ranges, or addresses or threads are out of range.
+    """
+    program = analog(snapshot, corrections=corrections, readout=readout, tap=tap)
+    return run(program, images, addresses=addresses, threads=1 if tap else threads, progress=progress)
+
+
+def digital(
+    network: Network,
+    images: npt.NDArray[np.uint8],
+    *,
+    threads: int | None = None,
+    tap: Tap | None = None,
+    progress: Callable[[int], None] = lambda images: None,
+) -> Float32:
+    """Run images through the network itself, in float32: the baseline.
+
+    Parameters and result as in `logits`.  Agrees between machines to rounding, not bit for bit.
+    """
+    return run(floats(network, tap=tap), images, threads=1 if tap else threads, progress=progress)
+
+
+def accuracy(logits: Float32, labels: npt.NDArray[np.int64]) -> float:
+    """Return the share of images whose largest logit (the first, if several) is the label's."""
+    return float((logits.argmax(axis=1) == labels).mean())
+
+
+def run(
+    program: Program,
+    images: npt.NDArray[np.uint8],
+    *,
+    addresses: Sequence[int] | None = None,
+    threads: int | None = None,
+    progress: Callable[[int], None] = lambda images: None,
+) -> Float32:
+    """Run images through a program, in chunks on several threads."""
+    x, image = batches(program.network, images, addresses)
+    output = np.empty((len(images), len(program.network.classes)), np.float32)
+
+    def one(part: slice) -> int:
+        output[part] = walk(program, normalise(program.network, x[part]), image[part])
+        return part.stop - part.start
+
+    for done in each(one, len(images), threads):
+        progress(done)
+    if not np.isfinite(output).all():
+        place = int(np.argwhere(~np.isfinite(output))[0, 0])
+        raise PcmrefError("logits", "finite numbers", f"an overflow for image {place}")
+    return output
+
+
+def each(work: Callable[[slice], int], count: int, threads: int | None) -> Iterator[int]:
+    """Do `work` on slices of ``range(count)``, several at a time; yield its results in order."""
+    workers = _threads(threads)
+    parts = [slice(start, min(start + CHUNK, count)) for start in range(0, count, CHUNK)]
+    if workers == 1 or len(parts) == 1:
+        yield from map(work, parts)
+        return
+    with ThreadPoolExecutor(workers) as pool:
+        try:
+            yield from pool.map(work, parts)
+        except BaseException:
+            pool.shutdown(cancel_futures=True)  # Ctrl-C and errors do not wait for the whole data set
+            raise
+
+
+def walk(program: Program, x: Float32, image: UInt64) -> Float32:
+    """Evaluate every node for a few images; a node's output is dropped after its last use."""
+    layers = program.network.layers
+    last_use = {name: layer.name for layer in layers for name in layer.inputs}
+    values = {"input": x}
+    for layer in layers:
+        inputs = [values[name] for name in layer.inputs]
+        values[layer.name] = program.operations[layer.name](*inputs, image)
+        for name in set(layer.inputs):
+            if last_use[name] == layer.name:
+                del values[name]
+    return values[layers[-1].name]
+
+
+def analog(
+    snapshot: Snapshot,
+    *,
+    corrections: Corrections | None = None,
+    readout: Readout = PRESETS["paper"],
+    purpose: Purpose = Purpose.PRODUCT,
+    tap: Tap | None = None,
+) -> Program:
+    """Return the program of a chip: crossbar layers analog, the rest digital."""
+    network, corrections = snapshot.network, corrections or Corrections()
+    operations: dict[str, Operation] = dict(_periphery(network, corrections))
+    for address, (layer, read) in enumerate(zip(network.crossbar_layers, snapshot.layers, strict=True)):
+        key = stream_key(snapshot.seed, purpose, address, t_s=snapshot.t_s, read=snapshot.read)
+        matrix = crossbar.build(
+            read,
+            _geometry(network, layer),
+            readout,
+            g_step_us=snapshot.model.g_step_us,
+            gain=corrections.gain.get(layer.name, np.ones(1)),
+            key=key,
+        )
+        operations[layer.name] = _analog_layer(matrix, tap)
+    return Program(network=network, operations=_tapped(operations, network, tap, skip=CrossbarLayer))
+
+
+def floats(network: Network, *, tap: Tap | None = None) -> Program:
+    """Return the program of the digital baseline."""
+    operations: dict[str, Operation] = dict(_periphery(network, Corrections()))
+    for layer in network.crossbar_layers:
+        operations[layer.name] = _float_layer(layer, _geometry(network, layer))
+    return Program(network=network, operations=_tapped(operations, network, tap))
+
+
+def normalise(network: Network, images: npt.NDArray[np.uint8]) -> Float32:
+    """Return the input of the first layer: a table of 256 values a channel, looked up."""
+    table = network.normalisation.table()
+    return table[images, np.arange(table.shape[1])]
+
+
+def batches(
+    network: Network, images: npt.NDArray[np.uint8], addresses: Sequence[int] | None
+) -> tuple[npt.NDArray[np.uint8], UInt64]:
+    """Check images and their addresses."""
+    images = np.asarray(images)
+    if images.dtype != np.uint8 or images.ndim != 4 or images.shape[1:] != network.input_shape:
+        raise DataError(
+            "images",
+            f"uint8 of shape (n, {', '.join(map(str, network.input_shape))})",
+            f"{images.dtype} of shape {images.shape}",
+        )
+    if addresses is None:
+        return images, np.arange(len(images), dtype=np.uint64)
+    if len(addresses) != len(images):
+        raise ParameterError("addresses", f"{len(images)} of them", str(len(addresses)))
+    try:
+        return images, np.array([int(a) for a in addresses], np.uint64)
+    except (OverflowError, TypeError, ValueError):
+        raise ParameterError("addresses", "integers from 0 to 2**64 - 1", describe(addresses)) from None
+
+
+def _threads(threads: int | None) -> int:
+    if threads is None:
+        return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    if isinstance(threads, bool) or not isinstance(threads, int) or not 1 <= threads <= 1024:
+        raise ParameterError("threads", "an integer from 1 to 1024", describe(threads))
+    return threads
+
+
+def _geometry(network: Network, layer: CrossbarLayer) -> Geometry:
+    return geometry(layer, network.shapes[layer.inputs[0]], network.shapes[layer.name])
+
+
+def _analog_layer(matrix: crossbar.Crossbar, tap: Tap | None) -> Operation:
+    shape = matrix.geometry
+
+    def operation(x: Float32, image: UInt64) -> Float32:
+        n = len(image)
+        product = crossbar.multiply(matrix, x.reshape(n, shape.height, shape.width, shape.channels), image)
+        values = product.values.reshape(n, *shape.out_shape)
+        if tap is not None:
+            tap(Trace(layer=matrix.name, image=image, product=product, activations=values))
+        return values
+
+    return operation
+
+
+def _float_layer(layer: CrossbarLayer, shape: Geometry) -> Operation:
+    matrix = layer.matrix()
+    packed = np.zeros((len(matrix), -(-layer.columns // crossbar.LANES) * crossbar.LANES), np.float32)
+    packed[:, : layer.columns] = matrix
+
+    def operation(x: Float32, image: UInt64) -> Float32:
+        padded = np.zeros((len(x), *shape.padded_shape), np.float32)
+        rows, columns = (slice(shape.padding, shape.padding + size) for size in (shape.height, shape.width))
+        padded[:, rows, columns, : shape.channels] = x.reshape(len(x), shape.height, shape.width, shape.channels)
+        if shape.bias:
+            padded[..., shape.channels] = 1
+        sums = kernels().accumulate_float(padded, shape.pixel, shape.row, packed)
+        return np.ascontiguousarray(sums[..., : layer.columns]).reshape(len(x), *shape.out_shape)
+
+    return operation
+
+
+def _periphery(network: Network, corrections: Corrections) -> Iterator[tuple[str, Operation]]:
+    for layer in network.layers:
+        if isinstance(layer, BatchNorm):
+            statistics = corrections.statistics.get(layer.name) or periphery.stored_statistics(layer)
+            yield layer.name, _batch_norm(*periphery.fold(layer, statistics))
+        elif not isinstance(layer, CrossbarLayer):
+            yield layer.name, _digital_node(layer)
+
+
+def _batch_norm(scale: Float32, offset: Float32) -> Operation:
+    return lambda x, image: periphery.batch_norm(x, scale, offset)
+
+
+def _digital_node(layer: Layer) -> Operation:
+    match layer:
+        case Relu():
+            return lambda x, image: periphery.relu(x)
+        case Add():
+            return lambda x, y, image: periphery.add(x, y)
+        case PadShortcut():
+            return lambda x, image: periphery.pad_shortcut(layer, x)
+        case MaxPool():
+            return lambda x, image: periphery.max_pool(layer, x)
+        case GlobalAveragePool():
+            return lambda x, image: periphery.global_average_pool(x)
+    raise ParameterError(f"graph/{layer.name}", "a known operation", describe(layer.op))
+
+
+def _tapped(
+    operations: Mapping[str, Operation],
+    network: Network,
+    tap: Tap | None,
+    skip: type[Layer] | tuple[()] = (),
+) -> Mapping[str, Operation]:
+    """Let `tap` see the output of every node but those of type `skip`, which show themselves."""
+    if tap is None:
+        return operations
+    watched = {layer.name for layer in network.layers if not isinstance(layer, skip)}
+
+    def show(name: str, operation: Operation, tap: Tap) -> Operation:
+        def shown(*inputs: npt.NDArray[np.generic]) -> Float32:
+            value = operation(*inputs)
+            image = inputs[-1].astype(np.uint64)
+            tap(Trace(layer=name, image=image, product=None, activations=value))
+            return value
+
+        return shown
+
+    return {
+        name: show(name, operation, tap) if name in watched else operation for name, operation in operations.items()
+    }
