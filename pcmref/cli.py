@@ -153,10 +153,10 @@ def _retention(options: argparse.Namespace) -> None:
             threads=options.threads,
             progress=progress,
         )
-    print(_table(result, network, path, options))
+    print(_table(result, network, path, model.name))
     if options.json is not None:
         with replacing(options.json) as temporary:
-            temporary.write_text(json.dumps(_document(result, network, path, model), indent=1) + "\n")
+            temporary.write_text(json.dumps(_document(result, network, path, model, options), indent=1) + "\n")
     if options.plot is not None:
         from pcmref.plots import plot_retention
 
@@ -179,14 +179,14 @@ def _samples(network: Network, data: Path | None, needs_calibration: bool) -> tu
     return test, load_cifar10(data, split="train").first(ADABS_BATCHES * ADABS_IMAGES)
 
 
-def _table(result: Retention, network: Network, path: Path, options: argparse.Namespace) -> str:
+def _table(result: Retention, network: Network, path: Path, model: str) -> str:
     seeds = sorted({row.seed for row in result.rows})
     chips = f"chip {seeds[0]}" if len(seeds) == 1 else f"chips {seeds[0]}-{seeds[-1]}"
     compensations = list(dict.fromkeys(row.compensation for row in result.rows))
     width = 15 if len(seeds) > 1 else 11
     lines = [
         f"{path.name}: {network.weights:,} weights on {network.devices:,} PCM devices",
-        f"preset {result.readout.name}, model {result.model}, {chips}, {result.images:,} images",
+        f"preset {result.readout.name}, model {model}, {chips}, {result.images:,} images",
         "",
         f"{'digital':>8}  {100 * result.digital_accuracy:.2f} %",
         "",
@@ -204,7 +204,9 @@ def _table(result: Retention, network: Network, path: Path, options: argparse.Na
     return "\n".join(lines)
 
 
-def _document(result: Retention, network: Network, path: Path, model: pcm.PcmModel) -> dict[str, Any]:
+def _document(
+    result: Retention, network: Network, path: Path, model: pcm.PcmModel, options: argparse.Namespace
+) -> dict[str, Any]:
     return {
         "format": "pcmref-retention",
         "version": 1,
@@ -212,14 +214,14 @@ def _document(result: Retention, network: Network, path: Path, model: pcm.PcmMod
         "network": {"file": path.name, "sha256": network.sha256, "provenance": dict(network.provenance)},
         "model": asdict(model),
         "readout": asdict(result.readout),
-        "scale": result.scale,
-        "gdc_readout": result.gdc_readout,
+        "scale": options.scale,
+        "gdc_readout": options.gdc,
         "digital": {
             "images": result.images,
             "correct": result.digital_correct,
             "accuracy": result.digital_accuracy,
         },
-        "rows": [row.as_dict() for row in result.rows],
+        "rows": [{**asdict(row), "accuracy": row.accuracy} for row in result.rows],
     }
 
 
@@ -320,4 +322,3 @@ def _at_least_one(option: str, value: int) -> int:
 
 def _numbers(values: Sequence[float]) -> str:
     return "/".join(f"{value:g}" for value in np.asarray(values))
-

@@ -1,2 +1,188 @@
-"""Stub."""
-retention = None
+"""Accuracy over time: chips, times and compensations, one row each."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from pcmref.chip import Chip, program
+from pcmref.compensation import COMPENSATIONS, GdcReadout, calibrate, calibrate_ranges
+from pcmref.converters import PRESETS, Readout
+from pcmref.draws import check_seed
+from pcmref.errors import ParameterError, describe
+from pcmref.mapping import Scale
+from pcmref.network import Network, Samples
+from pcmref.pcm import NANDAKUMAR_2019, PcmModel, check_time
+from pcmref.simulate import digital, logits
+
+__all__ = ["DAY_S", "HOUR_S", "TIMES_S", "YEAR_S", "Retention", "Row", "retention"]
+
+HOUR_S = 3600.0
+DAY_S = 24 * HOUR_S
+YEAR_S = 365 * DAY_S
+#: The times of the default table: the first read of [J20], and what readers ask next.
+TIMES_S = (25.0, HOUR_S, DAY_S, 30 * DAY_S, YEAR_S)
+#: Calibration images that set the ranges of converters.
+RANGE_IMAGES = 200
+
+
+@dataclass(frozen=True, kw_only=True)
+class Row:
+    """Accuracy of one chip at one time under one compensation."""
+
+    time_s: float
+    compensation: str
+    seed: int
+    images: int
+    correct: int
+
+    @property
+    def accuracy(self) -> float:
+        """Share of images classified correctly."""
+        return self.correct / self.images
+
+
+@dataclass(frozen=True, kw_only=True)
+class Retention:
+    """The result of `retention`.
+
+    Parameters
+    ----------
+    rows : tuple of Row
+        Every seed, time and compensation.
+    images, digital_correct : int
+        Images judged, and how many of them the digital baseline classifies correctly.
+    readout : Readout
+        With the ranges that were used.
+    """
+
+    rows: tuple[Row, ...]
+    images: int
+    digital_correct: int
+    readout: Readout
+
+    @property
+    def digital_accuracy(self) -> float:
+        """Share of images that the digital baseline classifies correctly."""
+        return self.digital_correct / self.images
+
+    def accuracies(self, time_s: float, compensation: str) -> np.ndarray[Any, np.dtype[np.float64]]:
+        """Return the accuracy of every chip at one time under one compensation."""
+        wanted = (time_s, compensation)
+        return np.array([row.accuracy for row in self.rows if (row.time_s, row.compensation) == wanted])
+
+
+def retention(
+    network: Network,
+    samples: Samples,
+    *,
+    calibration: Samples | None = None,
+    times_s: Sequence[float] = TIMES_S,
+    compensations: Sequence[str] = COMPENSATIONS,
+    seeds: Sequence[int] = (0,),
+    model: PcmModel = NANDAKUMAR_2019,
+    readout: Readout = PRESETS["paper"],
+    scale: Scale = "layer",
+    gdc_readout: GdcReadout = "absolute",
+    threads: int | None = None,
+    progress: Callable[[int, int], None] = lambda done, total: None,
+) -> Retention:
+    """Measure how the accuracy of programmed chips holds over time.
+
+    Parameters
+    ----------
+    network : Network
+    samples : Samples
+        Images to judge by; the position of an image is its address.
+    calibration : Samples, optional
+        Training images: for AdaBS, and for the ranges of a readout whose converters need some.
+    times_s : sequence of float
+    compensations : sequence of str
+        Out of "none", "gdc", "adabs", "gdc+adabs".
+    seeds : sequence of int
+        One chip each.
+    model : PcmModel
+    readout : Readout
+    scale : "layer" or "column"
+    gdc_readout : "absolute", "ones" or "column"
+    threads : int, optional
+    progress : callable
+        Called with the inferences done and their total.
+
+    Returns
+    -------
+    Retention
+
+    Raises
+    ------
+    PcmrefError
+        Before any work is done, if an argument is out of range or calibration images are missing.
+    """
+    times_s = [check_time(model, t_s) for t_s in times_s]
+    seeds = [check_seed(seed) for seed in seeds]
+    for name, values in (("times_s", times_s), ("compensations", compensations), ("seeds", seeds)):
+        if len(values) == 0 or len(set(values)) != len(values):
+            raise ParameterError(name, "one or more, each once", describe(values))
+    for compensation in compensations:
+        if compensation not in COMPENSATIONS:
+            raise ParameterError("compensation", f"one of {', '.join(COMPENSATIONS)}", describe(compensation))
+    if len(samples) == 0:
+        raise ParameterError("images", "at least one", "none")
+    images = None if calibration is None else calibration.images
+    needs_ranges = readout.adc_bits is not None and readout.ranges is None
+    if images is None and (needs_ranges or any("adabs" in name for name in compensations)):
+        raise ParameterError("calibration", "training images (for AdaBS or converter ranges)", "none")
+    if images is not None and needs_ranges:
+        readout = calibrate_ranges(network, images[:RANGE_IMAGES], readout, model=model, scale=scale, threads=threads)
+    total = len(samples) * (1 + len(seeds) * len(times_s) * len(compensations))
+    done = 0
+
+    def advance(count: int) -> None:
+        nonlocal done
+        done += count
+        progress(done, total)
+
+    def correct(scores: np.ndarray[Any, np.dtype[np.float32]]) -> int:
+        return int((scores.argmax(axis=1) == samples.labels).sum())
+
+    def rows(chip: Chip) -> Iterator[Row]:
+        reference = chip.reference()
+        for t_s in times_s:
+            snapshot = chip.at(t_s)
+            for compensation in compensations:
+                corrections = calibrate(
+                    snapshot,
+                    compensation,
+                    reference=reference,
+                    images=images,
+                    readout=readout,
+                    gdc_readout=gdc_readout,
+                    threads=threads,
+                )
+                scores = logits(
+                    snapshot,
+                    samples.images,
+                    corrections=corrections,
+                    readout=readout,
+                    threads=threads,
+                    progress=advance,
+                )
+                yield Row(
+                    time_s=t_s,
+                    compensation=compensation,
+                    seed=chip.seed,
+                    images=len(samples),
+                    correct=correct(scores),
+                )
+
+    baseline = correct(digital(network, samples.images, threads=threads, progress=advance))
+    chips = (program(network, model=model, seed=seed, scale=scale) for seed in seeds)
+    return Retention(
+        rows=tuple(row for chip in chips for row in rows(chip)),
+        images=len(samples),
+        digital_correct=baseline,
+        readout=readout,
+    )

@@ -40,27 +40,37 @@ def save_figure(figure: Any, path: Path) -> None:
 
 
 def plot_retention(result: Retention, path: Path, *, title: str) -> None:
-    """Draw accuracy over time: a line for the mean over chips, a band from the worst to the best."""
-    drawing, axes = figure(figsize=(7.2, 4.5))
+    """Draw accuracy over time: a line for the mean over chips, a band from the worst to the best.
+
+    The left panel shows everything, the right one what compensation keeps.
+    """
+    drawing, panels = figure(figsize=(10.5, 4.5), ncols=2)
     times = sorted({row.time_s for row in result.rows})
+    kept = [100 * result.digital_accuracy]
     for compensation in dict.fromkeys(row.compensation for row in result.rows):
         values = 100 * np.array([result.accuracies(t, compensation) for t in times])
         colour = COLOURS[compensation]
-        axes.plot(times, values.mean(axis=1), "o-", color=colour, label=LABELS[compensation], markersize=4)
-        if values.shape[1] > 1:
+        for axes in panels:
+            axes.plot(times, values.mean(axis=1), "o-", color=colour, label=LABELS[compensation], markersize=4)
             axes.fill_between(times, values.min(axis=1), values.max(axis=1), color=colour, alpha=0.2, lw=0)
-    axes.axhline(100 * result.digital_accuracy, color="0.4", ls="--", lw=1, label="digital")
-    axes.set_xscale("log")
+        if compensation != "none":
+            kept += values.ravel().tolist()
     low, high = times[0] / 1.5, times[-1] * 1.5
     marks = {name: t for name, t in MARKS.items() if low <= t <= high}
-    if len(marks) > 1:
-        axes.set_xticks(list(marks.values()), list(marks))
-        axes.minorticks_off()
-    axes.set_xlim(low, high)
-    axes.set_xlabel("time since programming")
-    axes.set_ylabel(f"accuracy, % of {result.images:,} images")
+    for axes in panels:
+        axes.axhline(100 * result.digital_accuracy, color="0.4", ls="--", lw=1, label="digital")
+        axes.set_xscale("log")
+        if len(marks) > 1:
+            axes.set_xticks(list(marks.values()), list(marks))
+            axes.minorticks_off()
+        axes.set_xlim(low, high)
+        axes.set_xlabel("time since programming")
+        axes.grid(color="0.9")
+    panels[0].set_ylabel(f"accuracy, % of {result.images:,} images")
+    panels[0].legend()
+    margin = 0.05 * max(max(kept) - min(kept), 1.0)
+    panels[1].set_ylim(min(kept) - margin, max(kept) + margin)
+    panels[1].set_title("close-up")
     chips = len({row.seed for row in result.rows})
-    axes.set_title(f"{title}: {chips} chip{'s' if chips > 1 else ''}, {result.readout.name}, {result.model}")
-    axes.grid(color="0.9")
-    axes.legend()
+    drawing.suptitle(f"{title}: {chips} chip{'s' if chips > 1 else ''}, preset {result.readout.name}")
     save_figure(drawing, path)
