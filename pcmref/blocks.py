@@ -27,8 +27,8 @@ _I16, _I32, _F32 = ir.IntType(16), ir.IntType(32), ir.FloatType()
 def register_block(pixels: int, vectors: int) -> Callable[..., None]:
     """Return ``block(x, pixel, row, weights, out, p, v, first, last)`` for use inside numba functions.
 
-    It adds ``sum over k in [first, last) of x[pixel[i] + row[k]] * weights[k, column]`` to ``out[i, column]``,
-    for `pixels` pixels from p on and ``16 * vectors`` columns from 16 v on.
+    It adds ``sum over k in [first, last) of x[pixel[i] + row[k]] * weights[k, column]`` to ``out[i, column]``
+    (with first = 0, it stores the sum there), for `pixels` pixels from p on and ``16 * vectors`` columns from 16 v on.
 
     * int32 `x`, int16 `weights`: an element of x is a pair of 16-bit numbers, a row of weights has two numbers
       for each column, and both products count.  Sums are 32-bit; `out` may be int32 or int64.
@@ -43,6 +43,8 @@ def _interpreted(pixels: int, vectors: int) -> Callable[..., None]:
     def block(x, pixel, row, weights, out, p, v, first, last):  # type: ignore[no-untyped-def]
         lanes = slice(v * LANES, (v + vectors) * LANES)
         for i in range(p, p + pixels):
+            if first == 0:
+                out[i, lanes] = 0
             for k in range(first, last):
                 place = pixel[i] + row[k]
                 if x.dtype == np.int32:
@@ -88,6 +90,7 @@ def _compiled(pixels: int, vectors: int) -> Callable[..., None]:
                     for column, place in zip(columns, line, strict=True):
                         builder.store(multiply_add(builder, spread, column, builder.load(place)), place)
 
+            is_first = builder.icmp_signed("==", first, ir.Constant(first.type, 0))
             total = ir.VectorType(context.get_value_type(kinds[4].dtype), LANES)
             add = builder.add if multiply_add is _pairs else builder.fadd
             for i, line in enumerate(sums):
@@ -97,7 +100,8 @@ def _compiled(pixels: int, vectors: int) -> Callable[..., None]:
                     value = builder.load(place)
                     if value.type != total:
                         value = builder.sext(value, total)
-                    before = _load(builder, out, position, total)
+                    stored = _load(builder, out, position, total)
+                    before = builder.select(is_first, ir.Constant(total, [0] * LANES), stored)
                     target = builder.bitcast(builder.gep(out, [position]), total.as_pointer())
                     builder.store(add(before, value), target).align = 4
             return context.get_dummy_value()

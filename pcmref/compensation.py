@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Literal, TypeAlias, get_args
 
 import numpy as np
@@ -20,7 +20,7 @@ from pcmref.errors import DataError, ParameterError, PcmrefWarning, describe
 from pcmref.mapping import Scale
 from pcmref.network import BatchNorm, Network
 from pcmref.periphery import Corrections, Statistics
-from pcmref.simulate import Program, Trace, analog, batches, each, normalise, run
+from pcmref.simulate import Operation, Program, Trace, analog, batches, each, normalise, run
 
 __all__ = [
     "COMPENSATIONS",
@@ -185,7 +185,9 @@ def adabs(
     if count == 0:
         raise DataError("calibration images", f"at least {ADABS_IMAGES} for AdaBS", str(len(images)))
     gain = corrections.gain if corrections is not None else {}
-    chip = analog(snapshot, corrections=Corrections(gain=gain), readout=readout, purpose=Purpose.CALIBRATION)
+    chip = analog(
+        snapshot, corrections=Corrections(gain=gain), readout=readout, purpose=Purpose.CALIBRATION, fused=False
+    )
     keep = float(power(ADABS_REMAINDER, 1.0 / count))
     statistics = {
         layer.name: periphery.stored_statistics(layer)
@@ -207,27 +209,38 @@ def adabs(
 
 
 def _batch_statistics(chip: Program, x: Float32, image: UInt64, threads: int | None) -> Mapping[str, Statistics]:
-    """Walk the graph with the whole mini-batch, every batch normalisation working with its statistics."""
+    """Run every step for the whole mini-batch, each batch normalisation with the mini-batch's statistics."""
     measured: dict[str, Statistics] = {}
+    norms = {layer.name: layer for layer in chip.network.layers if isinstance(layer, BatchNorm)}
+    last_use = {name: step.name for step in chip.steps for name in step.inputs}
     values = {"input": x}
-    for layer in chip.network.layers:
-        inputs = [values[name] for name in layer.inputs]
-        operation = chip.operations[layer.name]
-        if isinstance(layer, BatchNorm):
-            measured[layer.name] = statistics = moments(inputs[0], threads)
-            scale, offset = periphery.fold(layer, statistics)
-            values[layer.name] = periphery.batch_norm(inputs[0], scale, offset)
-            continue
-        output = np.empty((len(image), *chip.network.shapes[layer.name]), np.float32)
-
-        def work(part: slice, inputs=inputs, operation=operation, output=output) -> int:  # type: ignore[no-untyped-def]
-            output[part] = operation(*(value[part] for value in inputs), image[part])
-            return part.stop - part.start
-
-        for _ in each(work, len(image), threads):
-            pass
-        values[layer.name] = output
+    for step in chip.steps:
+        inputs, operation = [values[name] for name in step.inputs], step.operation
+        if step.name in norms:
+            measured[step.name] = moments(inputs[0], threads)
+            operation = _normalise_with(periphery.fold(norms[step.name], measured[step.name]))
+        output = np.empty((len(image), *chip.network.shapes[step.name]), np.float32)
+        _in_parts(operation, inputs, image, output, threads)
+        values[step.name] = output
+        for name in set(step.inputs):
+            if last_use[name] == step.name:
+                del values[name]
     return measured
+
+
+def _normalise_with(folded: tuple[Float32, Float32]) -> Operation:
+    return lambda x, image: periphery.batch_norm(x, *folded)
+
+
+def _in_parts(
+    operation: Operation, inputs: Sequence[Float32], image: UInt64, output: Float32, threads: int | None
+) -> None:
+    def work(part: slice) -> int:
+        output[part] = operation(*(value[part] for value in inputs), image[part])
+        return part.stop - part.start
+
+    for _ in each(work, len(image), threads):
+        pass
 
 
 def moments(x: Float32, threads: int | None = None) -> Statistics:

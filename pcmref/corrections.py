@@ -79,6 +79,6 @@ def _values(parent, name: str, lengths: set[int], least: float = -np.inf):  # ty
     where = f"{parent.name}/{name}".lstrip("/")
     if len(value) not in lengths:
         raise NetworkFileError(where, f"length {' or '.join(map(str, sorted(lengths)))}", str(len(value)))
-    if not np.isfinite(value).all() or value.min() < least:
-        raise NetworkFileError(where, "finite numbers, no negative variance", str(value.min()))
+    if (bad := np.flatnonzero(~np.isfinite(value) | (value < least))).size:
+        raise NetworkFileError(where, "finite numbers, no negative variance", f"{value[bad[0]]} at [{bad[0]}]")
     return value

@@ -63,8 +63,8 @@ class Crossbar:
         The DAC's full scale; None follows each image.
     adc_gain : float, optional
         ADC codes per unit of the integer sum.
-    scale : float32, shape (columns,)
-        Digital value of one output code (per unit of input step where the DAC follows each image).
+    unit : float32, shape (columns,)
+        Digital value of one output code at an output step of 1.
     key : (int, int)
         Stream of the fresh read noise.
     """
@@ -76,7 +76,7 @@ class Crossbar:
     readout: Readout
     input_top: float | None
     adc_gain: float | None
-    scale: Float32
+    unit: Float32
     key: Key
 
 
@@ -94,14 +94,15 @@ class Product:
         What each tile's ADC sees, in code units, read noise included.
     output_codes : int64, shape (n, pixels, columns)
         Sum of the tiles' ADC codes; without an ADC, of `sums`.
-    values : float32, shape (n, pixels, columns)
+    output_step : float32, shape (n,)
+        Factor on the digital scale: `input_step` without an ADC, else 1.
     """
 
     input_codes: Int16
     input_step: Float32
     sums: tuple[Int64, ...]
     output_codes: Int64
-    values: Float32
+    output_step: Float32
 
 
 def build(
@@ -164,7 +165,7 @@ def build(
         readout=readout,
         input_top=None if top is None else top.input_top,
         adc_gain=adc_gain,
-        scale=(value_us * layer.weight_per_us * gain).astype(np.float32),
+        unit=(value_us * layer.weight_per_us * gain).astype(np.float32),
         key=key,
     )
 
@@ -190,22 +191,14 @@ def multiply(crossbar: Crossbar, x: Float32, image: UInt64) -> Product:
     one = np.clip(np.rint(gain), -limit, limit).astype(np.int16) if shape.bias else None
     codes = fast.to_codes(x, gain, limit, one, shape.padding, shape.padded_shape[2])
     sums = tuple(_tile_sums(crossbar, number, codes, image) for number in range(len(crossbar.tiles)))
-    if crossbar.adc_gain is None or crossbar.readout.adc_bits is None:
-        outputs = sums
-        scale = step[:, None, None] * crossbar.scale
-    else:
+    outputs, output_step = sums, step
+    if crossbar.adc_gain is not None and crossbar.readout.adc_bits is not None:
         outputs = tuple(adc_codes(s, crossbar.adc_gain, crossbar.readout.adc_bits) for s in sums)
-        scale = crossbar.scale
+        output_step = np.ones_like(step)
     total = outputs[0]
     for other in outputs[1:]:
-        total = total + other
-    return Product(
-        input_codes=codes,
-        input_step=step,
-        sums=sums,
-        output_codes=total,
-        values=total.astype(np.float32) * scale,
-    )
+        total = total.astype(np.int64) + other
+    return Product(input_codes=codes, input_step=step, sums=sums, output_codes=total, output_step=output_step)
 
 
 def _tile_sums(crossbar: Crossbar, number: int, codes: Int16, image: UInt64) -> Int64:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import contextlib
 import json
 from collections.abc import Collection, Iterator
+from os.path import isdir, isfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pcmref.errors import NetworkFileError, describe
+from pcmref.errors import NetworkFileError, PcmrefError, describe
 
 if TYPE_CHECKING:
     import h5py
@@ -28,12 +29,12 @@ def opened(path: Path) -> Iterator[h5py.File]:
     """Open a file for reading; every error inside the block becomes a `NetworkFileError` with the path."""
     import h5py
 
-    if not path.is_file():
-        raise NetworkFileError(str(path), "an HDF5 file", "a directory" if path.is_dir() else "nothing")
+    if not isfile(path):
+        raise NetworkFileError(str(path), "an HDF5 file", "a directory" if isdir(path) else "nothing")
     try:
         with h5py.File(path, "r") as file:
             yield file
-    except NetworkFileError as error:
+    except PcmrefError as error:
         raise NetworkFileError(f"{path}: {error.where}", error.expected, error.found) from None
     except (OSError, RuntimeError, KeyError, ValueError, TypeError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
@@ -85,9 +86,10 @@ def json_text(parent: h5py.Group, name: str, kind: type) -> Any:
     entry, where = _dataset(parent, name), _where(parent, name)
     if entry.shape != () or h5py.check_string_dtype(entry.dtype) is None:
         raise NetworkFileError(where, "one text", f"{entry.dtype} of shape {entry.shape}")
-    raw = entry[()]
-    if len(raw) > TEXT_LIMIT:
-        raise NetworkFileError(where, f"at most {TEXT_LIMIT} bytes", f"{len(raw)} bytes")
+    declared = entry.dtype.itemsize  # of a text of fixed length; that of a variable one is read from the file
+    raw = entry[()] if declared <= TEXT_LIMIT else b""
+    if max(declared, len(raw)) > TEXT_LIMIT:
+        raise NetworkFileError(where, f"at most {TEXT_LIMIT} bytes", f"{max(declared, len(raw))} bytes")
     try:
         value = json.loads(raw)
     except (ValueError, RecursionError) as error:

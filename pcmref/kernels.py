@@ -29,7 +29,7 @@ from pcmref.elementary import (
     SQRT_HALF,
 )
 
-__all__ = ["accumulate", "accumulate_float", "add_read_noise", "largest", "moments", "to_codes"]
+__all__ = ["accumulate", "accumulate_float", "add_read_noise", "finish", "largest", "moments", "to_codes"]
 
 Float32: TypeAlias = npt.NDArray[np.float32]
 Int16: TypeAlias = npt.NDArray[np.int16]
@@ -90,7 +90,7 @@ def accumulate(codes: Int16, pixel: Int64, pair: Int64, packed: Int16, segment: 
     pixels = len(pixel)
     padded = np.append(pixel // 2, np.full(-pixels % BLOCK_1, pixel[-1] // 2))
     dtype = np.int32 if len(segment) == 2 else np.int64
-    out = np.zeros((len(codes), len(padded), packed.shape[1]), dtype)
+    out = np.empty((len(codes), len(padded), packed.shape[1]), dtype)
     inputs = codes.reshape(len(codes), -1).view(np.int32)
     _accumulate(inputs, padded, pair, packed.reshape(len(packed), -1), segment, out)
     return out[:, :pixels]
@@ -100,7 +100,7 @@ def accumulate_float(x: Float32, pixel: Int64, row: Int64, matrix: Float32) -> F
     """Sum float32 inputs times weights with fused multiply-adds in row order; see the twin."""
     pixels = len(pixel)
     padded = np.append(pixel, np.full(-pixels % BLOCK_1, pixel[-1]))
-    out = np.zeros((len(x), len(padded), matrix.shape[1]), np.float32)
+    out = np.empty((len(x), len(padded), matrix.shape[1]), np.float32)
     _accumulate(x.reshape(len(x), -1), padded, row, matrix, np.array([0, len(row)]), out)
     return out[:, :pixels]
 
@@ -154,6 +154,43 @@ def _add_read_noise(sums, variance, k0, k1, tile, image, out):  # type: ignore[n
                 word += 1
                 noise = np.rint(z * math.sqrt(64.0 * np.float64(variance[i, p, c])))
                 out[i, p, c] = np.int64(sums[i, p, c]) + np.int64(noise)
+
+
+def finish(
+    sums: npt.NDArray[Any],
+    step: Float32,
+    unit: Float32,
+    norm: tuple[Float32, Float32] | None,
+    other: Float32 | None,
+    rectify: bool,
+) -> Float32:
+    """Turn output codes into activations; see the twin."""
+    n, pixels, _ = sums.shape
+    out = np.empty((n, pixels, len(unit)), np.float32)
+    scale, offset = norm if norm is not None else (unit, unit)
+    added = out if other is None else np.ascontiguousarray(other)
+    _finish(sums, step, unit, norm is not None, scale, offset, other is not None, added, rectify, out)
+    return out
+
+
+@compiled
+def _finish(sums, step, unit, normed, scale, offset, add, other, rectify, out):  # type: ignore[no-untyped-def]
+    n, pixels, columns = out.shape
+    factor = np.empty(columns, np.float32)
+    for image in range(n):
+        for c in range(columns):
+            factor[c] = step[image] * unit[c]
+        for p in range(pixels):
+            for c in range(columns):
+                y = np.float32(sums[image, p, c]) * factor[c]
+                if normed:
+                    y = y * scale[c]
+                    y = y + offset[c]
+                if add:
+                    y = y + other[image, p, c]
+                if rectify:
+                    y = np.float32(0) if y <= np.float32(0) else y
+                out[image, p, c] = y
 
 
 def moments(x: Float32) -> npt.NDArray[np.float64]:

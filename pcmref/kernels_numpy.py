@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from pcmref.draws import Key, normals, philox
 
-__all__ = ["accumulate", "accumulate_float", "add_read_noise", "largest", "moments", "to_codes"]
+__all__ = ["accumulate", "accumulate_float", "add_read_noise", "finish", "largest", "moments", "to_codes"]
 
 Float32: TypeAlias = npt.NDArray[np.float32]
 Int16: TypeAlias = npt.NDArray[np.int16]
@@ -136,6 +136,41 @@ def add_read_noise(
     z = normals(philox(counter, key).reshape(n, -1)[:, : pixels * columns]).reshape(n, pixels, columns)
     noise = np.rint(z * np.sqrt(64.0 * variance[..., :columns]))
     return sums[..., :columns].astype(np.int64) + noise.astype(np.int64)
+
+
+def finish(
+    sums: Int64,
+    step: Float32,
+    unit: Float32,
+    norm: tuple[Float32, Float32] | None,
+    other: Float32 | None,
+    rectify: bool,
+) -> Float32:
+    """Turn output codes into activations: digital scale, batch normalisation, residual, ReLU.
+
+    ``y = float32(sum) (step unit)``, then ``y scale + offset``, ``y + other`` and ``0 if y <= 0 else y``, each
+    operation rounded to float32.
+
+    Parameters
+    ----------
+    sums : int64 or int32, shape (n, pixels, at least columns)
+    step : float32, shape (n,)
+    unit : float32, shape (columns,)
+    norm : (scale, offset), float32, each of shape (columns,), or None
+    other : float32, shape (n, pixels, columns), or None
+    rectify : bool
+
+    Returns
+    -------
+    float32, shape (n, pixels, columns)
+    """
+    y = sums[..., : len(unit)].astype(np.float32) * (step[:, None, None] * unit)
+    if norm is not None:
+        y = y * norm[0] + norm[1]
+    if other is not None:
+        y = y + other
+    # the larger of -0 and 0 may be either; the sum is +0
+    return np.maximum(y, np.float32(0)) + np.float32(0) if rectify else y
 
 
 def moments(x: Float32) -> npt.NDArray[np.float64]:

@@ -63,8 +63,10 @@ class Layer:
     tensors: ClassVar[Mapping[str, int]] = {}
 
     def __post_init__(self) -> None:
-        if not isinstance(self.name, str) or self.name in ("", ".", "input") or "/" in self.name:
-            raise NetworkFileError("graph", "a node name without '/', not 'input'", describe(self.name))
+        if not (isinstance(self.name, str) and self.name.isprintable()) or (
+            self.name in ("", ".", "input") or "/" in self.name
+        ):
+            raise NetworkFileError("graph", "a printable node name without '/', not 'input'", describe(self.name))
         if len(self.inputs) != self.arity or not all(isinstance(i, str) for i in self.inputs):
             raise NetworkFileError(f"graph/{self.name}/inputs", f"{self.arity} node name(s)", describe(self.inputs))
         for tensor, axes in self.tensors.items():

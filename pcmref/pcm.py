@@ -306,7 +306,7 @@ def check_time(model: PcmModel, t_s: object) -> float:
     """
     if isinstance(t_s, (bool, str)) or not isinstance(t_s, (int, float, np.integer, np.floating)):
         raise ParameterError("t_s", "a time in seconds", describe(t_s))
-    if not model.t_read_s * 2 <= float(t_s) <= 1e12:
+    if not model.t_read_s * 2 <= t_s <= 1e12:
         raise ParameterError("t_s", f"from {model.t_read_s * 2:.3g} s to 1e12 s", describe(t_s))
     return float(t_s)
 

@@ -76,7 +76,7 @@ def batch_norm(x: Float32, scale: Float32, offset: Float32) -> Float32:
 
 
 def relu(x: Float32) -> Float32:
-    """Return x where it is positive, else +0."""
+    """Return +0 where ``x <= 0``, else x."""
     y = np.maximum(x, np.float32(0))
     y += np.float32(0)  # the larger of -0 and 0 may be either; the sum is +0
     return y

@@ -6,10 +6,10 @@ The result of an image depends on the image and its address only: not on the bat
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -33,6 +33,7 @@ from pcmref.network import (
     Relu,
 )
 from pcmref.periphery import Corrections
+from pcmref.schedule import Chain, chains
 
 __all__ = [
     "Program",
@@ -80,11 +81,20 @@ Tap: TypeAlias = Callable[[Trace], None]
 
 
 @dataclass(frozen=True, kw_only=True)
+class Step:
+    """One operation, ``operation(inputs..., image)``, that computes node `name` from nodes `inputs`."""
+
+    name: str
+    inputs: tuple[str, ...]
+    operation: Operation
+
+
+@dataclass(frozen=True, kw_only=True)
 class Program:
-    """A network with one operation a node: ``operation(inputs..., image)``."""
+    """A network as steps in an order of evaluation."""
 
     network: Network
-    operations: Mapping[str, Operation]
+    steps: tuple[Step, ...]
 
 
 def logits(
@@ -194,17 +204,16 @@ def each(work: Callable[[slice], int], count: int, threads: int | None) -> Itera
 
 
 def walk(program: Program, x: Float32, image: UInt64) -> Float32:
-    """Evaluate every node for a few images; a node's output is dropped after its last use."""
-    layers = program.network.layers
-    last_use = {name: layer.name for layer in layers for name in layer.inputs}
+    """Run all steps for a few images; a node's output is dropped after its last use."""
+    last_use = {name: step.name for step in program.steps for name in step.inputs}
     values = {"input": x}
-    for layer in layers:
-        inputs = [values[name] for name in layer.inputs]
-        values[layer.name] = program.operations[layer.name](*inputs, image)
-        for name in set(layer.inputs):
-            if last_use[name] == layer.name:
+    for step in program.steps:
+        inputs = [values[name] for name in step.inputs]
+        values[step.name] = step.operation(*inputs, image)
+        for name in set(step.inputs):
+            if last_use[name] == step.name:
                 del values[name]
-    return values[layers[-1].name]
+    return values[program.steps[-1].name]
 
 
 def analog(
@@ -213,31 +222,109 @@ def analog(
     corrections: Corrections | None = None,
     readout: Readout = PRESETS["paper"],
     purpose: Purpose = Purpose.PRODUCT,
+    fused: bool = True,
     tap: Tap | None = None,
 ) -> Program:
-    """Return the program of a chip: crossbar layers analog, the rest digital."""
+    """Return the program of a chip: crossbar layers analog, the rest digital.
+
+    With a tap, or unless `fused`, each node is a step of its own.
+    """
     network, corrections = snapshot.network, corrections or Corrections()
-    operations: dict[str, Operation] = dict(_periphery(network, corrections))
+    crossbars = {}
     for address, (layer, read) in enumerate(zip(network.crossbar_layers, snapshot.layers, strict=True)):
-        key = stream_key(snapshot.seed, purpose, address, t_s=snapshot.t_s, read=snapshot.read)
-        matrix = crossbar.build(
+        crossbars[layer.name] = crossbar.build(
             read,
             _geometry(network, layer),
             readout,
             g_step_us=snapshot.model.g_step_us,
             gain=corrections.gain.get(layer.name, np.ones(1)),
-            key=key,
+            key=stream_key(snapshot.seed, purpose, address, t_s=snapshot.t_s, read=snapshot.read),
         )
-        operations[layer.name] = _analog_layer(matrix, tap)
-    return Program(network=network, operations=_tapped(operations, network, tap, skip=CrossbarLayer))
+
+    def multiply(chain: Chain) -> Operation:
+        matrix, shape = crossbars[chain.head.name], crossbars[chain.head.name].geometry
+        norm = None if chain.norm is None else _folded(chain.norm, corrections)
+
+        def operation(x: Float32, *rest: Any) -> Float32:
+            *other, image = rest
+            product = crossbar.multiply(matrix, _as_map(x, shape), image)
+            values = (
+                kernels()
+                .finish(
+                    product.output_codes,
+                    product.output_step,
+                    matrix.unit,
+                    norm,
+                    other[0].reshape(len(x), -1, matrix.columns) if other else None,
+                    chain.rectify,
+                )
+                .reshape(len(x), *shape.out_shape)
+            )
+            if tap is not None:
+                tap(Trace(layer=chain.name, image=image, product=product, activations=values))
+            return values
+
+        return operation
+
+    return _program(network, chains(network, fused=fused and tap is None), multiply, corrections, tap)
 
 
 def floats(network: Network, *, tap: Tap | None = None) -> Program:
     """Return the program of the digital baseline."""
-    operations: dict[str, Operation] = dict(_periphery(network, Corrections()))
-    for layer in network.crossbar_layers:
-        operations[layer.name] = _float_layer(layer, _geometry(network, layer))
-    return Program(network=network, operations=_tapped(operations, network, tap))
+
+    def multiply(chain: Chain) -> Operation:
+        layer = chain.head
+        assert isinstance(layer, CrossbarLayer)
+        shape = _geometry(network, layer)
+        matrix = np.zeros((layer.rows, -(-layer.columns // crossbar.LANES) * crossbar.LANES), np.float32)
+        matrix[:, : layer.columns] = layer.matrix()
+        unit = np.ones(layer.columns, np.float32)
+        norm = None if chain.norm is None else _folded(chain.norm, Corrections())
+
+        def operation(x: Float32, *rest: Any) -> Float32:
+            *other, image = rest
+            sums = kernels().accumulate_float(_padded(x, shape), shape.pixel, shape.row, matrix)
+            values = (
+                kernels()
+                .finish(
+                    sums,
+                    np.ones(len(x), np.float32),
+                    unit,
+                    norm,
+                    other[0].reshape(len(x), -1, layer.columns) if other else None,
+                    chain.rectify,
+                )
+                .reshape(len(x), *shape.out_shape)
+            )
+            if tap is not None:
+                tap(Trace(layer=chain.name, image=image, product=None, activations=values))
+            return values
+
+        return operation
+
+    return _program(network, chains(network, fused=tap is None), multiply, Corrections(), tap)
+
+
+def _program(
+    network: Network,
+    chains: Sequence[Chain],
+    multiply: Callable[[Chain], Operation],
+    corrections: Corrections,
+    tap: Tap | None,
+) -> Program:
+    return Program(
+        network=network,
+        steps=tuple(
+            Step(
+                name=chain.name,
+                inputs=chain.inputs,
+                operation=multiply(chain)
+                if isinstance(chain.head, CrossbarLayer)
+                else _digital_node(chain.head, corrections, tap),
+            )
+            for chain in chains
+        ),
+    )
 
 
 def normalise(network: Network, images: npt.NDArray[np.uint8]) -> Float32:
@@ -279,85 +366,50 @@ def _geometry(network: Network, layer: CrossbarLayer) -> Geometry:
     return geometry(layer, network.shapes[layer.inputs[0]], network.shapes[layer.name])
 
 
-def _analog_layer(matrix: crossbar.Crossbar, tap: Tap | None) -> Operation:
-    shape = matrix.geometry
+def _as_map(x: Float32, shape: Geometry) -> Float32:
+    return x.reshape(len(x), shape.height, shape.width, shape.channels)
 
-    def operation(x: Float32, image: UInt64) -> Float32:
-        n = len(image)
-        product = crossbar.multiply(matrix, x.reshape(n, shape.height, shape.width, shape.channels), image)
-        values = product.values.reshape(n, *shape.out_shape)
+
+def _padded(x: Float32, shape: Geometry) -> Float32:
+    """Return the input of a float layer in a padded buffer, with the constant 1 of a bias."""
+    padded = np.zeros((len(x), *shape.padded_shape), np.float32)
+    rows, columns = (slice(shape.padding, shape.padding + size) for size in (shape.height, shape.width))
+    padded[:, rows, columns, : shape.channels] = _as_map(x, shape)
+    if shape.bias:
+        padded[..., shape.channels] = 1
+    return padded
+
+
+def _folded(norm: BatchNorm, corrections: Corrections) -> tuple[Float32, Float32]:
+    return periphery.fold(norm, corrections.statistics.get(norm.name) or periphery.stored_statistics(norm))
+
+
+def _digital_node(layer: Layer, corrections: Corrections, tap: Tap | None) -> Operation:
+    compute = _function(layer, corrections)
+
+    def operation(*inputs_and_image: Any) -> Float32:
+        *inputs, image = inputs_and_image
+        values = compute(*inputs)
         if tap is not None:
-            tap(Trace(layer=matrix.name, image=image, product=product, activations=values))
+            tap(Trace(layer=layer.name, image=image, product=None, activations=values))
         return values
 
     return operation
 
 
-def _float_layer(layer: CrossbarLayer, shape: Geometry) -> Operation:
-    matrix = layer.matrix()
-    packed = np.zeros((len(matrix), -(-layer.columns // crossbar.LANES) * crossbar.LANES), np.float32)
-    packed[:, : layer.columns] = matrix
-
-    def operation(x: Float32, image: UInt64) -> Float32:
-        padded = np.zeros((len(x), *shape.padded_shape), np.float32)
-        rows, columns = (slice(shape.padding, shape.padding + size) for size in (shape.height, shape.width))
-        padded[:, rows, columns, : shape.channels] = x.reshape(len(x), shape.height, shape.width, shape.channels)
-        if shape.bias:
-            padded[..., shape.channels] = 1
-        sums = kernels().accumulate_float(padded, shape.pixel, shape.row, packed)
-        return np.ascontiguousarray(sums[..., : layer.columns]).reshape(len(x), *shape.out_shape)
-
-    return operation
-
-
-def _periphery(network: Network, corrections: Corrections) -> Iterator[tuple[str, Operation]]:
-    for layer in network.layers:
-        if isinstance(layer, BatchNorm):
-            statistics = corrections.statistics.get(layer.name) or periphery.stored_statistics(layer)
-            yield layer.name, _batch_norm(*periphery.fold(layer, statistics))
-        elif not isinstance(layer, CrossbarLayer):
-            yield layer.name, _digital_node(layer)
-
-
-def _batch_norm(scale: Float32, offset: Float32) -> Operation:
-    return lambda x, image: periphery.batch_norm(x, scale, offset)
-
-
-def _digital_node(layer: Layer) -> Operation:
+def _function(layer: Layer, corrections: Corrections) -> Callable[..., Float32]:
     match layer:
+        case BatchNorm():
+            scale, offset = _folded(layer, corrections)
+            return lambda x: periphery.batch_norm(x, scale, offset)
         case Relu():
-            return lambda x, image: periphery.relu(x)
+            return periphery.relu
         case Add():
-            return lambda x, y, image: periphery.add(x, y)
+            return periphery.add
         case PadShortcut():
-            return lambda x, image: periphery.pad_shortcut(layer, x)
+            return lambda x: periphery.pad_shortcut(layer, x)
         case MaxPool():
-            return lambda x, image: periphery.max_pool(layer, x)
+            return lambda x: periphery.max_pool(layer, x)
         case GlobalAveragePool():
-            return lambda x, image: periphery.global_average_pool(x)
+            return periphery.global_average_pool
     raise ParameterError(f"graph/{layer.name}", "a known operation", describe(layer.op))
-
-
-def _tapped(
-    operations: Mapping[str, Operation],
-    network: Network,
-    tap: Tap | None,
-    skip: type[Layer] | tuple[()] = (),
-) -> Mapping[str, Operation]:
-    """Let `tap` see the output of every node but those of type `skip`, which show themselves."""
-    if tap is None:
-        return operations
-    watched = {layer.name for layer in network.layers if not isinstance(layer, skip)}
-
-    def show(name: str, operation: Operation, tap: Tap) -> Operation:
-        def shown(*inputs: npt.NDArray[np.generic]) -> Float32:
-            value = operation(*inputs)
-            image = inputs[-1].astype(np.uint64)
-            tap(Trace(layer=name, image=image, product=None, activations=value))
-            return value
-
-        return shown
-
-    return {
-        name: show(name, operation, tap) if name in watched else operation for name, operation in operations.items()
-    }

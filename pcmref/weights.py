@@ -122,6 +122,7 @@ def _write(file: h5py.File, network: Network) -> None:
     for part in fields(Normalisation):
         value = getattr(network.normalisation, part.name)
         file[f"normalisation/{part.name}"] = np.asarray(value, np.float64)
+    file.create_group("tensors")
     for layer in network.layers:
         for tensor in layer.tensors:
             value = getattr(layer, tensor.rstrip("?"))
