@@ -13,11 +13,11 @@
 from __future__ import annotations
 
 from pcmref.chip import Chip, Snapshot, program
-from pcmref.compensation import calibrate, calibrate_ranges
+from pcmref.compensation import COMPENSATIONS, calibrate, calibrate_ranges
 from pcmref.converters import PRESETS, Readout
 from pcmref.corrections import load_corrections, save_corrections
 from pcmref.errors import PcmrefError, PcmrefWarning
-from pcmref.evaluate import retention
+from pcmref.evaluate import TIMES_S, retention
 from pcmref.network import Network
 from pcmref.pcm import MODELS, PcmModel
 from pcmref.periphery import Corrections
@@ -27,8 +27,10 @@ from pcmref.weights import bundled, load, save
 __version__ = "0.1.0"
 
 __all__ = [
+    "COMPENSATIONS",
     "MODELS",
     "PRESETS",
+    "TIMES_S",
     "Chip",
     "Corrections",
     "Network",

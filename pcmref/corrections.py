@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -12,6 +13,9 @@ from pcmref.files import replacing
 from pcmref.hdf5 import array, expect_header, expect_members, group, opened
 from pcmref.network import BatchNorm, Network
 from pcmref.periphery import Corrections, Statistics
+
+if TYPE_CHECKING:
+    import h5py
 
 __all__ = ["FORMAT", "VERSION", "load_corrections", "save_corrections"]
 
@@ -64,17 +68,21 @@ def load_corrections(path: str | Path, network: Network) -> Corrections:
         expect_members(statistics, optional=set(channels))
         return Corrections(
             gain={name: _values(gains, name, {1, columns[name]}) for name in gains},
-            statistics={
-                name: Statistics(
-                    mean=_values(group(statistics, name), "mean", {channels[name]}),
-                    var=_values(group(statistics, name), "var", {channels[name]}, least=0.0),
-                )
-                for name in statistics
-            },
+            statistics={name: _statistics(group(statistics, name), channels[name]) for name in statistics},
         )
 
 
-def _values(parent, name: str, lengths: set[int], least: float = -np.inf):  # type: ignore[no-untyped-def]
+def _statistics(parent: h5py.Group, channels: int) -> Statistics:
+    expect_members(parent, required={"mean", "var"})
+    return Statistics(
+        mean=_values(parent, "mean", {channels}),
+        var=_values(parent, "var", {channels}, least=0.0),
+    )
+
+
+def _values(
+    parent: h5py.Group, name: str, lengths: set[int], least: float = -np.inf
+) -> np.ndarray[Any, np.dtype[np.float64]]:
     value = array(parent, name, np.float64, axes=1)
     where = f"{parent.name}/{name}".lstrip("/")
     if len(value) not in lengths:

@@ -1,0 +1,74 @@
+"""One device: how far programming, drift and read noise spread it, against the published points.
+
+    python examples/one_device.py [FILE.png]
+
+The points are the values that the equations of Nandakumar et al. (ICECS 2019) give; the lines are what a thousand
+simulated devices at each target do.
+"""
+
+import sys
+from pathlib import Path
+
+import numpy as np
+
+from pcmref import pcm
+from pcmref.chip import program_layer, read_layer
+from pcmref.draws import Purpose, stream_key, weight_words
+from pcmref.mapping import MappedLayer
+from pcmref.plots import figure, save_figure
+
+MODEL = pcm.NANDAKUMAR_2019
+DEVICES = 1000
+TARGETS = np.array([0.02, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0])
+TIMES_S = np.geomspace(25.0, 3.15e7, 12)
+
+#: Published: programming spread, mean drift exponent and relative read noise at three targets (calculated by hand from
+#: the equations), and the factor by which a device of exponent 0.049 has drifted.
+PUBLISHED_SPREAD_US = {0.1: 0.448, 0.3: 0.747, 0.5: 0.953, 1.0: 1.055}
+PUBLISHED_DRIFT = {60.0: 1 / 1.06, 3600.0: 1 / 1.29, 86400.0: 1 / 1.51, 2.592e6: 1 / 1.78, 3.1536e7: 1 / 2.01}
+
+
+def devices(seed=0):
+    """Program `DEVICES` devices at each target: a matrix of one column a target."""
+    targets_us = np.tile(TARGETS * MODEL.g_max_us, (DEVICES, 1))
+    mapped = MappedLayer(name="devices", g_target_us=targets_us, weight_per_us=np.ones(len(TARGETS)))
+    words = [weight_words(stream_key(seed, p, 0), targets_us.size) for p in (Purpose.PROGRAM, Purpose.CONVERGENCE)]
+    return program_layer(MODEL, mapped, *words)
+
+
+def read_us(layer, t_s, seed=0):
+    """Read all devices once, `t_s` seconds after programming: uS, shape ``(DEVICES, targets)``."""
+    words = weight_words(stream_key(seed, Purpose.READ, 0, t_s=t_s), layer.mapped.g_target_us.size)
+    return read_layer(MODEL, layer, t_s, words).read_code * MODEL.g_step_us
+
+
+def main(path):
+    """Draw the three plots."""
+    layer = devices()
+    programmed_us = layer.dense(layer.g_prog_us)[0]
+    exponents = layer.dense(layer.nu)[0]
+    drawing, (spread, exponent, drift) = figure(figsize=(12, 4), ncols=3)
+
+    spread.plot(TARGETS, programmed_us.std(axis=0), "o-", label="programmed", color="#0072B2")
+    spread.plot(TARGETS, read_us(layer, 25.0).std(axis=0), "s-", label="read at 25 s", color="#E69F00")
+    spread.plot(list(PUBLISHED_SPREAD_US), list(PUBLISHED_SPREAD_US.values()), "kx", label="published")
+    spread.set(xlabel="target, G / G_max", ylabel="standard deviation, uS", title="spread")
+
+    exponent.errorbar(TARGETS, exponents.mean(axis=0), exponents.std(axis=0), fmt="o-", color="#0072B2", capsize=3)
+    exponent.axhline(0.049, color="k", ls=":", lw=1, label="published floor, 0.049")
+    exponent.set(xlabel="target, G / G_max", ylabel="drift exponent", title="exponent: mean and spread")
+
+    for column in (2, 6, 11):
+        kept = [read_us(layer, t_s)[:, column].mean() / programmed_us[:, column].mean() for t_s in TIMES_S]
+        drift.plot(TIMES_S, kept, "-", label=f"G / G_max = {TARGETS[column]:g}")
+    drift.plot(list(PUBLISHED_DRIFT), list(PUBLISHED_DRIFT.values()), "kx", label="published, nu = 0.049")
+    drift.set(xscale="log", xlabel="time since programming, s", ylabel="G(t) / G programmed", title="drift")
+    for axes in (spread, exponent, drift):
+        axes.legend()
+        axes.grid(color="0.9")
+    save_figure(drawing, path)
+    print(f"{path}: {DEVICES} devices at each of {len(TARGETS)} targets")
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1] if len(sys.argv) > 1 else "one_device.png"))

@@ -1,0 +1,209 @@
+"""The command line as a person meets it."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+
+import pcmref
+from pcmref import cli
+from pcmref.evaluate import TIMES_S
+
+QUICK = ["retention", "--images", "20", "--times", "25s,1d", "--compensation", "none,gdc", "--threads", "1"]
+
+
+def fails(capsys, *arguments):
+    """Run a command that must fail; return its one line of complaint."""
+    assert cli.main(list(arguments)) == 1
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.startswith("pcmref: error: ")
+    assert err.count("\n") == 1
+    return err
+
+
+def test_retention_prints_the_table(capsys):
+    assert cli.main(QUICK) == 0
+    out, err = capsys.readouterr()
+    assert "60,762 weights on 121,524 PCM devices" in out
+    assert "digital" in out
+    lines = [line.split() for line in out.splitlines()]
+    assert ["time", "none", "GDC"] in lines
+    assert [line[:2] for line in lines if line[:1] in (["25"], ["1"])] == [["25", "s"], ["1", "d"]]
+    assert err == ""
+
+
+def test_default_table_has_the_published_times():
+    assert TIMES_S == (25.0, 3600.0, 86400.0, 2592000.0, 31536000.0)
+    default = cli._parser().parse_args(["retention"])
+    assert [cli._time(text) for text in default.times.split(",")] == list(TIMES_S)
+    assert default.compensation == "none,gdc,adabs,gdc+adabs"
+
+
+def test_several_chips_give_mean_and_spread(capsys):
+    assert cli.main([*QUICK, "--chips", "2", "--seed", "5"]) == 0
+    out = capsys.readouterr().out
+    assert "chips 5-6" in out
+    assert "±" in out
+
+
+def test_json_holds_rows_and_configuration(tmp_path, capsys):
+    path = tmp_path / "out.json"
+    assert cli.main([*QUICK, "--chips", "2", "--json", str(path)]) == 0
+    found = json.loads(path.read_text())
+    rows = found["rows"]
+    assert len(rows) == 8
+    assert set(rows[0]) == {"time_s", "compensation", "seed", "images", "correct", "accuracy"}
+    assert all(row["accuracy"] == row["correct"] / row["images"] for row in rows)
+    assert found["network"]["sha256"] == pcmref.load(pcmref.bundled()).sha256
+    assert found["model"]["name"] == "NANDAKUMAR_2019"
+    assert found["readout"]["dac_bits"] == 12
+    net = pcmref.load(pcmref.bundled())
+    samples = net.evaluation.first(20)
+    row = next(r for r in rows if (r["time_s"], r["compensation"], r["seed"]) == (86400.0, "gdc", 1))
+    chip = pcmref.program(net, seed=1)
+    snap = chip.at(86400.0)
+    gdc = pcmref.calibrate(snap, "gdc", reference=chip.reference())
+    scores = pcmref.logits(snap, samples.images, corrections=gdc)
+    assert row["correct"] == int((scores.argmax(axis=1) == samples.labels).sum())
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_plot_is_a_picture(tmp_path, capsys):
+    path = tmp_path / "out.png"
+    assert cli.main([*QUICK, "--plot", str(path)]) == 0
+    assert path.read_bytes().startswith(b"\x89PNG")
+
+
+def test_plot_without_matplotlib(tmp_path, capsys, monkeypatch):
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    message = fails(capsys, *QUICK, "--plot", str(tmp_path / "out.png"))
+    assert "pip install 'pcmref[cli]'" in message
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["missing.h5"], ["missing.h5", "nothing"]),
+        (["--times", "0s"], ["t_s", "0.0"]),
+        (["--times=-5s"], ["--times", "-5s"]),
+        (["--times", "nan"], ["--times", "nan"]),
+        (["--times", "1e13s"], ["t_s"]),
+        (["--times", "1d,1d"], ["times_s", "each once"]),
+        (["--model", "IDEAL"], ["model", "NANDAKUMAR_2019", "HERMES_2"]),
+        (["--preset", "chip9"], ["preset", "paper", "chip8"]),
+        (["--compensation", "gdc,magic"], ["compensation", "gdc+adabs", "magic"]),
+        (["--seed=-1"], ["seed", "2**64"]),
+        (["--seed", str(2**64)], ["seed", "2**64"]),
+        (["--chips", "0"], ["--chips", "at least 1"]),
+        (["--images", "0"], ["--images", "at least 1"]),
+        (["--threads", "0"], ["threads", "0"]),
+        (["--scale", "tile"], ["scale", "layer", "column"]),
+        (["--gdc", "two"], ["gdc_readout", "absolute"]),
+        (["--nonconverged", "1.5"], ["nonconverged_share", "1.5"]),
+        (["--nonconverged", "nan"], ["nonconverged_share", "nan"]),
+        (["--data", "nowhere"], ["evaluation set", "(8, 8, 1)"]),
+        (["--json", "nowhere/out.json"], ["nowhere/out.json"]),
+        (["--plot", "."], ["directory"]),
+    ],
+)
+def test_bad_argument(arguments, words, capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    message = fails(capsys, "retention", "--images", "5", *arguments)
+    for word in words:
+        assert word in message
+    assert not list(tmp_path.iterdir())
+
+
+def test_inspect_counts_the_bundled_network(capsys):
+    assert cli.main(["inspect", "--tile", "64x32"]) == 0
+    out = capsys.readouterr().out
+    net = pcmref.load(pcmref.bundled())
+    assert f"{net.weights:,} weights, {net.devices:,} PCM devices" in out
+    tiles = sum(-(-layer.rows // 64) * -(-layer.columns // 32) for layer in net.crossbar_layers)
+    assert f"{tiles} tiles of 64x32" in out
+    assert net.sha256 in out
+    assert "CC BY 4.0" in out
+    for layer in net.crossbar_layers:
+        assert f"{layer.rows}x{layer.columns}" in out
+
+
+@pytest.mark.parametrize("tile", ["0x5", "axb", "256", "-1x4"])
+def test_inspect_bad_tile(tile, capsys):
+    assert "--tile" in fails(capsys, "inspect", f"--tile={tile}")
+
+
+def test_convert_needs_its_extra(tmp_path, capsys, monkeypatch):
+    monkeypatch.setitem(sys.modules, "torch", None)
+    checkpoint = tmp_path / "x.pt"
+    checkpoint.write_bytes(b"")
+    message = fails(capsys, "convert", str(checkpoint), str(tmp_path / "out.h5"), "--arch", "he-resnet20")
+    assert "pcmref[train]" in message
+
+
+@pytest.mark.parametrize(("option", "text"), [("--mean", "1,2"), ("--std", "a,b,c")])
+def test_convert_bad_numbers(option, text, tmp_path, capsys):
+    out = str(tmp_path / "out.h5")
+    assert option in fails(capsys, "convert", "x.pt", out, "--arch", "he-resnet20", option, text)
+
+
+def test_fetch_says_where_it_failed(tmp_path, capsys):
+    message = fails(capsys, "fetch", "cifar10", "--to", str(tmp_path), "--url", "http://127.0.0.1:9/cifar.tar.gz")
+    assert "127.0.0.1" in message
+
+
+def test_version_and_usage(capsys):
+    with pytest.raises(SystemExit) as stop:
+        cli.main(["--version"])
+    assert stop.value.code == 0
+    assert pcmref.__version__ in capsys.readouterr().out
+    with pytest.raises(SystemExit) as stop:
+        cli.main([])
+    assert stop.value.code == 2
+
+
+def test_interrupt_leaves_nothing(tmp_path):
+    """Ctrl-C in the middle of the work: exit status 130, one line, no file."""
+    path = tmp_path / "out.json"
+    command = [sys.executable, "-m", "pcmref", "retention", "--chips", "500", "--json", str(path)]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    time.sleep(6)  # into the work: what matters is that it has started, not how far it is
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert err == "pcmref: interrupted; nothing was written\n"
+    assert out == ""
+    assert not list(tmp_path.iterdir())
+
+
+def test_reader_that_stops_early_is_no_error():
+    command = f"{sys.executable} -m pcmref inspect | head -n 1"
+    done = subprocess.run(command, shell=True, capture_output=True, text=True, check=False)
+    assert done.stderr == ""
+    assert done.stdout.startswith("digits-resnet8.h5")
+
+
+def test_full_disk_keeps_the_old_file(tmp_path, capsys, monkeypatch):
+    path = tmp_path / "out.json"
+    path.write_text("old")
+
+    def full(handle):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    assert cli.main([*QUICK, "--json", str(path)]) == 1
+    assert "No space left on device" in capsys.readouterr().err
+    assert path.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_times_round_trip():
+    for seconds in (*TIMES_S, 60.0, 7200.0, 1.5, 90.0):
+        assert cli._time(cli._time_text(seconds)) == pytest.approx(seconds)
+    assert cli._time("1y") == 365 * 86400
+    assert np.isclose(cli._time("0.5h"), 1800)

@@ -1,0 +1,103 @@
+"""Accuracy over time."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+import pcmref
+from pcmref.errors import ParameterError
+from pcmref.evaluate import retention
+
+
+@pytest.fixture(scope="module")
+def net():
+    return pcmref.load(pcmref.bundled())
+
+
+def test_rows_are_every_seed_time_and_compensation(net):
+    seen = []
+    result = retention(
+        net,
+        net.evaluation.first(10),
+        calibration=net.calibration,
+        times_s=(25.0, 3600.0),
+        compensations=("none", "gdc"),
+        seeds=(3, 1),
+        progress=lambda done, total: seen.append((done, total)),
+    )
+    keys = [(row.seed, row.time_s, row.compensation) for row in result.rows]
+    assert keys == [(s, t, c) for s in (3, 1) for t in (25.0, 3600.0) for c in ("none", "gdc")]
+    assert seen[-1] == (90, 90)
+    assert [done for done, _ in seen] == sorted(done for done, _ in seen)
+
+
+def test_a_chip_does_not_depend_on_its_company(net):
+    options = {"times_s": (86400.0,), "compensations": ("gdc",)}
+    both = retention(net, net.evaluation.first(40), seeds=(0, 1), **options)
+    alone = retention(net, net.evaluation.first(40), seeds=(1,), **options)
+    assert both.rows[1:] == alone.rows
+
+
+def test_bundled_network_keeps_its_promise(net):
+    """Digital at least 98 %; after a year AdaBS within a point of it, uncompensated clearly lower."""
+    result = retention(
+        net,
+        net.evaluation,
+        calibration=net.calibration,
+        times_s=(pcmref.TIMES_S[-1],),
+        seeds=range(3),
+    )
+    year = pcmref.TIMES_S[-1]
+    assert result.digital_accuracy >= 0.98
+    assert result.accuracies(year, "adabs").mean() >= result.digital_accuracy - 0.01
+    assert result.accuracies(year, "gdc+adabs").mean() >= result.digital_accuracy - 0.01
+    assert result.accuracies(year, "none").mean() < 0.5
+
+
+def test_preset_chip8_calibrates_its_ranges(net):
+    result = retention(
+        net,
+        net.evaluation.first(50),
+        calibration=net.calibration,
+        times_s=(25.0,),
+        compensations=("none",),
+        readout=pcmref.PRESETS["chip8"],
+    )
+    assert set(result.readout.ranges) == {layer.name for layer in net.crossbar_layers}
+    assert result.rows[0].accuracy > 0.9
+
+
+@pytest.mark.parametrize(
+    ("change", "place"),
+    [
+        ({"times_s": ()}, "times_s"),
+        ({"times_s": (0.0,)}, "t_s"),
+        ({"times_s": (float("nan"),)}, "t_s"),
+        ({"seeds": ()}, "seeds"),
+        ({"seeds": (1, 1)}, "seeds"),
+        ({"seeds": (-1,)}, "seed"),
+        ({"seeds": (1.5,)}, "seed"),
+        ({"compensations": ("magic",)}, "compensation"),
+        ({"compensations": ("adabs",)}, "calibration"),
+        ({"readout": pcmref.PRESETS["chip8"]}, "calibration"),
+        ({"scale": "tile"}, "scale"),
+        ({"gdc_readout": "two", "compensations": ("gdc",)}, "gdc_readout"),
+    ],
+)
+def test_bad_arguments(net, change, place):
+    options = {"compensations": ("none",), "times_s": (25.0,), "calibration": None, **change}
+    with pytest.raises(ParameterError, match=place):
+        retention(net, net.evaluation.first(2), **options)
+
+
+def test_no_images(net):
+    with pytest.raises(ParameterError, match="images"):
+        retention(net, net.evaluation.first(0), compensations=("none",))
+
+
+def test_rows_are_frozen(net):
+    result = retention(net, net.evaluation.first(2), compensations=("none",), times_s=(25.0,))
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        result.rows[0].correct = 0
+    assert np.isclose(result.rows[0].accuracy, result.rows[0].correct / 2)

@@ -1,0 +1,61 @@
+"""Each example runs, in a small setting, and README's Python prints what README says."""
+
+import doctest
+import hashlib
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import pcmref
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+def run(name, *arguments):
+    done = subprocess.run(
+        [sys.executable, "-W", "error", str(ROOT / "examples" / name), *arguments],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_one_device(tmp_path):
+    run("one_device.py", str(tmp_path / "out.png"))
+    assert (tmp_path / "out.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_one_tile():
+    out = run("one_tile.py")
+    codes = [[int(n) for n in re.findall(r"-?\d+", line)] for line in out.splitlines()]
+    # the input codes, and the exact sums that follow from the printed conductance codes
+    assert [127, 64, 32, 0] in codes
+    drifted = codes[codes.index([-4447, 4639]) - 1 :][:4]
+    assert [sum(x * row[c] for x, row in zip([127, 64, 32, 0], drifted, strict=True)) for c in (0, 1)] in codes
+
+
+def test_retention(tmp_path):
+    out = run("retention.py", str(tmp_path / "out.png"), "--chips", "1", "--images", "20")
+    assert len(out.splitlines()) == 6
+    assert (tmp_path / "out.png").stat().st_size > 10_000
+
+
+def test_readme_python():
+    found = doctest.testfile(str(ROOT / "README.md"), module_relative=False, optionflags=doctest.ELLIPSIS)
+    assert found.attempted >= 10
+    assert found.failed == 0
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "weights").glob("*.h5")), ids=lambda path: path.name)
+def test_weights_are_the_documented_ones(path):
+    sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
+    assert f"`{sha256}`" in (ROOT / "weights" / "README.md").read_text(encoding="utf-8")
+    net = pcmref.load(path)
+    assert net.sha256 == sha256
+    assert {"data", "date", "licence", "software"} <= set(net.provenance)
+    assert path.stat().st_size < 3_000_000
