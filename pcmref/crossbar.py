@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from pcmref.backend import kernels
 from pcmref.chip import SnapshotLayer
-from pcmref.converters import Readout, adc_codes, full_scale, input_gain
+from pcmref.converters import Readout, full_scale, input_gain
 from pcmref.draws import Key
 from pcmref.im2col import Geometry
 
@@ -193,7 +193,7 @@ def multiply(crossbar: Crossbar, x: Float32, image: UInt64) -> Product:
     sums = tuple(_tile_sums(crossbar, number, codes, image) for number in range(len(crossbar.tiles)))
     outputs, output_step = sums, step
     if crossbar.adc_gain is not None and crossbar.readout.adc_bits is not None:
-        outputs = tuple(adc_codes(s, crossbar.adc_gain, crossbar.readout.adc_bits) for s in sums)
+        outputs = tuple(fast.digitise(s, crossbar.adc_gain, crossbar.readout.adc_bits) for s in sums)
         output_step = np.ones_like(step)
     total = outputs[0]
     for other in outputs[1:]:
@@ -206,13 +206,16 @@ def _tile_sums(crossbar: Crossbar, number: int, codes: Int16, image: UInt64) -> 
     sums = fast.accumulate(codes, pixel, tile.pair, tile.conductance.packed, tile.conductance.segment)
     if tile.variance is None:
         return np.asarray(sums[..., : crossbar.columns])
-    squares = codes.astype(np.int32) ** 2
-    low = (squares & ((1 << SQUARE_BITS) - 1)).astype(np.int16)
-    variance = fast.accumulate(low, pixel, tile.pair, tile.variance.packed, tile.variance.segment)
-    if full_scale(crossbar.readout.dac_bits) ** 2 >> SQUARE_BITS:
-        high = (squares >> SQUARE_BITS).astype(np.int16)
-        top = fast.accumulate(high, pixel, tile.pair, tile.variance.packed, tile.variance.segment)
-        variance = variance.astype(np.int64) + (top.astype(np.int64) << SQUARE_BITS)
+    limit = full_scale(crossbar.readout.dac_bits)
+    if limit * limit >> SQUARE_BITS == 0:
+        variance = fast.accumulate(codes * codes, pixel, tile.pair, tile.variance.packed, tile.variance.segment)
+    else:
+        squares = codes.astype(np.int32) ** 2
+        low, high = (
+            fast.accumulate(part.astype(np.int16), pixel, tile.pair, tile.variance.packed, tile.variance.segment)
+            for part in (squares & ((1 << SQUARE_BITS) - 1), squares >> SQUARE_BITS)
+        )
+        variance = low.astype(np.int64) + (high.astype(np.int64) << SQUARE_BITS)
     noisy = fast.add_read_noise(sums, variance, crossbar.columns, crossbar.key, number, image)
     return np.asarray(noisy)
 

@@ -14,14 +14,13 @@ import numpy as np
 import numpy.typing as npt
 
 from pcmref.blocks import LANES, register_block
+from pcmref.converters import full_scale
 from pcmref.draws import MULTIPLIERS, WEYL, WORD, Key
 from pcmref.elementary import (
     ARTANH_SERIES,
     LN2_HIGH,
     LN2_LOW,
     QUANTILE_CENTRE,
-    QUANTILE_FAR,
-    QUANTILE_FAR_FROM,
     QUANTILE_NEAR,
     QUANTILE_NEAR_SHIFT,
     QUANTILE_SPLIT,
@@ -29,7 +28,7 @@ from pcmref.elementary import (
     SQRT_HALF,
 )
 
-__all__ = ["accumulate", "accumulate_float", "add_read_noise", "finish", "largest", "moments", "to_codes"]
+__all__ = ["accumulate", "accumulate_float", "add_read_noise", "digitise", "finish", "largest", "moments", "to_codes"]
 
 Float32: TypeAlias = npt.NDArray[np.float32]
 Int16: TypeAlias = npt.NDArray[np.int16]
@@ -38,6 +37,12 @@ Int64: TypeAlias = npt.NDArray[np.int64]
 #: The one compile policy.  Never fastmath: it would let the compiler reorder and fuse.
 compiled = numba.njit(cache=True, nogil=True, error_model="numpy")
 
+#: Draws of read noise made at a time; a multiple of 4.
+DRAWS = 1024
+#: Constants of the generator as the unsigned 64-bit numbers that it computes with.
+M0, M1 = (np.uint64(number) for number in MULTIPLIERS)
+W0, W1 = (np.uint64(number) for number in WEYL)
+MASK, HALF = np.uint64(0xFFFFFFFF), np.uint64(32)
 #: Pixels of a register block with one vector of columns, and with two.
 BLOCK_1 = 16
 BLOCK_2 = 8
@@ -140,20 +145,112 @@ def add_read_noise(
 @compiled
 def _add_read_noise(sums, variance, k0, k1, tile, image, out):  # type: ignore[no-untyped-def]
     n, pixels, columns = out.shape
-    words = np.empty(4, np.uint64)
+    words = np.empty(DRAWS, np.uint32)
+    z = np.empty(DRAWS)
+    tail = np.empty(DRAWS)
+    place = np.empty(DRAWS, np.int64)
     for i in range(n):
-        block = np.uint64(0)
-        word = 4
+        p = 0
+        c = 0
+        for start in range(0, pixels * columns, DRAWS):
+            _philox(start // 4, tile, image[i] & MASK, image[i] >> HALF, k0, k1, words)
+            _normals(words, z, tail, place)
+            j = 0
+            while j < DRAWS and p < pixels:
+                count = min(columns - c, DRAWS - j)
+                for k in range(count):
+                    noise = np.rint(z[j + k] * math.sqrt(64.0 * np.float64(variance[i, p, c + k])))
+                    out[i, p, c + k] = np.int64(sums[i, p, c + k]) + np.int64(noise)
+                j += count
+                c += count
+                if c == columns:
+                    c = 0
+                    p += 1
+
+
+@compiled
+def _philox(first, tile, low, high, k0, k1, words):  # type: ignore[no-untyped-def]
+    """Fill `words` with the blocks at counters ``(first, ...), (first + 1, ...), ...``."""
+    for block in range(len(words) // 4):
+        c0, c1, c2, c3 = np.uint64(first + block), tile, low, high
+        key0, key1 = k0, k1
+        for _ in range(10):
+            even = c0 * M0
+            odd = c2 * M1
+            c0 = (odd >> HALF) ^ c1 ^ key0
+            c1 = odd & MASK
+            c2 = (even >> HALF) ^ c3 ^ key1
+            c3 = even & MASK
+            key0 = (key0 + W0) & MASK
+            key1 = (key1 + W1) & MASK
+        words[4 * block] = np.uint32(c0)
+        words[4 * block + 1] = np.uint32(c1)
+        words[4 * block + 2] = np.uint32(c2)
+        words[4 * block + 3] = np.uint32(c3)
+
+
+@compiled
+def _normals(words, z, tail, place):  # type: ignore[no-untyped-def]
+    """Fill `z` with one normal number a word: all as if in the centre, then those of the tails again.
+
+    A 32-bit word never reaches the far tail of the quantile: ``sqrt(-ln 2^-33) = 4.78 < 5``.
+    """
+    for i in range(len(words)):
+        q = (np.float64(words[i]) + 0.5) * WORD - 0.5
+        t = QUANTILE_SPLIT_SQUARED - q * q
+        z[i] = q * (_polynomial(QUANTILE_CENTRE[0], t) / _polynomial(QUANTILE_CENTRE[1], t))
+    tails = 0
+    for i in range(len(words)):
+        p = (np.float64(words[i]) + 0.5) * WORD
+        tail[tails] = min(p, 1.0 - p)
+        place[tails] = i
+        tails += abs(p - 0.5) > QUANTILE_SPLIT
+    bits = tail.view(np.int64)
+    for i in range(tails):
+        # x = mantissa 2^exponent with the mantissa in [1/2, 1), as frexp gives it, without a call
+        exponent = np.float64((bits[i] >> 52) - 1022)
+        bits[i] = (bits[i] & 0xFFFFFFFFFFFFF) | (1022 << 52)
+        low = tail[i] < SQRT_HALF
+        mantissa = tail[i] + tail[i] if low else tail[i]
+        e = exponent - 1.0 if low else exponent
+        s = (mantissa - 1.0) / (mantissa + 1.0)
+        square = s * s
+        rest = s * square * _artanh(square)
+        ln = e * LN2_HIGH + ((s + s) + ((rest + rest) + e * LN2_LOW))
+        t = math.sqrt(-ln) - QUANTILE_NEAR_SHIFT
+        tail[i] = _polynomial(QUANTILE_NEAR[0], t) / _polynomial(QUANTILE_NEAR[1], t)
+    for i in range(tails):
+        z[place[i]] = -tail[i] if z[place[i]] < 0.0 else tail[i]
+
+
+@compiled
+def _polynomial(c, x):  # type: ignore[no-untyped-def]
+    # written out, so that the loops around it can be vectorised
+    return ((((((c[0] * x + c[1]) * x + c[2]) * x + c[3]) * x + c[4]) * x + c[5]) * x + c[6]) * x + c[7]
+
+
+@compiled
+def _artanh(x):  # type: ignore[no-untyped-def]
+    c = ARTANH_SERIES
+    value = (((((c[0] * x + c[1]) * x + c[2]) * x + c[3]) * x + c[4]) * x + c[5]) * x + c[6]
+    return (((value * x + c[7]) * x + c[8]) * x + c[9]) * x + c[10]
+
+
+def digitise(sums: npt.NDArray[Any], gain: float, bits: int) -> npt.NDArray[np.int32]:
+    """Convert sums to ADC codes; see the twin."""
+    out = np.empty(sums.shape, np.int32)
+    _digitise(sums, gain, float(full_scale(bits)), out)
+    return out
+
+
+@compiled
+def _digitise(sums, gain, limit, out):  # type: ignore[no-untyped-def]
+    n, pixels, columns = sums.shape
+    for i in range(n):
         for p in range(pixels):
             for c in range(columns):
-                if word == 4:
-                    _philox(block, tile, image[i], k0, k1, words)
-                    block += np.uint64(1)
-                    word = 0
-                z = _normal_quantile((np.float64(words[word]) + 0.5) * WORD)
-                word += 1
-                noise = np.rint(z * math.sqrt(64.0 * np.float64(variance[i, p, c])))
-                out[i, p, c] = np.int64(sums[i, p, c]) + np.int64(noise)
+                code = np.rint(np.float64(sums[i, p, c]) * gain)
+                out[i, p, c] = np.int32(min(max(code, -limit), limit))
 
 
 def finish(
@@ -208,61 +305,3 @@ def _moments(x, out):  # type: ignore[no-untyped-def]
                 value = np.float64(x[image, p, c])
                 out[image, 0, c] += value
                 out[image, 1, c] += value * value
-
-
-_MASK = np.uint64(0xFFFFFFFF)
-_HALF = np.uint64(32)
-_M0, _M1 = (np.uint64(m) for m in MULTIPLIERS)
-_W0, _W1 = (np.uint64(w) for w in WEYL)
-
-
-@compiled
-def _philox(block, tile, image, k0, k1, words):  # type: ignore[no-untyped-def]
-    c0, c1, c2, c3 = block, tile, image & _MASK, image >> _HALF
-    for _ in range(10):
-        even = c0 * _M0
-        odd = c2 * _M1
-        c0 = (odd >> _HALF) ^ c1 ^ k0
-        c1 = odd & _MASK
-        c2 = (even >> _HALF) ^ c3 ^ k1
-        c3 = even & _MASK
-        k0 = (k0 + _W0) & _MASK
-        k1 = (k1 + _W1) & _MASK
-    words[0], words[1], words[2], words[3] = c0, c1, c2, c3
-
-
-@compiled
-def _horner(coefficients, x):  # type: ignore[no-untyped-def]
-    value = coefficients[0]
-    for i in range(1, len(coefficients)):
-        value = value * x + coefficients[i]
-    return value
-
-
-@compiled
-def _ln(x):  # type: ignore[no-untyped-def]
-    mantissa, exponent = math.frexp(x)
-    if mantissa < SQRT_HALF:
-        mantissa += mantissa
-        exponent -= 1
-    e = np.float64(exponent)
-    s = (mantissa - 1.0) / (mantissa + 1.0)
-    square = s * s
-    tail = s * square * _horner(ARTANH_SERIES, square)
-    return e * LN2_HIGH + ((s + s) + ((tail + tail) + e * LN2_LOW))
-
-
-@compiled
-def _normal_quantile(p):  # type: ignore[no-untyped-def]
-    q = p - 0.5
-    if abs(q) <= QUANTILE_SPLIT:
-        t = QUANTILE_SPLIT_SQUARED - q * q
-        return q * (_horner(QUANTILE_CENTRE[0], t) / _horner(QUANTILE_CENTRE[1], t))
-    r = math.sqrt(-_ln(min(p, 1.0 - p)))
-    if r <= QUANTILE_FAR_FROM:
-        t = r - QUANTILE_NEAR_SHIFT
-        z = _horner(QUANTILE_NEAR[0], t) / _horner(QUANTILE_NEAR[1], t)
-    else:
-        t = r - QUANTILE_FAR_FROM
-        z = _horner(QUANTILE_FAR[0], t) / _horner(QUANTILE_FAR[1], t)
-    return -z if q < 0.0 else z

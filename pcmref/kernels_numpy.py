@@ -10,9 +10,10 @@ from typing import TypeAlias
 import numpy as np
 import numpy.typing as npt
 
+from pcmref.converters import adc_codes as digitise
 from pcmref.draws import Key, normals, philox
 
-__all__ = ["accumulate", "accumulate_float", "add_read_noise", "finish", "largest", "moments", "to_codes"]
+__all__ = ["accumulate", "accumulate_float", "add_read_noise", "digitise", "finish", "largest", "moments", "to_codes"]
 
 Float32: TypeAlias = npt.NDArray[np.float32]
 Int16: TypeAlias = npt.NDArray[np.int16]

@@ -213,7 +213,7 @@ def walk(program: Program, x: Float32, image: UInt64) -> Float32:
         for name in set(step.inputs):
             if last_use[name] == step.name:
                 del values[name]
-    return values[program.steps[-1].name]
+    return values[program.network.layers[-1].name]
 
 
 def analog(
@@ -348,10 +348,9 @@ def batches(
         return images, np.arange(len(images), dtype=np.uint64)
     if len(addresses) != len(images):
         raise ParameterError("addresses", f"{len(images)} of them", str(len(addresses)))
-    try:
-        return images, np.array([int(a) for a in addresses], np.uint64)
-    except (OverflowError, TypeError, ValueError):
-        raise ParameterError("addresses", "integers from 0 to 2**64 - 1", describe(addresses)) from None
+    if not all(isinstance(a, (int, np.integer)) and 0 <= a < 1 << 64 for a in addresses):
+        raise ParameterError("addresses", "integers from 0 to 2**64 - 1", describe(addresses))
+    return images, np.array(addresses, np.uint64)
 
 
 def _threads(threads: int | None) -> int:
