@@ -366,8 +366,8 @@ class Samples:
         return len(self.images)
 
     def first(self, count: int) -> Samples:
-        """Return the first `count` samples."""
-        return Samples(images=self.images[:count], labels=self.labels[:count], where=self.where)
+        """Return a copy of the first `count` samples: the others can be forgotten."""
+        return Samples(images=self.images[:count].copy(), labels=self.labels[:count].copy(), where=self.where)
 
 
 @dataclass(frozen=True, kw_only=True)

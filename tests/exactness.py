@@ -59,9 +59,7 @@ def digest(*arrays):
 
 def batched(snapshot, images, addresses, batch, **options):
     parts = [slice(start, start + batch) for start in range(0, len(images), batch)]
-    return np.concatenate(
-        [pcmref.logits(snapshot, images[p], addresses=addresses[p], **options) for p in parts]
-    )
+    return np.concatenate([pcmref.logits(snapshot, images[p], addresses=addresses[p], **options) for p in parts])
 
 
 def main():
@@ -97,9 +95,7 @@ def main():
             )  # fmt: skip
             found[f"{readout.name} {compensation}"] = digest(logits[back])
         stages = {}
-        pcmref.logits(
-            snapshot, images[:3], readout=readout, tap=lambda t, stages=stages: stages.setdefault(t.layer, t)
-        )
+        pcmref.logits(snapshot, images[:3], readout=readout, tap=lambda t, stages=stages: stages.setdefault(t.layer, t))
         for name, trace in stages.items():
             product = trace.product
             parts = () if product is None else (product.input_codes, product.output_codes, *product.sums)

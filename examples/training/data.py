@@ -1,0 +1,207 @@
+"""Images to train on: where they come from, how they are split, normalised and augmented."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+import pcmref.weights
+from pcmref.datasets import CLASSES, load_cifar10
+from pcmref.errors import DataError
+from pcmref.network import Normalisation, Samples
+
+#: How many of the digits are training images, and the seed of the order that they are the first of.
+DIGITS_TRAINING = 1000
+DIGITS_SEED = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Data:
+    """A data set.
+
+    Parameters
+    ----------
+    training, test : Samples
+    validation : int
+        How many images, the last ones of `training`, judge a network while its recipe is being chosen.
+    normalisation : Normalisation
+    classes : tuple of str
+    source : str
+        What the images are, whose, under which licence.
+    augment : callable
+        Random variants of a batch of images with values from 0 to 1.
+    cutout : int
+        Side of the square that `Batches` blanks, in pixels; 0 blanks nothing.
+    shipped : bool
+        Whether network files may hold the images.
+    """
+
+    training: Samples
+    test: Samples
+    validation: int
+    normalisation: Normalisation
+    classes: tuple[str, ...]
+    source: str
+    augment: Callable[[Tensor], Tensor]
+    cutout: int = 0
+    shipped: bool = False
+
+    def parts(self, *, all_data: bool) -> tuple[Samples, Samples]:
+        """Return the training and validation images; with `all_data` the validation part is empty."""
+        samples = self.training
+        count = len(samples) - (0 if all_data else self.validation)
+        return samples.first(count), Samples(images=samples.images[count:], labels=samples.labels[count:])
+
+
+def load(name: str, location: str | None) -> Data:
+    """Return the data set called "digits", or "cifar10" as found at `location`.
+
+    Any other name is the path of a network file that holds the digits.
+    """
+    if name == "cifar10":
+        return _cifar10(location)
+    return _digits() if name == "digits" else _from_network(name)
+
+
+def _cifar10(location: str | None) -> Data:
+    training = load_cifar10(location, split="train")
+    return Data(
+        training=training,
+        test=load_cifar10(location, split="test"),
+        validation=5000,
+        normalisation=normalisation_of(training, 255.0),
+        classes=CLASSES,
+        source="CIFAR-10, A. Krizhevsky, Learning Multiple Layers of Features from Tiny Images, 2009",
+        augment=crop_and_flip,
+        cutout=8,
+    )
+
+
+def _digits() -> Data:
+    try:
+        from sklearn import __version__ as version
+        from sklearn.datasets import load_digits
+    except ImportError as error:
+        raise DataError("digits", "scikit-learn, or a network file with the digits", str(error)) from error
+    digits = load_digits()
+    order = balanced(digits.target, DIGITS_SEED)
+    samples = Samples(
+        images=digits.images[order, :, :, None].astype(np.uint8), labels=digits.target[order].astype(np.int64)
+    )
+    training = samples.first(DIGITS_TRAINING)
+    return Data(
+        training=training,
+        test=Samples(images=samples.images[DIGITS_TRAINING:], labels=samples.labels[DIGITS_TRAINING:]),
+        validation=200,
+        normalisation=normalisation_of(training, 16.0),
+        classes=tuple("0123456789"),
+        source='"Optical Recognition of Handwritten Digits", E. Alpaydin and C. Kaynak, UCI Machine Learning '
+        f"Repository, 1998, doi 10.24432/C50P49, CC BY 4.0, as shipped by scikit-learn {version}",
+        augment=wobble,
+        shipped=True,
+    )
+
+
+def _from_network(path: str) -> Data:
+    network = pcmref.weights.load(path)
+    if network.calibration is None or network.evaluation is None:
+        raise DataError(path, "a network file with both kinds of images", "none")
+    return Data(
+        training=network.calibration,
+        test=network.evaluation,
+        validation=len(network.calibration) // 5,
+        normalisation=network.normalisation,
+        classes=network.classes,
+        source=network.provenance.get("data", f"the images of {path}"),
+        augment=wobble,
+        shipped=True,
+    )
+
+
+def balanced(labels: np.ndarray, seed: int) -> np.ndarray:
+    """Return a random order of `labels` in which every stretch holds each class in its share.
+
+    So any cut of the reordered data is a stratified split.
+    """
+    order = np.random.default_rng(seed).permutation(len(labels))
+    place = np.empty(len(labels))
+    for label in np.unique(labels):
+        members = labels[order] == label
+        place[members] = (np.arange(members.sum()) + 0.5) / members.sum()
+    return order[np.argsort(place, kind="stable")]
+
+
+def normalisation_of(samples: Samples, full_scale: float) -> Normalisation:
+    """Return the normalisation that gives `samples` mean 0 and standard deviation 1 in each channel."""
+    pixels = samples.images.reshape(-1, samples.images.shape[-1]) / np.float32(full_scale)
+    mean, std = (getattr(pixels, law)(axis=0, dtype=np.float64).round(4) for law in ("mean", "std"))
+    return Normalisation(full_scale=full_scale, mean=tuple(mean.tolist()), std=tuple(std.tolist()))
+
+
+def wobble(images: Tensor) -> Tensor:
+    """Rotate by up to 10 degrees, zoom by up to 10 %, shift by up to a pixel."""
+    count, _, height, width = images.shape
+    turn, zoom, down, right = torch.rand(4, count, device=images.device) * 2 - 1
+    turn, zoom = turn * math.radians(10), 1 + 0.1 * zoom
+    across = torch.stack([zoom * turn.cos(), -zoom * turn.sin(), right * 2 / width], dim=1)
+    along = torch.stack([zoom * turn.sin(), zoom * turn.cos(), down * 2 / height], dim=1)
+    grid = functional.affine_grid(torch.stack([across, along], dim=1), list(images.shape), align_corners=False)
+    return functional.grid_sample(images, grid, align_corners=False)
+
+
+def crop_and_flip(images: Tensor) -> Tensor:
+    """Shift by up to 4 pixels, mirror every other image."""
+    count, _, height, width = images.shape
+    device = images.device
+    down, right = torch.randint(9, (2, count, 1), device=device)
+    mirrored = torch.rand(count, 1, device=device) < 0.5
+    column = torch.arange(width, device=device)
+    rows = torch.arange(height, device=device) + down
+    columns = torch.where(mirrored, column.flip(0), column) + right
+    image = torch.arange(count, device=device)[:, None, None]
+    padded = functional.pad(images, (4, 4, 4, 4))
+    return padded[image, :, rows[:, :, None], columns[:, None, :]].permute(0, 3, 1, 2)
+
+
+def cut_out(images: Tensor, side: int) -> Tensor:
+    """Set a square around a random pixel of each image to 0."""
+    count, _, height, width = images.shape
+    hidden = [
+        (torch.arange(size, device=images.device) - torch.randint(size, (count, 1), device=images.device))
+        .add(side // 2)
+        .div(side, rounding_mode="floor")
+        .eq(0)
+        for size in (height, width)
+    ]
+    return images.masked_fill(hidden[0][:, None, :, None] & hidden[1][:, None, None, :], 0)
+
+
+class Images:
+    """Images and labels on the device that computes, given out as normalised batches."""
+
+    def __init__(self, samples: Samples, data: Data, device: torch.device) -> None:
+        self.data = data
+        self.pixels = torch.from_numpy(samples.images).permute(0, 3, 1, 2).contiguous().to(device)
+        self.labels = torch.from_numpy(samples.labels).to(device)
+        shape = (1, -1, 1, 1)
+        self.mean = torch.tensor(data.normalisation.mean, device=device).view(shape)
+        self.std = torch.tensor(data.normalisation.std, device=device).view(shape)
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def batch(self, index: Tensor | slice, *, augment: bool = False) -> tuple[Tensor, Tensor]:
+        """Return the images and labels at `index`."""
+        images = self.pixels[index] / self.data.normalisation.full_scale
+        if augment:
+            images = self.data.augment(images)
+        images = (images - self.mean) / self.std
+        if augment and self.data.cutout:
+            images = cut_out(images, self.data.cutout)
+        return images, self.labels[index]

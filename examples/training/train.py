@@ -1,0 +1,255 @@
+"""Train a network for phase-change memory: pretrain, train on with weight noise, export.
+
+``python examples/training/train.py STAGE --help`` lists the options of a stage.
+"""
+
+from __future__ import annotations
+
+import argparse
+import datetime
+import json
+import math
+import platform
+import shlex
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import numpy as np
+import torch
+from data import Data, Images, load
+from model import ResNet
+from noise import clip, noisy
+from torch import nn
+from torch.nn import functional
+
+import pcmref.weights
+from pcmref.convert import architecture, network_from_tensors
+from pcmref.errors import ParameterError, PcmrefError
+from pcmref.files import replacing
+
+Options: TypeAlias = Mapping[str, Any]
+State: TypeAlias = dict[str, Any]
+
+#: Options that do not define the result of a stage, only where its parts are.
+PLACES = {"stage", "run", "out", "start", "device", "data_dir"}
+#: Options that a noise stage takes over from the network that it starts from.
+INHERITED = ("data", "arch", "all_data")
+#: Part of a stage in which the learning rate rises, before its cosine fall.
+RISE = 0.05
+
+
+def rate(progress: float) -> float:
+    """Return the learning rate, relative to its maximum, at `progress` from 0 to 1."""
+    if progress < RISE:
+        return progress / RISE
+    return 0.5 + 0.5 * math.cos(math.pi * (progress - RISE) / (1 - RISE))
+
+
+def build(options: Options, data: Data) -> ResNet:
+    """Return an untrained network."""
+    torch.manual_seed(options["seed"])
+    return ResNet(architecture(options["arch"]), data.training.images.shape[-1], len(data.classes))
+
+
+@torch.no_grad()
+def accuracy(model: nn.Module, images: Images, eta: float = 0.0) -> float:
+    """Return the accuracy in percent, under weight noise of relative size `eta`."""
+    model.eval()
+    with noisy(model, eta):
+        right = 0
+        for start in range(0, len(images), 1000):
+            batch, labels = images.batch(slice(start, start + 1000))
+            right += int((model(batch).argmax(dim=1) == labels).sum())
+    return 100 * right / len(images)
+
+
+def train_epoch(
+    model: nn.Module, images: Images, optimiser: torch.optim.Optimizer, epoch: int, options: Options
+) -> float:
+    """Train `model` for one epoch and return the mean loss."""
+    model.train()
+    device = images.labels.device
+    total = torch.zeros((), device=device)
+    batches = torch.randperm(len(images), device=device).split(options["batch"])
+    for step, index in enumerate(batches):
+        progress = (epoch + step / len(batches)) / options["epochs"]
+        optimiser.param_groups[0]["lr"] = options["lr"] * rate(progress)
+        batch, labels = images.batch(index, augment=True)
+        optimiser.zero_grad()
+        with noisy(model, options["eta"]):
+            with torch.autocast(device.type, torch.bfloat16, enabled=options["bf16"]):
+                logits = model(batch)
+            loss = functional.cross_entropy(logits.float(), labels, label_smoothing=options["smoothing"])
+            loss.backward()
+        optimiser.step()
+        clip(model, options["clip"])
+        total += loss.detach() * len(index)
+    return total.item() / len(images)
+
+
+def train(args: argparse.Namespace, command: str) -> None:
+    """Train one stage; go on after its last complete epoch if there is one.
+
+    All that is random in an epoch follows from the seed and the epoch's number, so an interrupted stage
+    ends with the same weights as an uninterrupted one.
+    """
+    device = torch.device(args.device)
+    state, out = starting_point(args, command, device)
+    options = state["options"]
+    data = load(options["data"], state["data_dir"])
+    training, validation = (Images(part, data, device) for part in data.parts(all_data=options["all_data"]))
+    model = build(options, data).to(device)
+    if "model" in state:
+        model.load_state_dict(state["model"])
+    optimiser = torch.optim.SGD(
+        model.parameters(), lr=args.lr, momentum=0.9, weight_decay=args.weight_decay, nesterov=True
+    )
+    if "optimiser" in state:
+        optimiser.load_state_dict(state["optimiser"])
+
+    out.mkdir(parents=True, exist_ok=True)
+    for epoch in range(state["epoch"], args.epochs):
+        torch.manual_seed(100_003 * args.seed + epoch)
+        begin = time.perf_counter()
+        figures = {"loss": train_epoch(model, training, optimiser, epoch, options)}
+        if len(validation):
+            figures["accuracy"] = accuracy(model, validation)
+            figures["accuracy with noise"] = accuracy(model, validation, args.eta)
+        figures["seconds"] = time.perf_counter() - begin
+        progress = ", ".join(f"{name} {value:.4g}" for name, value in figures.items())
+        print(f"{args.stage} {epoch + 1}/{args.epochs}: {progress}", file=sys.stderr, flush=True)
+        state |= {
+            "epoch": epoch + 1,
+            "log": [*state["log"], {"stage": args.stage, "epoch": epoch + 1, **figures}],
+            "model": model.state_dict(),
+            "optimiser": optimiser.state_dict(),
+        }
+        with replacing(out / "log.jsonl") as temporary:
+            temporary.write_text("".join(json.dumps(line) + "\n" for line in state["log"]))
+        with replacing(out / f"{args.stage}.pt") as temporary:
+            torch.save(state, temporary)
+
+
+def starting_point(args: argparse.Namespace, command: str, device: torch.device) -> tuple[State, Path]:
+    """Return the state from which a stage goes on or begins, and the directory for its results."""
+    options = {name: value for name, value in vars(args).items() if name not in PLACES}
+    state: State = {"epoch": 0, "log": [], "commands": []}
+    out, data_dir = args.out, args.data_dir
+    if args.start:
+        source = read_checkpoint(args.start, device)
+        options |= {name: source["options"][name] for name in INHERITED}
+        state |= {name: source[name] for name in ("log", "commands", "model")}
+        out, data_dir = out or args.start.parent, data_dir or source["data_dir"]
+    path = out / f"{args.stage}.pt"
+    if path.exists():
+        state = read_checkpoint(path, device)
+        for name, value in options.items():
+            if value != state["options"][name]:
+                begun = f"{state['options'][name]!r}, with which {path} was begun"
+                raise ParameterError(name, begun, repr(value))
+    else:
+        state |= {"options": options, "commands": [*state["commands"], command]}
+    return state | {"data_dir": data_dir}, out
+
+
+def read_checkpoint(path: Path, device: torch.device) -> State:
+    """Return what a stage saved."""
+    if not path.is_file():
+        raise ParameterError(str(path), "the checkpoint of an earlier stage", "nothing")
+    state: State = torch.load(path, map_location=device, weights_only=True)
+    return state
+
+
+def export(args: argparse.Namespace, command: str) -> None:
+    """Write a trained network, with its images where their licence allows it, as a network file."""
+    state = read_checkpoint(args.checkpoint, torch.device("cpu"))
+    options = state["options"]
+    data = load(options["data"], args.data_dir or state["data_dir"])
+    model = build(options, data)
+    model.load_state_dict(state["model"])
+    found = accuracy(model, Images(data.test, data, torch.device("cpu")))
+    held_out = f"{found:.2f} % of the {len(data.test)} held-out images"
+    stages = [[line for line in state["log"] if line["stage"] == stage] for stage in ("pretrain", "noise")]
+    network = network_from_tensors(
+        {name: tensor.numpy() for name, tensor in model.state_dict().items()},
+        architecture(options["arch"]),
+        input_shape=data.training.images.shape[1:],
+        normalisation=data.normalisation,
+        classes=data.classes,
+        provenance={
+            "title": f"{options['arch']} for {options['data']}, trained with noise on its weights",
+            "commands": "\n".join([*state["commands"], command]),
+            "epochs": f"{len(stages[0])} without noise, {len(stages[1])} with noise",
+            "seed": str(options["seed"]),
+            "data": data.source,
+            "split": f"{len(data.training)} training images, {len(data.test)} held out",
+            "digital accuracy": held_out,
+            "software": f"Python {platform.python_version()}, PyTorch {torch.__version__}, "
+            f"NumPy {np.__version__}, pcmref {pcmref.__version__}",
+            "date": datetime.datetime.now(datetime.timezone.utc).date().isoformat(),
+            "licence": "MIT (the weights)",
+        },
+        evaluation=data.test if data.shipped else None,
+        calibration=data.training if data.shipped else None,
+    )
+    pcmref.weights.save(args.network, network)
+    print(f"{args.network}: {held_out}")
+
+
+def parser() -> argparse.ArgumentParser:
+    """Return the parser of the command line."""
+    top = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    stages = top.add_subparsers(dest="stage", required=True)
+
+    places = argparse.ArgumentParser(add_help=False)
+    places.add_argument("--data-dir", help="where CIFAR-10 is (by default where pcmref looks for it)")
+    common = argparse.ArgumentParser(add_help=False, parents=[places])
+    common.add_argument("--epochs", type=int, default=200, help="(200)")
+    common.add_argument("--batch", type=int, default=128, help="images in a step (128)")
+    common.add_argument("--weight-decay", type=float, default=5e-4, help="(0.0005)")
+    common.add_argument("--smoothing", type=float, default=0.1, help="label smoothing (0.1)")
+    common.add_argument("--seed", type=int, default=0, help="of all that is random (0)")
+    cuda = torch.cuda.is_available()
+    common.add_argument("--device", default="cuda" if cuda else "cpu")
+    common.add_argument("--bf16", action=argparse.BooleanOptionalAction, default=cuda, help="autocast")
+
+    first = stages.add_parser("pretrain", parents=[common], help="train without noise")
+    first.add_argument("--data", default="digits", help="digits, cifar10 or a network file with digits")
+    first.add_argument("--arch", default="joshi-resnet8", help="as in pcmref.convert (joshi-resnet8)")
+    first.add_argument("--all-data", action="store_true", help="train on the validation images too")
+    first.add_argument("--lr", type=float, default=0.05, help="largest learning rate (0.05)")
+    first.add_argument("--out", type=Path, required=True, help="directory for pretrain.pt and log.jsonl")
+    first.set_defaults(run=train, start=None, eta=0.0, clip=math.inf)
+
+    second = stages.add_parser("noise", parents=[common], help="train on with noise on the weights")
+    second.add_argument("--from", dest="start", type=Path, required=True, help="pretrain.pt")
+    second.add_argument("--eta", type=float, default=0.038, help="noise / largest weight (0.038)")
+    second.add_argument("--clip", type=float, default=2.0, help="largest weight / standard deviation (2)")
+    second.add_argument("--lr", type=float, default=0.005, help="largest learning rate (0.005)")
+    second.add_argument("--out", type=Path, help="directory for noise.pt and log.jsonl (that of --from)")
+    second.set_defaults(run=train)
+
+    last = stages.add_parser("export", parents=[places], help="write a network file and test it")
+    last.add_argument("checkpoint", type=Path, help="noise.pt")
+    last.add_argument("network", type=Path, help="the file to write, .h5")
+    last.set_defaults(run=export)
+    return top
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one stage and return the exit status."""
+    argv = list(sys.argv[1:] if argv is None else argv)
+    args = parser().parse_args(argv)
+    try:
+        args.run(args, shlex.join(["train.py", *argv]))
+    except PcmrefError as error:
+        print(error, file=sys.stderr)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,159 @@
+import h5py
+import numpy as np
+import pytest
+
+from pcmref.corrections import load_corrections, save_corrections
+from pcmref.errors import NetworkFileError, OutputError
+from pcmref.periphery import Corrections, Statistics
+from pcmref.weights import save
+from tests.nets import tiny
+
+RNG = np.random.default_rng(0)
+
+
+def statistics(channels):
+    return Statistics(mean=RNG.standard_normal(channels), var=RNG.uniform(0, 1, channels))
+
+
+FULL = Corrections(
+    gain={"conv1": np.array([1.1]), "conv2": RNG.uniform(1, 2, 7), "fc": np.array([0.9])},
+    statistics={"bn1": statistics(5), "bn3": statistics(10)},
+)
+
+
+@pytest.fixture
+def path(tmp_path):
+    save_corrections(tmp_path / "corrections.h5", FULL)
+    return tmp_path / "corrections.h5"
+
+
+@pytest.mark.parametrize(
+    "corrections",
+    [
+        FULL,
+        Corrections(),
+        Corrections(gain=FULL.gain),
+        Corrections(statistics=FULL.statistics),
+        Corrections(gain={"fc": np.array([-0.0, 5e-324, 1e308, -2.0])}),
+        Corrections(statistics={"bn1": Statistics(mean=np.zeros(5), var=np.zeros(5))}),
+    ],
+    ids=["full", "empty", "gain", "statistics", "odd gains", "zeros"],
+)
+def test_round_trip(tmp_path, corrections):
+    save_corrections(str(tmp_path / "c.h5"), corrections)
+    again = load_corrections(str(tmp_path / "c.h5"), tiny())
+    assert (set(again.gain), set(again.statistics)) == (set(corrections.gain), set(corrections.statistics))
+    for name, gain in corrections.gain.items():
+        assert (again.gain[name].dtype, again.gain[name].tobytes()) == (np.float64, gain.tobytes())
+    for name, each in corrections.statistics.items():
+        for part in ("mean", "var"):
+            assert getattr(again.statistics[name], part).tobytes() == getattr(each, part).tobytes()
+
+
+def test_the_same_corrections_give_the_same_bytes(tmp_path, path):
+    save_corrections(tmp_path / "again.h5", FULL)
+    assert (tmp_path / "again.h5").read_bytes() == path.read_bytes()
+    with h5py.File(path) as file:
+        times = [h5py.h5g.get_objinfo(file[name].id).mtime for name in ("gain/fc", "statistics", "statistics/bn1/var")]
+    assert set(times) == {0}
+
+
+def put(name, value):
+    def edit(file):
+        if name in file:
+            del file[name]
+        file[name] = value
+
+    return edit
+
+
+ZOO = {
+    "another format": ("/ attribute 'format'", lambda file: file.attrs.create("format", np.bytes_("pcmref-network"))),
+    "version 2": ("/ attribute 'version'", lambda file: file.attrs.create("version", 2)),
+    "no gain": ("gain", lambda file: file.__delitem__("gain")),
+    "no statistics": ("statistics", lambda file: file.__delitem__("statistics")),
+    "unknown entry": ("extra", put("extra", 1.0)),
+    "gain is a dataset": ("gain", put("gain", 1.0)),
+    "statistics are a dataset": ("statistics", put("statistics", 1.0)),
+    "gain of an unknown layer": ("gain/conv9", put("gain/conv9", [1.0])),
+    "gain of a node that is no crossbar": ("gain/bn1", put("gain/bn1", [1.0])),
+    "gain is a group": ("gain/conv3", lambda file: file.create_group("gain/conv3")),
+    "gain is a scalar": ("gain/conv3", put("gain/conv3", 1.0)),
+    "gain of float32": ("gain/conv3", put("gain/conv3", np.ones(1, np.float32))),
+    "two gains of seven": ("gain/conv2", put("gain/conv2", np.ones(2))),
+    "no gain at all": ("gain/conv2", put("gain/conv2", np.ones(0))),
+    "gain of two axes": ("gain/conv2", put("gain/conv2", np.ones((1, 7)))),
+    "gain NaN": ("gain/conv1", put("gain/conv1", [np.nan])),
+    "gain infinite": ("gain/conv1", put("gain/conv1", [np.inf])),
+    "gain is a soft link": ("gain/conv1", put("gain/conv1", h5py.SoftLink("/gain/fc"))),
+    "statistics of an unknown node": ("statistics/bn9", lambda file: file.move("statistics/bn1", "statistics/bn9")),
+    "statistics of a crossbar": ("statistics/fc", lambda file: file.move("statistics/bn1", "statistics/fc")),
+    "statistics of a node are a dataset": ("statistics/bn1", put("statistics/bn1", np.ones(5))),
+    "no mean": ("statistics/bn1/mean", lambda file: file.__delitem__("statistics/bn1/mean")),
+    "no variance": ("statistics/bn1/var", lambda file: file.__delitem__("statistics/bn1/var")),
+    "one mean of five": ("statistics/bn1/mean", put("statistics/bn1/mean", np.ones(1))),
+    "six variances of five": ("statistics/bn1/var", put("statistics/bn1/var", np.ones(6))),
+    "mean infinite": ("statistics/bn1/mean", put("statistics/bn1/mean", [0, 0, 0, 0, np.inf])),
+    "variance NaN": ("statistics/bn1/var", put("statistics/bn1/var", [0, 0, np.nan, 0, 0])),
+    "variance negative": ("statistics/bn1/var", put("statistics/bn1/var", [0, 0, 0, -1e-300, 0])),
+}
+
+
+def refused(path, network, place):
+    with pytest.raises(NetworkFileError) as caught:
+        load_corrections(path, network)
+    start = f"{path}: {place}: expected "
+    assert str(caught.value).startswith(start)
+    return str(caught.value).removeprefix(start)
+
+
+@pytest.mark.parametrize("defect", ZOO)
+def test_a_bad_file_is_refused_by_its_place(path, defect):
+    place, damage = ZOO[defect]
+    with h5py.File(path, "r+") as file:
+        damage(file)
+    assert refused(path, tiny(), place)
+
+
+@pytest.mark.parametrize(
+    ("defect", "found"),
+    [
+        ("two gains of seven", "length 1 or 7, found 2"),
+        ("one mean of five", "length 5, found 1"),
+        ("mean infinite", "finite numbers, no negative variance, found inf at [4]"),
+        ("variance negative", "finite numbers, no negative variance, found -1e-300 at [3]"),
+    ],
+)
+def test_a_message_says_what_was_expected_and_found(path, defect, found):
+    place, damage = ZOO[defect]
+    with h5py.File(path, "r+") as file:
+        damage(file)
+    assert refused(path, tiny(), place) == found
+
+
+def test_an_unknown_part_of_statistics_is_refused(path):
+    with h5py.File(path, "r+") as file:
+        file["statistics/bn1/eps"] = np.ones(5)
+    refused(path, tiny(), "statistics/bn1/eps")
+
+
+def test_corrections_of_another_network(path):
+    network = tiny()
+    layers = tuple(layer for layer in network.layers if layer.name in ("conv1", "bn1", "relu1", "mean"))
+    other = tiny(layers=(*layers[:3], type(layers[3])(name="mean", inputs=("relu1",))), classes=tuple("abcde"))
+    refused(path, other, "gain/conv2")
+
+
+def test_a_network_file_is_no_file_of_corrections(tmp_path):
+    save(tmp_path / "net.h5", tiny())
+    refused(tmp_path / "net.h5", tiny(), "/ attribute 'format'")
+
+
+def test_a_file_that_does_not_exist(tmp_path):
+    with pytest.raises(NetworkFileError, match="found nothing"):
+        load_corrections(tmp_path / "no.h5", tiny())
+
+
+def test_save_needs_a_directory(tmp_path):
+    with pytest.raises(OutputError):
+        save_corrections(tmp_path / "no" / "c.h5", FULL)

@@ -1,0 +1,53 @@
+import numpy as np
+import pytest
+
+from pcmref import errors
+from pcmref.errors import MissingExtraError, PcmrefError, PcmrefWarning, describe, require
+
+FAMILY = [kind for kind in vars(errors).values() if isinstance(kind, type) and issubclass(kind, PcmrefError)]
+
+
+@pytest.mark.parametrize("kind", FAMILY)
+def test_an_error_names_the_place_what_belongs_there_and_what_was_found(kind):
+    error = kind("net.h5: graph", "a list", "7")
+    assert str(error) == "net.h5: graph: expected a list, found 7"
+    assert (error.where, error.expected, error.found) == ("net.h5: graph", "a list", "7")
+
+
+def test_the_family():
+    assert {kind.__name__ for kind in FAMILY} == {name for name in errors.__all__ if name.endswith("Error")}
+    assert issubclass(PcmrefWarning, UserWarning)
+    assert not issubclass(PcmrefWarning, PcmrefError)
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (None, "None"),
+        ("é\n", "'é\\n'"),
+        ("x" * 58, "'" + "x" * 58 + "'"),
+        ("x" * 59, "'" + "x" * 56 + "..."),
+        (np.arange(3), "array([0, 1, 2])"),
+    ],
+)
+def test_describe_is_a_short_repr(value, text):
+    assert describe(value) == text
+    assert len(text) <= 60
+
+
+def test_describe_with_a_limit():
+    assert describe("abcdefgh", 8) == "'abcd..."
+
+
+def test_require_returns_what_is_installed():
+    assert require("numpy.linalg", "cli") is np.linalg
+
+
+@pytest.mark.parametrize("name", ["no_such_module", "no_such_module.part"])
+def test_require_names_the_extra_and_the_command(name):
+    with pytest.raises(MissingExtraError) as caught:
+        require(name, "train")
+    message = str(caught.value)
+    assert message.startswith("no_such_module: expected the extra 'train' (pip install 'pcmref[train]')")
+    assert "not installed (No module named 'no_such_module')" in message
+    assert isinstance(caught.value.__cause__, ImportError)

@@ -1,0 +1,415 @@
+"""Inference: whole networks against plain Python, and what a result may not depend on."""
+
+from __future__ import annotations
+
+import math
+import threading
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from pcmref import simulate
+from pcmref.chip import program
+from pcmref.compensation import calibrate_ranges
+from pcmref.converters import PRESETS, Range, Readout
+from pcmref.draws import Purpose
+from pcmref.errors import DataError, ParameterError, PcmrefError
+from pcmref.network import Add, BatchNorm, GlobalAveragePool, Linear, Network, Relu
+from pcmref.pcm import AIHWKIT, without_noise
+from pcmref.periphery import Corrections, Statistics
+from pcmref.simulate import accuracy, analog, digital, logits, run
+from tests import naive
+from tests.nets import RGB, batch_norm, conv, normal, replace_layer, tiny
+
+laws = settings(max_examples=25, deadline=None, derandomize=True, database=None)
+
+DAY = 86400.0
+NETWORK = tiny()
+LAYERS = [layer.name for layer in NETWORK.layers]
+IMAGES = np.random.default_rng(1).integers(0, 256, (20, 6, 6, 3), np.uint8)
+SNAPSHOT = program(NETWORK, seed=2).at(DAY)
+RANGES = calibrate_ranges(NETWORK, IMAGES, Readout(name="x", dac_bits=8, tile_rows=20)).ranges
+SMALL = {name: Range(input_top=r.input_top / 3, sum_top_us=r.sum_top_us / 3) for name, r in RANGES.items()}
+
+READOUTS = {
+    "paper": PRESETS["paper"],
+    "fine": Readout(name="fine", dac_bits=16, tile_rows=5),
+    "coarse": Readout(name="coarse", dac_bits=2),
+    "fresh": Readout(name="fresh", dac_bits=12, tile_rows=20, read_noise="fresh"),
+    "chip8": replace(PRESETS["chip8"], ranges=RANGES),
+    "chip8 in tiles": replace(PRESETS["chip8"], ranges=RANGES, tile_rows=20),
+    "frozen chip8, saturating": replace(PRESETS["chip8"], ranges=SMALL, read_noise="frozen"),
+    "fixed DAC alone": Readout(name="fixed", dac_bits=6, ranges=RANGES),
+}
+CORRECTIONS = Corrections(
+    gain={"conv1": np.array([1.25]), "conv3": np.linspace(0.9, 1.7, 10), "fc": np.array([0.7])},
+    statistics={"bn2": Statistics(mean=np.linspace(-1, 1, 7), var=np.linspace(0.0, 2, 7))},
+)
+
+
+class Taps:
+    """Collects traces: (node, first image) -> trace, in order."""
+
+    def __init__(self):
+        self.traces = []
+
+    def __call__(self, trace):
+        self.traces.append(trace)
+
+    def of(self, name):
+        return [t for t in self.traces if t.layer == name]
+
+    def stack(self, name):
+        return np.concatenate([t.activations for t in self.of(name)])
+
+
+# Against plain Python
+
+
+@pytest.mark.parametrize("corrections", [Corrections(), CORRECTIONS], ids=["as it is", "corrected"])
+@pytest.mark.parametrize("readout", READOUTS.values(), ids=READOUTS)
+def test_a_network_equals_the_naive_one(readout, corrections):
+    images, addresses = IMAGES[:2], [5, 2**40 + 3]
+    expected = naive.forward(
+        SNAPSHOT,
+        images,
+        readout,
+        gains=corrections.gain,
+        replaced={name: (s.mean, s.var) for name, s in corrections.statistics.items()},
+        addresses=addresses,
+    )
+    taps = Taps()
+    found = logits(SNAPSHOT, images, readout=readout, corrections=corrections, addresses=addresses, tap=taps)
+    assert [t.layer for t in taps.traces] == LAYERS
+    for trace in taps.traces:
+        assert trace.image.tolist() == addresses
+        assert trace.activations.dtype == np.float32
+        for n, node in enumerate(expected[trace.layer]):
+            if trace.product is None:
+                values = node
+            else:
+                values, product = node["values"], trace.product
+                channels = node["codes"].shape[2]
+                assert product.input_codes[n, ..., :channels].tolist() == node["codes"].tolist()
+                assert product.input_step[n] == node["step"]
+                assert [tile[n].tolist() for tile in product.sums] == node["sums"].tolist()
+                assert product.output_codes[n].tolist() == node["outputs"].tolist()
+            assert trace.activations[n].tobytes() == values.tobytes()
+    last = np.stack([node["values"] for node in expected[LAYERS[-1]]])
+    assert found.tobytes() == last.tobytes()
+    untapped = logits(SNAPSHOT, images, readout=readout, corrections=corrections, addresses=addresses)
+    assert untapped.tobytes() == last.tobytes()
+
+
+def test_calibration_draws_other_noise_than_inference():
+    readout = READOUTS["fresh"]
+    found = run(analog(SNAPSHOT, readout=readout, purpose=Purpose.CALIBRATION), IMAGES[:1])
+    expected = naive.forward(SNAPSHOT, IMAGES[:1], readout, purpose=5)["fc"][0]["values"]
+    assert found[0].tobytes() == expected.tobytes()
+    assert not np.array_equal(found, logits(SNAPSHOT, IMAGES[:1], readout=readout))
+
+
+@pytest.mark.parametrize("change", ["seed", "time", "read"])
+def test_fresh_noise_belongs_to_the_read_event(change):
+    other = {"seed": {"seed": 3}, "time": {"t_s": DAY + 1e-6}, "read": {"read": 1}}[change]
+    noisy = [logits(s, IMAGES[:1], readout=READOUTS["fresh"]) for s in (SNAPSHOT, replace(SNAPSHOT, **other))]
+    assert not np.array_equal(*noisy)
+    frozen = [logits(s, IMAGES[:1]) for s in (SNAPSHOT, replace(SNAPSHOT, **other))]
+    assert np.array_equal(*frozen)
+
+
+def test_the_digital_network_agrees_with_float64_to_rounding():
+    taps = Taps()
+    found = digital(NETWORK, IMAGES, tap=taps)
+    expected = naive.digital(NETWORK, IMAGES)
+    assert [t.layer for t in taps.traces] == LAYERS * 2
+    assert all(t.product is None for t in taps.traces)
+    for name in LAYERS:
+        exact = np.stack(expected[name])
+        # hundreds of operations of relative error 2^-24 each
+        assert np.abs(taps.stack(name) - exact).max() <= 500 * 2.0**-24 * np.abs(exact).max()
+    assert np.array_equal(found, taps.stack("fc"))
+    assert digital(NETWORK, IMAGES) == pytest.approx(found, rel=1e-6, abs=1e-6)
+
+
+def test_an_ideal_chip_with_fine_converters_agrees_with_the_digital_network():
+    ideal = program(NETWORK, model=without_noise(AIHWKIT)).at(DAY)
+    expected = digital(NETWORK, IMAGES)
+    error = np.abs(logits(ideal, IMAGES, readout=READOUTS["fine"]) - expected).max()
+    assert error <= 1e-3 * np.abs(expected).max()
+
+
+# What a result may not depend on
+
+
+@laws
+@given(
+    st.sampled_from(["paper", "chip8 in tiles"]),
+    st.permutations(range(20)),
+    st.integers(1, 20),
+    st.integers(1, 7),
+    st.integers(1, 4),
+)
+@example("chip8 in tiles", list(range(20)), 20, 16, 2)
+def test_an_image_s_logits_do_not_depend_on_its_company(name, order, size, chunk, threads):
+    """Batch, chunk, number of threads and order, with the images' addresses."""
+    readout = READOUTS[name]
+    addresses = np.arange(20) + 2**33
+    expected = logits(SNAPSHOT, IMAGES, readout=readout, addresses=addresses, threads=1)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(simulate, "CHUNK", chunk)
+        some = list(order)[:size]
+        found = logits(SNAPSHOT, IMAGES[some], readout=readout, addresses=addresses[some].tolist(), threads=threads)
+    assert found.tobytes() == expected[some].tobytes()
+
+
+def test_addresses_are_positions_by_default():
+    readout = READOUTS["fresh"]
+    whole = logits(SNAPSHOT, IMAGES[:4], readout=readout)
+    assert np.array_equal(logits(SNAPSHOT, IMAGES[:4], readout=readout, addresses=range(4)), whole)
+    assert np.array_equal(logits(SNAPSHOT, IMAGES[2:4], readout=readout, addresses=[2, 3]), whole[2:])
+    assert not np.array_equal(logits(SNAPSHOT, IMAGES[2:4], readout=readout), whole[2:])
+    twice = logits(SNAPSHOT, IMAGES[[0, 0]], readout=readout)
+    assert not np.array_equal(twice[0], twice[1])
+
+
+def test_several_threads_work_at_once_and_progress_is_told_in_order():
+    done, names = [], set()
+    started = threading.Barrier(2, timeout=60)
+
+    def work(part):
+        names.add(threading.current_thread().name)
+        if part.start < 32:
+            started.wait()  # passes only if two chunks run at the same time
+        return part.start
+
+    assert list(simulate.each(work, 50, 2)) == [0, 16, 32, 48]
+    assert len(names) == 2
+    logits(SNAPSHOT, np.repeat(IMAGES, 2, axis=0), threads=3, progress=done.append)
+    assert done == [16, 16, 8]
+
+
+def test_an_error_in_one_chunk_ends_the_run():
+    def work(part):
+        if part.start == 16:
+            raise ZeroDivisionError
+        return part.start
+
+    for threads in (1, 3):
+        with pytest.raises(ZeroDivisionError):
+            list(simulate.each(work, 200, threads))
+
+
+@st.composite
+def graphs(draw):
+    """Networks of one size of map, wired at random: any node may be added to any, or go unused."""
+    rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
+    layers, maps, vectors = [], ["input"], []
+
+    def pick(names):
+        return draw(st.sampled_from(names[-3:]))
+
+    def grow(names, kinds):
+        name, kind = f"n{len(layers)}", draw(st.sampled_from(kinds))
+        if kind == "conv":
+            layers.append(conv(rng, name, pick(names), 3, 3, padding=1, bias=draw(st.booleans())))
+        elif kind == "linear":
+            layers.append(Linear(name=name, inputs=(pick(names),), weight=normal(rng, 3, 3), bias=normal(rng, 3)))
+        elif kind == "batch_norm":
+            layers.append(batch_norm(rng, name, pick(names), 3))
+        elif kind == "relu":
+            layers.append(Relu(name=name, inputs=(pick(names),)))
+        else:
+            layers.append(Add(name=name, inputs=(pick(names), pick(names))))
+        names.append(name)
+
+    for _ in range(draw(st.integers(1, 9))):
+        grow(maps, ["conv", "conv", "batch_norm", "relu", "add"])
+    layers.append(GlobalAveragePool(name="pool", inputs=(pick(maps),)))
+    vectors.append("pool")
+    for _ in range(draw(st.integers(1, 5))):
+        grow(vectors, ["linear", "linear", "batch_norm", "relu", "add"])
+    return Network(layers=tuple(layers), input_shape=(4, 3, 3), normalisation=RGB, classes=("a", "b", "c"))
+
+
+@settings(laws, max_examples=60)
+@given(graphs())
+def test_taps_change_nothing_whatever_the_graph(network):
+    """With a tap every node is computed on its own, without one some are computed together."""
+    images = IMAGES[:2, :4, :3]
+    chip = program(network, seed=1).at(DAY)
+    for readout in (READOUTS["paper"], READOUTS["fresh"]):
+        taps = Taps()
+        found = logits(chip, images, readout=readout, tap=taps)
+        assert [t.layer for t in taps.traces] == [layer.name for layer in network.layers]
+        assert found.tobytes() == taps.traces[-1].activations.tobytes()
+        assert logits(chip, images, readout=readout).tobytes() == found.tobytes()
+    taps = Taps()
+    found = digital(network, images, tap=taps)
+    assert found.tobytes() == taps.traces[-1].activations.tobytes()
+    assert digital(network, images).tobytes() == found.tobytes()
+
+
+# Taps
+
+
+def test_taps_deliver_every_node_in_order_for_all_images():
+    taps = Taps()
+    found = logits(SNAPSHOT, IMAGES, readout=READOUTS["chip8"], tap=taps, threads=2)
+    assert [t.layer for t in taps.traces] == LAYERS * 2
+    for name in LAYERS:
+        assert np.concatenate([t.image for t in taps.of(name)]).tolist() == list(range(20))
+        assert taps.stack(name).shape == (20, *NETWORK.shapes[name])
+    assert taps.stack("fc").tobytes() == found.tobytes()
+    assert {t.layer for t in taps.traces if t.product} == {layer.name for layer in NETWORK.crossbar_layers}
+
+
+def test_what_taps_deliver_recomputes_the_logits():
+    """From the output codes on, node by node, with the digital operations of plain Python."""
+    readout = READOUTS["chip8"]
+    taps = Taps()
+    found = logits(SNAPSHOT, IMAGES[:1], readout=readout, tap=taps)
+    values = {"input": naive.normalise(NETWORK, IMAGES[0])}
+    read = {layer.name: layer for layer in SNAPSHOT.layers}
+    for layer in NETWORK.layers:
+        inputs = [values[name] for name in layer.inputs]
+        (trace,) = taps.of(layer.name)
+        if trace.product is not None:
+            code_us = RANGES[layer.name].sum_top_us / 127
+            scale = (code_us * read[layer.name].weight_per_us).astype(np.float32)
+            values[layer.name] = (trace.product.output_codes[0].astype(np.float32) * scale).reshape(
+                NETWORK.shapes[layer.name]
+            )
+            step = np.float32(RANGES[layer.name].input_top) / np.float32(127)
+            sums = [np.rint(s[0] * (float(step) * 2.0**-9 / code_us)).clip(-127, 127) for s in trace.product.sums]
+            assert np.array_equal(sum(sums), trace.product.output_codes[0])
+        elif isinstance(layer, BatchNorm):
+            scale, offset = naive.fold(layer, layer.mean, layer.var)
+            values[layer.name] = inputs[0] * scale + offset
+        else:
+            values[layer.name] = naive.digital_node(layer, *inputs)
+        assert values[layer.name].tobytes() == trace.activations[0].tobytes()
+    assert values["fc"].tobytes() == found[0].tobytes()
+
+
+# Edges and errors
+
+
+@pytest.mark.parametrize("tap", [None, Taps()], ids=["no tap", "tap"])
+@pytest.mark.parametrize("threads", [1, 2])
+def test_no_images_give_no_logits(tap, threads):
+    for found in (
+        logits(SNAPSHOT, IMAGES[:0], tap=tap, threads=threads),
+        logits(SNAPSHOT, IMAGES[:0], readout=READOUTS["chip8"], addresses=[]),
+        digital(NETWORK, IMAGES[:0], tap=tap, threads=threads),
+    ):
+        assert found.shape == (0, 4)
+        assert found.dtype == np.float32
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [
+        IMAGES.astype(np.float32),
+        IMAGES.astype(np.int8),
+        IMAGES[0],
+        IMAGES[:, :5],
+        IMAGES[..., :1],
+        IMAGES.transpose(0, 3, 1, 2),
+        [1, 2],
+        None,
+    ],
+    ids=["float32", "int8", "one image", "rows", "channels", "channels first", "list", "none"],
+)
+def test_images_of_another_form_are_refused(bad):
+    for function, chip in ((logits, SNAPSHOT), (digital, NETWORK)):
+        with pytest.raises(DataError, match=r"images: expected uint8 of shape \(n, 6, 6, 3\), found"):
+            function(chip, bad)
+
+
+@pytest.mark.parametrize("bad", [0, -1, 1025, True, 1.0, "2"], ids=repr)
+def test_thread_numbers_out_of_range_are_refused(bad):
+    for function, chip in ((logits, SNAPSHOT), (digital, NETWORK)):
+        with pytest.raises(ParameterError, match="threads: expected an integer from 1 to 1024, found"):
+            function(chip, IMAGES, threads=bad)
+
+
+@pytest.mark.parametrize("bad", [-1, 2**64, "x", None, math.nan, math.inf, 1.5, [1]], ids=repr)
+def test_addresses_out_of_range_are_refused(bad):
+    with pytest.raises(ParameterError, match=r"addresses: expected integers from 0 to 2\*\*64 - 1, found"):
+        logits(SNAPSHOT, IMAGES[:2], addresses=[0, bad])
+
+
+@pytest.mark.parametrize("count", [0, 1, 3])
+def test_another_number_of_addresses_is_refused(count):
+    with pytest.raises(ParameterError, match=f"addresses: expected 2 of them, found {count}"):
+        logits(SNAPSHOT, IMAGES[:2], addresses=range(count))
+
+
+def test_addresses_of_any_integer_type():
+    readout, images = READOUTS["fresh"], IMAGES[:2]
+    expected = logits(SNAPSHOT, images, readout=readout, addresses=[3, 2**63])
+    for addresses in (np.array([3, 2**63], np.uint64), (np.int8(3), np.uint64(2**63))):
+        assert np.array_equal(logits(SNAPSHOT, images, readout=readout, addresses=addresses), expected)
+
+
+def test_a_readout_without_the_ranges_that_it_needs_is_refused():
+    with pytest.raises(ParameterError, match=r"readout chip8: expected calibrated ranges for layer 'conv1'"):
+        logits(SNAPSHOT, IMAGES, readout=PRESETS["chip8"])
+    some = {name: r for name, r in RANGES.items() if name != "short"}
+    with pytest.raises(ParameterError, match=r"readout chip8: expected calibrated ranges for layer 'short'"):
+        logits(SNAPSHOT, IMAGES, readout=replace(PRESETS["chip8"], ranges=some))
+
+
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")
+@pytest.mark.parametrize("image", [0, 18])
+def test_an_overflow_to_infinity_is_an_error_that_names_the_image(image):
+    weight = NETWORK.layers[0].weight * np.float32(1e19)
+    network = replace_layer(NETWORK, "conv1", weight=weight)
+    network = replace_layer(network, "bn1", gamma=np.full(5, 3e19, np.float32), mean=np.zeros(5, np.float32))
+    images = np.full_like(IMAGES, 0)
+    black = digital(replace_layer(network, "bn1", gamma=np.zeros(5, np.float32)), images)
+    assert np.isfinite(black).all()
+    zero = tiny(normalisation=replace(RGB, mean=(0.0, 0.0, 0.0)))  # a black image is zero throughout
+    network = replace(network, normalisation=zero.normalisation)
+    images[image] = IMAGES[image]
+    for run_it in (lambda: logits(program(network).at(DAY), images), lambda: digital(network, images)):
+        with pytest.raises(PcmrefError, match=f"logits: expected finite numbers, found an overflow for image {image}$"):
+            run_it()
+
+
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")
+@pytest.mark.xfail(reason="a DAC with fixed ranges takes what is not a number for a code", strict=True)
+@pytest.mark.parametrize("kernels", ["numba", "numpy"])
+def test_an_overflow_does_not_hide_behind_a_saturating_dac(kernels, monkeypatch):
+    monkeypatch.setenv("PCMREF_KERNELS", kernels)
+    network = replace_layer(NETWORK, "bn3", gamma=np.full(10, 3e38, np.float32), var=np.full(10, 1e-9, np.float32))
+    with pytest.raises(PcmrefError, match="an overflow for image 0"):
+        logits(program(network).at(DAY), IMAGES[:2], readout=READOUTS["fixed DAC alone"])
+
+
+def test_black_images_are_no_special_case():
+    network = tiny(normalisation=replace(RGB, mean=(0.0, 0.0, 0.0)))
+    chip = program(network).at(DAY)
+    taps = Taps()
+    found = logits(chip, np.zeros_like(IMAGES[:1]), tap=taps)
+    assert np.isfinite(found).all()
+    assert not taps.of("conv1")[0].activations.any()
+    assert not taps.of("conv1")[0].product.input_step.any()
+
+
+def test_accuracy_counts_the_first_of_equal_logits():
+    scores = np.array([[1, 2, 0], [3, 3, 1], [0, 0, 0], [1, 0, 2]], np.float32)
+    assert accuracy(scores, np.array([1, 0, 0, 2])) == 1.0
+    assert accuracy(scores, np.array([1, 1, 0, 0])) == 0.5
+
+
+def test_the_default_number_of_threads_is_positive(monkeypatch):
+    assert simulate._threads(None) >= 1
+    monkeypatch.delattr("os.sched_getaffinity", raising=False)
+    assert simulate._threads(None) >= 1
+    monkeypatch.setattr("os.cpu_count", lambda: None)
+    assert simulate._threads(None) == 1

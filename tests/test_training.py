@@ -1,0 +1,206 @@
+"""The example trainer: its laws, and a network trained for two epochs."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import json
+import math
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import pcmref.weights
+from pcmref.convert import Architecture
+from pcmref.simulate import digital
+
+torch = pytest.importorskip("torch")
+ROOT = Path(__file__).resolve().parents[1]
+DIGITS = ROOT / "weights" / "digits-resnet8.h5"
+sys.path.append(str(ROOT / "examples" / "training"))
+data, model, noise, train = map(importlib.import_module, ("data", "model", "noise", "train"))
+
+
+def network(shortcut="conv"):
+    torch.manual_seed(1)
+    return model.ResNet(Architecture(blocks=(1, 2), channels=(4, 6), shortcut=shortcut), 1, 3)
+
+
+def matrices(net):
+    """Return a copy of each crossbar matrix, flat."""
+    return [torch.cat([p.detach().flatten() for p in matrix]) for matrix in noise.crossbars(net)]
+
+
+def run(*arguments):
+    assert train.main([str(argument) for argument in arguments]) == 0
+
+
+def pretrain(out, *arguments, epochs=2):
+    run("pretrain", "--data", DIGITS, "--out", out, "--epochs", epochs, "--device", "cpu", *arguments)
+
+
+def tensors(checkpoint):
+    return torch.load(checkpoint, weights_only=True)["model"]
+
+
+def test_every_weight_of_a_crossbar_is_on_pcm():
+    names = {name for name, _ in network().named_parameters() if "bn" not in name and ".1." not in name}
+    assert names == {
+        *("conv1.weight", "layer1.0.conv1.weight", "layer1.0.conv2.weight", "fc.weight", "fc.bias"),
+        *("layer2.0.conv1.weight", "layer2.0.conv2.weight", "layer2.0.downsample.0.weight"),
+    }
+    assert len(noise.crossbars(network())) == 9
+
+
+def test_noise_is_gaussian_in_proportion_to_the_largest_weight():
+    net, eta, draws = network(), 0.1, 200
+    with torch.no_grad():
+        net.fc.bias[0] = 5.0  # the largest weight of its matrix
+    clean = matrices(net)
+    drawn = []
+    for _ in range(draws):
+        with noise.noisy(net, eta):
+            drawn.append([noisy - value for noisy, value in zip(matrices(net), clean, strict=True)])
+    for values, *errors in zip(clean, *drawn, strict=True):
+        z = torch.stack(errors).double() / (eta * values.abs().max())
+        assert abs(z.mean()) < 5 / math.sqrt(z.numel())
+        assert abs(z.square().mean() - 1) < 5 * math.sqrt(2 / z.numel())
+        assert abs(z.pow(4).mean() - 3) < 5 * math.sqrt(96 / z.numel())
+
+
+def test_clean_weights_come_back_exactly():
+    net = network()
+    clean = matrices(net)
+    with contextlib.suppress(KeyboardInterrupt), noise.noisy(net, 0.1):
+        assert not any(map(torch.equal, matrices(net), clean))
+        raise KeyboardInterrupt
+    assert all(map(torch.equal, matrices(net), clean))
+
+
+def test_gradients_are_those_at_the_noisy_weights():
+    net = network()
+    with noise.noisy(net, 0.1):
+        sum(p.square().sum() / 2 for p in net.parameters()).backward()
+        noisy = matrices(net)
+    gradients = [torch.cat([p.grad.flatten() for p in matrix]) for matrix in noise.crossbars(net)]
+    assert all(map(torch.equal, gradients, noisy))
+
+
+@pytest.mark.parametrize("alpha", [1.0, 2.0, math.inf])
+def test_clipping(alpha):
+    net = network()
+    before = matrices(net)
+    noise.clip(net, alpha)
+    for found, values in zip(matrices(net), before, strict=True):
+        limit = alpha * values.std(correction=0)
+        torch.testing.assert_close(found, values.clamp(-limit, limit), rtol=0, atol=0)
+
+
+def test_clipped_after_every_step(tmp_path):
+    pretrain(tmp_path, epochs=1)
+    run("noise", "--from", tmp_path / "pretrain.pt", "--epochs", 1, "--clip", 1.5, "--device", "cpu")
+    for name, tensor in tensors(tmp_path / "noise.pt").items():
+        if "conv" in name:
+            # the spread of a clipped matrix is smaller than that which it was clipped by
+            assert tensor.abs().max() <= 2.5 * tensor.std(correction=0), name
+
+
+@pytest.mark.parametrize("shortcut", ["conv", "pad"])
+def test_architecture_is_that_of_network_files(shortcut):
+    net = network(shortcut).eval()
+    with torch.no_grad():
+        for tensor in net.state_dict().values():
+            if tensor.ndim == 1:
+                tensor += torch.rand_like(tensor)
+    images = np.random.default_rng(2).integers(256, size=(5, 9, 7, 1), dtype=np.uint8)
+    normalisation = pcmref.network.Normalisation(full_scale=255.0, mean=(0.4,), std=(0.2,))
+    converted = pcmref.convert.network_from_tensors(
+        {name: tensor.numpy() for name, tensor in net.state_dict().items()},
+        Architecture(blocks=(1, 2), channels=(4, 6), shortcut=shortcut),
+        input_shape=(9, 7, 1),
+        normalisation=normalisation,
+        classes=("a", "b", "c"),
+    )
+    batch = torch.from_numpy((images.transpose(0, 3, 1, 2) / np.float32(255) - 0.4) / 0.2)
+    with torch.no_grad():
+        expected = net(batch.float()).numpy()
+    np.testing.assert_allclose(digital(converted, images), expected, rtol=1e-4, atol=1e-4)
+
+
+def test_trained_network_is_exported(tmp_path, capsys):
+    pretrain(tmp_path, "--lr", 0.2)
+    run("noise", "--from", tmp_path / "pretrain.pt", "--epochs", 2, "--eta", 0.05, "--device", "cpu")
+    run("export", tmp_path / "noise.pt", tmp_path / "network.h5")
+
+    log = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
+    assert [(line["stage"], line["epoch"]) for line in log] == [
+        *(("pretrain", 1), ("pretrain", 2), ("noise", 1), ("noise", 2))
+    ]
+    assert log[-1]["loss"] < log[0]["loss"]
+
+    bundled, exported = pcmref.weights.load(DIGITS), pcmref.weights.load(tmp_path / "network.h5")
+    for part in ("calibration", "evaluation"):
+        np.testing.assert_array_equal(getattr(exported, part).images, getattr(bundled, part).images)
+        np.testing.assert_array_equal(getattr(exported, part).labels, getattr(bundled, part).labels)
+    found = digital(exported, exported.evaluation.images).argmax(axis=1) == exported.evaluation.labels
+    assert f"{100 * found.mean():.2f} %" in exported.provenance["digital accuracy"]
+    assert f"{100 * found.mean():.2f} %" in capsys.readouterr().out
+    assert exported.provenance["commands"].count("train.py") == 3
+
+
+def test_interrupted_training_ends_the_same(tmp_path, monkeypatch):
+    pretrain(tmp_path / "once")
+    whole_epoch = train.train_epoch
+
+    def interrupted(net, images, optimiser, epoch, options):
+        loss = whole_epoch(net, images, optimiser, epoch, options)
+        if epoch == 1:
+            raise KeyboardInterrupt
+        return loss
+
+    with monkeypatch.context() as patch:
+        patch.setattr(train, "train_epoch", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            pretrain(tmp_path / "twice")
+    assert (tmp_path / "twice" / "pretrain.pt").is_file()
+    torch.manual_seed(99)  # what the process did before must not matter
+    pretrain(tmp_path / "twice")
+    once, twice = (tensors(tmp_path / name / "pretrain.pt") for name in ("once", "twice"))
+    assert once.keys() == twice.keys()
+    assert all(torch.equal(once[name], twice[name]) for name in once)
+
+
+def test_other_options_do_not_go_on(tmp_path, capsys):
+    pretrain(tmp_path, epochs=1)
+    assert train.main(["pretrain", "--data", str(DIGITS), "--out", str(tmp_path), "--epochs", "2"]) == 2
+    assert "epochs: expected 1" in capsys.readouterr().err
+
+
+def test_missing_checkpoint(tmp_path, capsys):
+    assert train.main(["noise", "--from", str(tmp_path / "pretrain.pt")]) == 2
+    assert "expected the checkpoint of an earlier stage, found nothing" in capsys.readouterr().err
+
+
+def test_every_stretch_of_the_digits_is_balanced():
+    labels = np.random.default_rng(3).permutation(np.repeat(np.arange(4), [40, 50, 60, 70]))
+    order = data.balanced(labels, seed=0)
+    assert sorted(order) == list(range(len(labels)))
+    for begin, end in [(0, 20), (0, 110), (30, 190), (200, 220)]:
+        counts = np.bincount(labels[order[begin:end]], minlength=4)
+        share = np.bincount(labels) * (end - begin) / len(labels)
+        assert np.abs(counts - share).max() <= 2
+
+
+def test_augmentations():
+    torch.manual_seed(4)
+    images = torch.rand(64, 3, 12, 10) + 1
+    cropped = data.crop_and_flip(images)
+    assert cropped.shape == images.shape
+    assert set(cropped[0].unique().tolist()) <= {0.0, *images[0].unique().tolist()}
+    hidden = (data.cut_out(images, 8) == 0).sum(dim=(2, 3))
+    assert (hidden == hidden[:, :1]).all()
+    assert hidden.min() >= 16
+    assert hidden.max() == 64
+    torch.testing.assert_close(data.wobble(torch.ones(64, 1, 8, 8))[:, :, 3:5, 3:5], torch.ones(64, 1, 2, 2))
