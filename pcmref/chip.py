@@ -184,10 +184,10 @@ def program(
     layers = []
     for address, mapped in enumerate(map_network(network, g_max_us=model.g_max_us, scale=scale)):
         weights = mapped.g_target_us.size
-        noise, convergence = (
-            weight_words(stream_key(seed, purpose, address), weights)
-            for purpose in (Purpose.PROGRAM, Purpose.CONVERGENCE)
-        )
+        noise = weight_words(stream_key(seed, Purpose.PROGRAM, address), weights)
+        convergence = None
+        if model.nonconverged_share > 0.0:
+            convergence = weight_words(stream_key(seed, Purpose.CONVERGENCE, address), weights)
         layers.append(program_layer(model, mapped, noise, convergence))
         progress(mapped.name)
     return Chip(network=network, model=model, seed=seed, layers=tuple(layers))
@@ -197,7 +197,7 @@ def program_layer(
     model: PcmModel,
     mapped: MappedLayer,
     noise: npt.NDArray[np.uint32],
-    convergence: npt.NDArray[np.uint32],
+    convergence: npt.NDArray[np.uint32] | None = None,
 ) -> ChipLayer:
     """Program one layer with given random words.
 
@@ -207,8 +207,8 @@ def program_layer(
     mapped : MappedLayer
     noise : uint32, shape (4, rows * columns)
         Programming noise of the + and - device, drift exponent of the + and - device, for each weight.
-    convergence : uint32, shape (4, rows * columns)
-        Convergence of the + and - device; their conductance if they did not converge.
+    convergence : uint32, shape (4, rows * columns), optional
+        Convergence of the + and - device; their conductance if they did not converge.  None: all converge.
     """
     signed = mapped.g_target_us.reshape(-1)
     targets = np.concatenate([np.maximum(signed, 0.0), np.maximum(-signed, 0.0)])
@@ -216,7 +216,7 @@ def program_layer(
     target_us = targets[device]
     target = target_us / model.g_max_us
     g_prog_us = pcm.programmed_us(model, target_us, normals(noise[:2].reshape(-1)[device]))
-    if model.nonconverged_share > 0.0:
+    if convergence is not None:
         failed = uniforms(convergence[:2].reshape(-1)[device]) < model.nonconverged_share
         failed &= target_us > 0.0
         anywhere_us = uniforms(convergence[2:].reshape(-1)[device]) * model.g_max_us

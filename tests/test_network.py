@@ -113,6 +113,7 @@ def test_inputs_that_do_not_fit(layer, shapes, message):
 )
 def test_rows_and_columns(layer, rows, columns):
     assert (layer.rows, layer.columns) == (rows, columns) == layer.matrix().shape
+    assert type(layer.rows) is type(layer.columns) is int
 
 
 def test_rows_are_in_the_order_kernel_row_kernel_column_channel_bias():
