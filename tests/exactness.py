@@ -11,8 +11,18 @@ import json
 import numpy as np
 
 import pcmref
-from pcmref.network import Add, BatchNorm, Conv, GlobalAveragePool, Linear, MaxPool, Network, Normalisation
-from pcmref.network import PadShortcut, Relu
+from pcmref.network import (
+    Add,
+    BatchNorm,
+    Conv,
+    GlobalAveragePool,
+    Linear,
+    MaxPool,
+    Network,
+    Normalisation,
+    PadShortcut,
+    Relu,
+)
 
 
 def network():

@@ -243,15 +243,15 @@ MODELS = {
 
 
 def programmed_device(model, target, z, z_nu, u, u_conductance, share):
-    """Return G_P, nu and Q of devices; `target` in uS, `share` the non-converged one."""
+    """Return G_P, nu and Q of devices; `target` in uS, `share` of those that did not converge."""
     g = target / model.g_max
     G_P = np.maximum(target + model.sigma_p(g) * z, 0.0)
     nu = model.mu(g) + model.sigma_nu(g) * z_nu
     if model.absolute_nu:
         nu = np.abs(nu)
     missed = (target > 0) & (u < share)
-    q = model.q(np.where(missed, g, G_P / model.g_max) if model.q_of_programmed else g)
     G_P = np.where(missed, u_conductance * model.g_max, G_P)
+    q = model.q(G_P / model.g_max if model.q_of_programmed else g)
     if model.reset:
         G_P = np.where(target == 0, 0.0, G_P)
     return G_P, nu, q

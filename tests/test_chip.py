@@ -235,6 +235,7 @@ def test_a_layer_of_zeros_stays_zero():
     layer = chip.at(DAY).layers[0]
     assert not any(c.any() for c in (layer.mean_code, layer.read_code, layer.variance_code, layer.pair_sum))
     assert layer.signal_to_noise == math.inf
+    assert layer.weight_per_us.tolist() == [1 / 25.0] * 3
     assert layer.mean_code.shape == (4, 3)
 
 

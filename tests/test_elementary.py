@@ -252,6 +252,64 @@ def test_functions_work_element_by_element(function):
     assert function(np.empty((0, 2))).shape == (0, 2)
 
 
+# the specified order of operations, in Python's numbers
+
+
+def horner(coefficients, x):
+    value = coefficients[0]
+    for c in coefficients[1:]:
+        value = value * x + c
+    return value
+
+
+def scalar_ln(x):
+    m, e = math.frexp(x)
+    if m < elementary.SQRT_HALF:
+        m, e = m + m, e - 1
+    s = (m - 1.0) / (m + 1.0)
+    tail = s * (s * s) * horner(elementary.ARTANH_SERIES, s * s)
+    return e * elementary.LN2_HIGH + ((s + s) + ((tail + tail) + e * elementary.LN2_LOW))
+
+
+def scalar_exp(x):
+    x = min(max(x, -700.0), 700.0)
+    k = round(x * elementary.INVERSE_LN2)
+    r = (x - k * elementary.LN2_HIGH) - k * elementary.LN2_LOW
+    return math.ldexp(horner(elementary.EXP_SERIES, r), k)
+
+
+def scalar_quantile(p):
+    q = p - 0.5
+    if abs(q) <= 0.425:
+        t = 0.180625 - q * q
+        return q * (horner(elementary.QUANTILE_CENTRE[0], t) / horner(elementary.QUANTILE_CENTRE[1], t))
+    r = math.sqrt(-scalar_ln(min(p, 1.0 - p)))
+    polynomials, t = (elementary.QUANTILE_NEAR, r - 1.6) if r <= 5.0 else (elementary.QUANTILE_FAR, r - 5.0)
+    z = horner(polynomials[0], t) / horner(polynomials[1], t)
+    return -z if q < 0.0 else z
+
+
+@pytest.mark.parametrize(
+    ("function", "scalar", "arguments"),
+    [
+        (ln, scalar_ln, ln_arguments),
+        (exp, scalar_exp, exp_arguments),
+        (normal_quantile, scalar_quantile, quantile_arguments),
+    ],
+    ids=["ln", "exp", "normal_quantile"],
+)
+def test_arrays_have_the_bits_of_scalars(function, scalar, arguments):
+    x = arguments()
+    assert function(x).tolist() == [scalar(v) for v in x.tolist()]
+
+
+def test_each_branch_point_is_met_exactly():
+    p = quantile_arguments()
+    assert elementary.SQRT_HALF in ln_arguments()
+    assert -0.425 in p - 0.5
+    assert 5.0 in np.sqrt(-ln(p[p < 0.01]))
+
+
 CONSTANTS = {
     "SQRT_HALF": math.sqrt(0.5),
     "LN2_HIGH": math.floor(exact.ln(2) * 2**32) / 2**32,

@@ -430,6 +430,7 @@ def same_moments(ours, theirs):
         assert abs(x.mean() - y.mean()) <= 5 * error + 1e-6 * abs(y.mean())  # torch works in float32
 
 
+@pytest.mark.filterwarnings("ignore")  # of other people's packages
 @pytest.mark.parametrize("g", [0.0, *CONDUCTANCES])
 def test_aihwkit_s_own_code_gives_the_same_statistics(g):
     inference = pytest.importorskip("aihwkit.inference")

@@ -147,7 +147,8 @@ def test_tables_of_the_models():
 
 
 def test_presets():
-    rows = {r.split("|")[1].strip(): [c.strip() for c in r.split("|")[2:-1]] for r in section(8).splitlines() if "|" in r}
+    cells = [[cell.strip() for cell in row.split("|")[1:-1]] for row in section(8).splitlines() if row.startswith("|")]
+    rows = {name: rest for name, *rest in cells}
     for name, readout in pcmref.PRESETS.items():
         assert rows[name] == [
             f"{readout.dac_bits} bits",

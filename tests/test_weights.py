@@ -17,7 +17,7 @@ import pytest
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
-from pcmref import weights
+from pcmref import hdf5, weights
 from pcmref.errors import NetworkFileError, OutputError
 from pcmref.files import sha256_of
 from pcmref.network import Conv, GlobalAveragePool, MaxPool, Samples
@@ -528,6 +528,7 @@ def test_what_a_file_declares_is_not_allocated(path, defect):
         ("another format", "'pcmref-network', found "),
         ("version 2", "1, found 2"),
         ("no graph", "an entry of this name, found none"),
+        ("no tensors of a node", "an entry of this name, found none"),
         ("unknown tensor", "only ['bias', 'weight'], found an unknown entry"),
         ("unknown op", "one of ['add', 'batch_norm', 'conv', 'global_average_pool', 'linear', 'max_pool', "),
         ("missing number", "the numbers ['padding', 'stride'], found ['padding']"),
@@ -568,6 +569,26 @@ def test_a_graph_without_nodes(path):
         for name in list(file["tensors"]):
             del file["tensors"][name]
     assert refused(path, "graph") == "at least one node, found none"
+
+
+@pytest.mark.parametrize(
+    ("limit", "largest", "place", "message"),
+    [
+        ("ELEMENT_LIMIT", 5 * 6 * 6 * 3, "evaluation/images", "at most 539 elements, found shape (5, 6, 6, 3)"),
+        ("TEXT_LIMIT", len("{}") + 1000, "provenance", "at most 1001 bytes, found 1002 bytes"),
+    ],
+)
+def test_limits(path, monkeypatch, limit, largest, place, message):
+    """The largest array and text are still read."""
+    layers = (Conv(name="c", inputs=("input",), weight=np.ones((4, 3, 1, 1), np.float32)),)
+    layers += (GlobalAveragePool(name="m", inputs=("c",)),)
+    weights.save(path, tiny(layers=layers))
+    with h5py.File(path, "r+") as file:
+        put(file, "provenance", "{" + " " * 1000 + "}")
+    monkeypatch.setattr(hdf5, limit, largest)
+    weights.load(path)
+    monkeypatch.setattr(hdf5, limit, largest - 1)
+    assert refused(path, place) == message
 
 
 def test_an_outer_file_is_never_opened(path, tmp_path):
