@@ -19,6 +19,7 @@ from pcmref.errors import ParameterError, describe
 from pcmref.mapping import MappedLayer, Scale, map_network
 from pcmref.network import Network
 from pcmref.pcm import NANDAKUMAR_2019, PcmModel
+from pcmref.profiling import stage
 
 __all__ = ["Chip", "ChipLayer", "Snapshot", "SnapshotLayer", "program", "program_layer", "read_layer"]
 
@@ -137,16 +138,14 @@ class Chip:
     def _snapshot(self, t_s: float, read: int) -> Snapshot:
         if isinstance(read, bool) or not isinstance(read, int) or not 0 <= read < 1 << 32:
             raise ParameterError("read", "an integer from 0 to 2**32 - 1", describe(read))
-        layers = tuple(
-            read_layer(
-                self.model,
-                layer,
-                t_s,
-                weight_words(stream_key(self.seed, Purpose.READ, address, t_s=t_s, read=read), _weights(layer)),
-            )
-            for address, layer in enumerate(self.layers)
+        layers = []
+        for address, layer in enumerate(self.layers):
+            with stage("drift and read devices"):
+                key = stream_key(self.seed, Purpose.READ, address, t_s=t_s, read=read)
+                layers.append(read_layer(self.model, layer, t_s, weight_words(key, _weights(layer))))
+        return Snapshot(
+            network=self.network, model=self.model, seed=self.seed, t_s=t_s, read=read, layers=tuple(layers)
         )
-        return Snapshot(network=self.network, model=self.model, seed=self.seed, t_s=t_s, read=read, layers=layers)
 
 
 def program(
@@ -184,11 +183,12 @@ def program(
     layers = []
     for address, mapped in enumerate(map_network(network, g_max_us=model.g_max_us, scale=scale)):
         weights = mapped.g_target_us.size
-        noise = weight_words(stream_key(seed, Purpose.PROGRAM, address), weights)
-        convergence = None
-        if model.nonconverged_share > 0.0:
-            convergence = weight_words(stream_key(seed, Purpose.CONVERGENCE, address), weights)
-        layers.append(program_layer(model, mapped, noise, convergence))
+        with stage("program devices"):
+            noise = weight_words(stream_key(seed, Purpose.PROGRAM, address), weights)
+            convergence = None
+            if model.nonconverged_share > 0.0:
+                convergence = weight_words(stream_key(seed, Purpose.CONVERGENCE, address), weights)
+            layers.append(program_layer(model, mapped, noise, convergence))
         progress(mapped.name)
     return Chip(network=network, model=model, seed=seed, layers=tuple(layers))
 

@@ -9,6 +9,7 @@ import math
 import os
 import re
 import sys
+import time
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, replace
@@ -26,6 +27,8 @@ from pcmref.errors import DataError, ParameterError, PcmrefError, PcmrefWarning,
 from pcmref.evaluate import DAY_S, HOUR_S, TIMES_S, YEAR_S, Retention, retention
 from pcmref.files import check_writable, replacing
 from pcmref.network import Conv, Network, Samples
+from pcmref.profiling import Profile, recording
+from pcmref.simulate import processors
 from pcmref.weights import bundled
 
 __all__ = ["main"]
@@ -94,6 +97,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     command.add_argument("--threads", type=int, metavar="T", help="default: all processors")
     command.add_argument("--plot", type=Path, metavar="FILE.png", help="draw the curves")
+    command.add_argument("--profile", action="store_true", help="print where the time went")
     command.add_argument("--json", type=Path, metavar="FILE", help="write rows and configuration")
 
     command = commands.add_parser("inspect", help="layers, devices and crossbars of a network file")
@@ -138,7 +142,8 @@ def _retention(options: argparse.Namespace) -> None:
     samples, calibration = _samples(network, options.data, needs_calibration)
     if options.images is not None:
         samples = samples.first(_at_least_one("--images", options.images))
-    with _progress("images") as progress:
+    start = time.perf_counter()
+    with _progress("images") as progress, recording() as profile:
         result = retention(
             network,
             samples,
@@ -153,7 +158,10 @@ def _retention(options: argparse.Namespace) -> None:
             threads=options.threads,
             progress=progress,
         )
+    elapsed_s = time.perf_counter() - start
     print(_table(result, network, path, model.name))
+    if options.profile:
+        print("\n" + _profile_table(profile, elapsed_s, processors(options.threads)))
     if options.json is not None:
         with replacing(options.json) as temporary:
             temporary.write_text(json.dumps(_document(result, network, path, model, options), indent=1) + "\n")
@@ -201,6 +209,16 @@ def _table(result: Retention, network: Network, path: Path, model: str) -> str:
         lines.append(f"{_time_text(time_s):>8}" + "".join(cells))
     lines.append("")
     lines.append("accuracy in %" + (", mean ± standard deviation over chips" if len(seeds) > 1 else ""))
+    return "\n".join(lines)
+
+
+def _profile_table(profile: Profile, elapsed_s: float, threads: int) -> str:
+    available_s = elapsed_s * threads
+    stages = dict(sorted(profile.seconds.items(), key=lambda item: -item[1]))
+    stages["Python, waiting, the rest"] = available_s - sum(stages.values())
+    lines = [f"{'stage':28}{'thread seconds':>16}{'share':>9}"]
+    lines += [f"{name:28}{seconds:16.3f}{seconds / available_s:9.1%}" for name, seconds in stages.items()]
+    lines.append(f"{'all':28}{available_s:16.3f}   ({elapsed_s:.3f} s on {threads} threads)")
     return "\n".join(lines)
 
 

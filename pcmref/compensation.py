@@ -20,6 +20,7 @@ from pcmref.errors import DataError, ParameterError, PcmrefWarning, describe
 from pcmref.mapping import Scale
 from pcmref.network import BatchNorm, Network
 from pcmref.periphery import Corrections, Statistics
+from pcmref.profiling import stage
 from pcmref.simulate import Operation, Program, Trace, analog, batches, each, normalise, run
 
 __all__ = [
@@ -249,7 +250,8 @@ def moments(x: Float32, threads: int | None = None) -> Statistics:
     sums = np.empty((len(x), 2, x.shape[-1]))
 
     def work(part: slice) -> int:
-        sums[part] = kernels().moments(flat[part])
+        with stage("batch statistics"):
+            sums[part] = kernels().moments(flat[part])
         return part.stop - part.start
 
     for _ in each(work, len(x), threads):

@@ -74,7 +74,7 @@ class Readout:
             optional = name == "adc_bits"
             if not (optional and value is None) and not (isinstance(value, int) and 2 <= value <= most):
                 raise ParameterError(f"readout {self.name}: {name}", f"from 2 to {most}", describe(value))
-        if self.tile_rows is not None and not (isinstance(self.tile_rows, int) and self.tile_rows >= 1):
+        if self.tile_rows is not None and (type(self.tile_rows) is not int or self.tile_rows < 1):
             raise ParameterError(f"readout {self.name}: tile_rows", "a positive integer", describe(self.tile_rows))
         if self.read_noise not in get_args(ReadNoise):
             raise ParameterError(

@@ -10,7 +10,7 @@ import numpy as np
 
 from pcmref.errors import NetworkFileError
 from pcmref.files import replacing
-from pcmref.hdf5 import array, expect_header, expect_members, group, opened
+from pcmref.hdf5 import array, expect_header, expect_members, group, header, opened
 from pcmref.network import BatchNorm, Network
 from pcmref.periphery import Corrections, Statistics
 
@@ -36,8 +36,7 @@ def save_corrections(path: str | Path, corrections: Corrections) -> None:
 
     buffer = io.BytesIO()
     with h5py.File(buffer, "w") as file:
-        file.attrs["format"] = FORMAT
-        file.attrs["version"] = VERSION
+        header(file, FORMAT, VERSION)
         for name in ("gain", "statistics"):
             file.create_group(name)
         for layer, gain in corrections.gain.items():

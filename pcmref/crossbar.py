@@ -16,6 +16,7 @@ from pcmref.chip import SnapshotLayer
 from pcmref.converters import Readout, full_scale, input_gain
 from pcmref.draws import Key
 from pcmref.im2col import Geometry
+from pcmref.profiling import stage
 
 __all__ = ["Crossbar", "Matrix", "Product", "Tile", "build", "multiply"]
 
@@ -183,17 +184,19 @@ def multiply(crossbar: Crossbar, x: Float32, image: UInt64) -> Product:
     fast = kernels()
     shape = crossbar.geometry
     bits = crossbar.readout.dac_bits
-    top = fast.largest(x) if crossbar.input_top is None else np.full(len(x), crossbar.input_top, np.float32)
-    if shape.bias and crossbar.input_top is None:
-        top = np.maximum(top, np.float32(1))
-    gain, step = input_gain(top, bits)
     limit = full_scale(bits)
-    one = np.clip(np.rint(gain), -limit, limit).astype(np.int16) if shape.bias else None
-    codes = fast.to_codes(x, gain, limit, one, shape.padding, shape.padded_shape[2])
+    with stage("DAC"):
+        top = fast.largest(x) if crossbar.input_top is None else np.full(len(x), crossbar.input_top, np.float32)
+        if shape.bias and crossbar.input_top is None:
+            top = np.maximum(top, np.float32(1))
+        gain, step = input_gain(top, bits)
+        one = np.clip(np.rint(gain), -limit, limit).astype(np.int16) if shape.bias else None
+        codes = fast.to_codes(x, gain, limit, one, shape.padding, shape.padded_shape[2])
     sums = tuple(_tile_sums(crossbar, number, codes, image) for number in range(len(crossbar.tiles)))
     outputs, output_step = sums, step
     if crossbar.adc_gain is not None and crossbar.readout.adc_bits is not None:
-        outputs = tuple(fast.digitise(s, crossbar.adc_gain, crossbar.readout.adc_bits) for s in sums)
+        with stage("ADC"):
+            outputs = tuple(fast.digitise(s, crossbar.adc_gain, crossbar.readout.adc_bits) for s in sums)
         output_step = np.ones_like(step)
     total = outputs[0]
     for other in outputs[1:]:
@@ -202,22 +205,27 @@ def multiply(crossbar: Crossbar, x: Float32, image: UInt64) -> Product:
 
 
 def _tile_sums(crossbar: Crossbar, number: int, codes: Int16, image: UInt64) -> Int64:
-    fast, tile, pixel = kernels(), crossbar.tiles[number], crossbar.geometry.pixel
-    sums = fast.accumulate(codes, pixel, tile.pair, tile.conductance.packed, tile.conductance.segment)
+    fast, tile = kernels(), crossbar.tiles[number]
+    with stage("product"):
+        sums = _accumulate(crossbar, tile, codes, tile.conductance)
     if tile.variance is None:
-        return np.asarray(sums[..., : crossbar.columns])
-    limit = full_scale(crossbar.readout.dac_bits)
-    if limit * limit >> SQUARE_BITS == 0:
-        variance = fast.accumulate(codes * codes, pixel, tile.pair, tile.variance.packed, tile.variance.segment)
-    else:
-        squares = codes.astype(np.int32) ** 2
-        low, high = (
-            fast.accumulate(part.astype(np.int16), pixel, tile.pair, tile.variance.packed, tile.variance.segment)
-            for part in (squares & ((1 << SQUARE_BITS) - 1), squares >> SQUARE_BITS)
-        )
-        variance = low.astype(np.int64) + (high.astype(np.int64) << SQUARE_BITS)
-    noisy = fast.add_read_noise(sums, variance, crossbar.columns, crossbar.key, number, image)
-    return np.asarray(noisy)
+        return sums[..., : crossbar.columns]
+    with stage("noise variance"):
+        limit = full_scale(crossbar.readout.dac_bits)
+        if limit * limit >> SQUARE_BITS == 0:
+            variance = _accumulate(crossbar, tile, codes * codes, tile.variance)
+        else:
+            squares = codes.astype(np.int32) ** 2
+            parts = squares & ((1 << SQUARE_BITS) - 1), squares >> SQUARE_BITS
+            low, high = (_accumulate(crossbar, tile, part.astype(np.int16), tile.variance) for part in parts)
+            variance = low.astype(np.int64) + (high.astype(np.int64) << SQUARE_BITS)
+    with stage("read noise"):
+        return np.asarray(fast.add_read_noise(sums, variance, crossbar.columns, crossbar.key, number, image))
+
+
+def _accumulate(crossbar: Crossbar, tile: Tile, codes: Int16, matrix: Matrix) -> Int64:
+    pixel = crossbar.geometry.pixel
+    return np.asarray(kernels().accumulate(codes, pixel, tile.pair, matrix.packed, matrix.segment))
 
 
 def _pack(codes: Int16, pairs: int, place: Int64, odd: Int64, limit: int) -> Matrix:

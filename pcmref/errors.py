@@ -30,10 +30,13 @@ class PcmrefError(Exception):
     """
 
     def __init__(self, where: str, expected: str, found: str) -> None:
-        super().__init__(f"{where}: expected {expected}, found {found}")
+        super().__init__(where, expected, found)  # what pickle calls the class with again
         self.where = where
         self.expected = expected
         self.found = found
+
+    def __str__(self) -> str:
+        return f"{self.where}: expected {self.expected}, found {self.found}"
 
 
 class NetworkFileError(PcmrefError):

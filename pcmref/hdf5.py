@@ -16,7 +16,7 @@ from pcmref.errors import NetworkFileError, PcmrefError, describe
 if TYPE_CHECKING:
     import h5py
 
-__all__ = ["array", "expect_header", "expect_members", "group", "json_text", "opened"]
+__all__ = ["array", "expect_header", "expect_members", "group", "header", "json_text", "opened"]
 
 #: No array may have more elements than this (2 GiB of float32).
 ELEMENT_LIMIT = 1 << 29
@@ -41,11 +41,16 @@ def opened(path: Path) -> Iterator[h5py.File]:
         raise NetworkFileError(str(path), "an intact HDF5 file", describe(reason, 160)) from error
 
 
+def header(file: h5py.File, name: str, version: int) -> None:
+    """Write the attributes 'format' and 'version' of the root group."""
+    file.attrs["format"] = np.bytes_(name)
+    file.attrs["version"] = version
+
+
 def expect_header(file: h5py.File, name: str, version: int) -> None:
     """Check the attributes 'format' and 'version' of the root group."""
     for attribute, wanted in (("format", name), ("version", version)):
-        found = file.attrs.get(attribute)
-        found = found.item() if isinstance(found, np.generic) else found
+        found = _attribute(file, attribute)
         if type(found) is not type(wanted) or found != wanted:
             raise NetworkFileError(f"/ attribute {attribute!r}", repr(wanted), describe(found))
 
@@ -80,23 +85,35 @@ def array(parent: h5py.Group, name: str, dtype: type[np.generic], *, axes: int) 
 
 
 def json_text(parent: h5py.Group, name: str, kind: type) -> Any:
-    """Return the JSON value of type `kind` that a text holds."""
+    """Return the JSON value of type `kind` that a text of fixed length holds.
+
+    Texts of variable length lie in a heap that the HDF5 library does not check: a damaged one makes it hang.
+    """
     import h5py
 
     entry, where = _dataset(parent, name), _where(parent, name)
-    if entry.shape != () or h5py.check_string_dtype(entry.dtype) is None:
-        raise NetworkFileError(where, "one text", f"{entry.dtype} of shape {entry.shape}")
-    declared = entry.dtype.itemsize  # of a text of fixed length; that of a variable one is read from the file
-    raw = entry[()] if declared <= TEXT_LIMIT else b""
-    if max(declared, len(raw)) > TEXT_LIMIT:
-        raise NetworkFileError(where, f"at most {TEXT_LIMIT} bytes", f"{max(declared, len(raw))} bytes")
+    string = h5py.check_string_dtype(entry.dtype)
+    if entry.shape != () or string is None or string.length is None:
+        raise NetworkFileError(where, "one text of fixed length", f"{entry.dtype} of shape {entry.shape}")
+    if string.length > TEXT_LIMIT:
+        raise NetworkFileError(where, f"at most {TEXT_LIMIT} bytes", f"{string.length} bytes")
     try:
-        value = json.loads(raw)
+        value = json.loads(entry[()].decode())
     except (ValueError, RecursionError) as error:
         raise NetworkFileError(where, "valid JSON", str(error)) from None
     if not isinstance(value, kind):
         raise NetworkFileError(where, f"a JSON {kind.__name__}", type(value).__name__)
     return value
+
+
+def _attribute(file: h5py.File, name: str) -> object:
+    if name not in file.attrs:
+        return None
+    if file.attrs.get_id(name).dtype.hasobject:
+        return "a value of variable length"
+    found = file.attrs[name]
+    found = found.item() if isinstance(found, np.generic) else found
+    return found.decode(errors="replace") if isinstance(found, bytes) else found
 
 
 def _where(parent: h5py.Group, name: str) -> str:

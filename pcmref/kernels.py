@@ -292,7 +292,7 @@ def _finish(sums, step, unit, normed, scale, offset, add, other, rectify, out): 
 
 def moments(x: Float32) -> npt.NDArray[np.float64]:
     """Return the sums over pixels of x and x squared; see the twin."""
-    out = np.zeros((len(x), 2, x.shape[2]))
+    out = np.full((len(x), 2, x.shape[2]), -0.0)  # -0 + x is x, -0 included
     _moments(np.ascontiguousarray(x), out)
     return out
 

@@ -45,7 +45,7 @@ def _positive(where: str, value: object, least: int = 1) -> None:
         raise NetworkFileError(where, f"an integer from {least} to {AXIS_LIMIT}", describe(value))
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, eq=False)
 class Layer:
     """One node of the graph: its name and the names of the nodes that it reads.
 
@@ -85,7 +85,7 @@ class Layer:
         if not np.isfinite(value).all():
             place = tuple(int(i) for i in np.argwhere(~np.isfinite(value))[0])
             raise NetworkFileError(where, "finite numbers", f"{value[place]} at {list(place)}")
-        frozen = np.ascontiguousarray(value).view()
+        frozen = np.array(value, order="C")  # a copy: what was checked is what is used
         frozen.flags.writeable = False
         object.__setattr__(self, tensor, frozen)
 
@@ -107,7 +107,7 @@ class Layer:
         return steps
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, eq=False)
 class CrossbarLayer(Layer):
     """A layer whose weights sit on PCM: a matrix of ``rows`` inputs by ``columns`` outputs."""
 
@@ -144,7 +144,7 @@ class CrossbarLayer(Layer):
         return np.ascontiguousarray(rows)
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, eq=False)
 class Conv(CrossbarLayer):
     """Convolution; ``weight`` has shape ``(out, in, kernel_height, kernel_width)``."""
 
@@ -178,7 +178,7 @@ class Conv(CrossbarLayer):
         return size[0], size[1], self.columns
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, eq=False)
 class Linear(CrossbarLayer):
     """Fully connected layer; ``weight`` has shape ``(out, in)``."""
 
@@ -192,7 +192,7 @@ class Linear(CrossbarLayer):
         return (self.columns,)
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, eq=False)
 class BatchNorm(Layer):
     """Batch normalisation with stored statistics, one value a channel."""
 
@@ -221,14 +221,14 @@ class BatchNorm(Layer):
         return shapes[0]
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, eq=False)
 class Relu(Layer):
     """``max(x, 0)``."""
 
     op: ClassVar[str] = "relu"
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, eq=False)
 class Add(Layer):
     """Sum of two nodes of one shape (the residual connection)."""
 
@@ -242,7 +242,7 @@ class Add(Layer):
         return shapes[0]
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, eq=False)
 class PadShortcut(Layer):
     """He's option-A shortcut: every `stride`-th pixel, zero channels added before and after."""
 
@@ -264,7 +264,7 @@ class PadShortcut(Layer):
         return -(-height // self.stride), -(-width // self.stride), self.before + channels + self.after
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, eq=False)
 class MaxPool(Layer):
     """Maximum over a square window; padding never wins."""
 
@@ -293,7 +293,7 @@ class MaxPool(Layer):
         return size[0], size[1], channels
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, eq=False)
 class GlobalAveragePool(Layer):
     """Mean over all pixels of each channel."""
 
@@ -330,7 +330,7 @@ class Normalisation:
         return np.asarray((pixel - np.array(self.mean)) / np.array(self.std), np.float32)
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, eq=False)
 class Samples:
     """Images and their labels.
 
@@ -370,7 +370,7 @@ class Samples:
         return Samples(images=self.images[:count].copy(), labels=self.labels[:count].copy(), where=self.where)
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, eq=False)
 class Network:
     """A checked network: layers in an order in which each reads only earlier ones.
 

@@ -93,11 +93,13 @@ def pad_shortcut(layer: PadShortcut, x: Float32) -> Float32:
 
 
 def max_pool(layer: MaxPool, x: Float32) -> Float32:
-    """Return the largest value of each window, shape ``(n, out_height, out_width, channels)``."""
+    """Return the largest value of each window, a zero as +0, shape ``(n, out_height, out_width, channels)``."""
     border = (layer.padding, layer.padding)
     padded = np.pad(x, ((0, 0), border, border, (0, 0)), constant_values=-np.inf)
     windows = np.lib.stride_tricks.sliding_window_view(padded, (layer.kernel, layer.kernel), axis=(1, 2))
-    return np.asarray(windows[:, :: layer.stride, :: layer.stride].max(axis=(-2, -1)))
+    y = windows[:, :: layer.stride, :: layer.stride].max(axis=(-2, -1))
+    y += np.float32(0)  # the larger of -0 and 0 may be either; the sum is +0
+    return np.asarray(y)
 
 
 def global_average_pool(x: Float32) -> Float32:

@@ -33,6 +33,7 @@ from pcmref.network import (
     Relu,
 )
 from pcmref.periphery import Corrections
+from pcmref.profiling import stage
 from pcmref.schedule import Chain, chains
 
 __all__ = [
@@ -46,6 +47,7 @@ __all__ = [
     "floats",
     "logits",
     "normalise",
+    "processors",
 ]
 
 Float32: TypeAlias = npt.NDArray[np.float32]
@@ -190,7 +192,7 @@ def run(
 
 def each(work: Callable[[slice], int], count: int, threads: int | None) -> Iterator[int]:
     """Do `work` on slices of ``range(count)``, several at a time; yield its results in order."""
-    workers = _threads(threads)
+    workers = processors(threads)
     parts = [slice(start, min(start + CHUNK, count)) for start in range(0, count, CHUNK)]
     if workers == 1 or len(parts) == 1:
         yield from map(work, parts)
@@ -353,7 +355,8 @@ def batches(
     return images, np.array(addresses, np.uint64)
 
 
-def _threads(threads: int | None) -> int:
+def processors(threads: int | None) -> int:
+    """Return how many threads to use: as asked for, or one a processor."""
     if threads is None:
         return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     if isinstance(threads, bool) or not isinstance(threads, int) or not 1 <= threads <= 1024:
@@ -388,7 +391,8 @@ def _digital_node(layer: Layer, corrections: Corrections, tap: Tap | None) -> Op
 
     def operation(*inputs_and_image: Any) -> Float32:
         *inputs, image = inputs_and_image
-        values = compute(*inputs)
+        with stage("digital periphery"):
+            values = compute(*inputs)
         if tap is not None:
             tap(Trace(layer=layer.name, image=image, product=None, activations=values))
         return values

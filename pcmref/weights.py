@@ -16,7 +16,7 @@ import numpy as np
 
 from pcmref.errors import NetworkFileError, describe
 from pcmref.files import replacing, sha256_of
-from pcmref.hdf5 import array, expect_header, expect_members, group, json_text, opened
+from pcmref.hdf5 import array, expect_header, expect_members, group, header, json_text, opened
 from pcmref.network import (
     Add,
     BatchNorm,
@@ -101,9 +101,8 @@ def save(path: str | Path, network: Network) -> None:
 
 
 def _write(file: h5py.File, network: Network) -> None:
-    file.attrs["format"] = FORMAT
-    file.attrs["version"] = VERSION
-    file["graph"] = json.dumps(
+    header(file, FORMAT, VERSION)
+    file["graph"] = _text(
         {
             "input": list(network.input_shape),
             "nodes": [
@@ -117,8 +116,8 @@ def _write(file: h5py.File, network: Network) -> None:
             ],
         }
     )
-    file["classes"] = json.dumps(list(network.classes), ensure_ascii=False)
-    file["provenance"] = json.dumps(dict(network.provenance), ensure_ascii=False)
+    file["classes"] = _text(list(network.classes))
+    file["provenance"] = _text(dict(network.provenance))
     for part in fields(Normalisation):
         value = getattr(network.normalisation, part.name)
         file[f"normalisation/{part.name}"] = np.asarray(value, np.float64)
@@ -133,6 +132,10 @@ def _write(file: h5py.File, network: Network) -> None:
         if samples is not None:
             file.create_dataset(f"{name}/images", data=samples.images, compression="gzip", shuffle=True)
             file[f"{name}/labels"] = samples.labels
+
+
+def _text(value: object) -> np.bytes_:
+    return np.bytes_(json.dumps(value))  # of fixed length
 
 
 def _read(file: h5py.File, sha256: str) -> Network:

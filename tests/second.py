@@ -446,6 +446,10 @@ def product(node, tensors, x, codes, readout, gain, key, addresses):
 # --- section 9: digital periphery --------------------------------------------------------------------------------
 
 
+def stored_statistics(tensors):
+    return tensors["mean"].astype(np.float64), tensors["var"].astype(np.float64)
+
+
 def fold(tensors, eps, mean, var):
     a = tensors["gamma"].astype(np.float64) / np.sqrt(var + eps)
     b = tensors["beta"].astype(np.float64) - mean * a
@@ -495,12 +499,12 @@ def periphery(node, inputs):
 
 
 def run(
-    network, codes, x, readout=PAPER, *, seed=0, t=0.0, read=0, gains=None, folds=None, addresses=None,
+    network, codes, x, readout=PAPER, *, seed=0, t=0.0, read=0, gains=None, statistics=None, addresses=None,
     purpose=PRODUCT, batch=None,
 ):  # fmt: skip
     """Return the activations of every node and the products of every crossbar layer.
 
-    `folds` replaces (a, b) of batch normalisations; `batch`, a function of a node and its input, gives (a, b) instead.
+    `statistics` replaces the stored ones of batch normalisations; `batch` computes others from a node and its input.
     """
     addresses = range(len(x)) if addresses is None else addresses
     values, products = {"input": x}, {}
@@ -515,11 +519,12 @@ def run(
             values[name] = made.activations if node["op"] == "conv" else made.activations[:, 0, 0]
         elif node["op"] == "batch_norm":
             if batch is not None:
-                a, b = batch(node, inputs[0])
-            elif folds is not None:
-                a, b = folds[name]
+                mean, var = batch(node, inputs[0])
+            elif statistics is not None:
+                mean, var = statistics[name]
             else:
-                a, b = fold(tensors, node["eps"], tensors["mean"].astype(float), tensors["var"].astype(float))
+                mean, var = stored_statistics(tensors)
+            a, b = fold(tensors, node["eps"], mean, var)
             values[name] = inputs[0] * a + b
         else:
             values[name] = periphery(node, inputs)
@@ -550,12 +555,9 @@ def gdc(reference, codes, readout="absolute"):
 
 
 def adabs(network, codes, images, readout=PAPER, *, seed=0, t=0.0, read=0, gains=None):
-    """Return (a, b) of every batch normalisation."""
-    nodes = [node for node in network.nodes if node["op"] == "batch_norm"]
-    stats = {}
-    for node in nodes:
-        tensors = network.tensors[node["name"]]
-        stats[node["name"]] = tensors["mean"].astype(np.float64), tensors["var"].astype(np.float64)
+    """Return the statistics (mean, var) of every batch normalisation."""
+    norms = [node["name"] for node in network.nodes if node["op"] == "batch_norm"]
+    statistics = {name: stored_statistics(network.tensors[name]) for name in norms}
     batches = min(13, len(images) // 200)
     p = power(0.015, 1 / batches)
 
@@ -566,9 +568,9 @@ def adabs(network, codes, images, readout=PAPER, *, seed=0, t=0.0, read=0, gains
         S2 = in_order(list(in_order([v * v for v in pixels])))
         mean = S1 / N
         var = np.maximum(S2 / N - mean * mean, 0.0)
-        old_mean, old_var = stats[node["name"]]
-        stats[node["name"]] = p * old_mean + (1 - p) * mean, p * old_var + (1 - p) * var
-        return fold(network.tensors[node["name"]], node["eps"], mean, var)
+        old_mean, old_var = statistics[node["name"]]
+        statistics[node["name"]] = p * old_mean + (1 - p) * mean, p * old_var + (1 - p) * var
+        return mean, var
 
     for k in range(batches):
         addresses = range(200 * k, 200 * (k + 1))
@@ -577,7 +579,7 @@ def adabs(network, codes, images, readout=PAPER, *, seed=0, t=0.0, read=0, gains
             network, codes, x, readout, seed=seed, t=t, read=read, gains=gains, addresses=addresses,
             purpose=CALIBRATE, batch=batch,
         )  # fmt: skip
-    return {node["name"]: fold(network.tensors[node["name"]], node["eps"], *stats[node["name"]]) for node in nodes}
+    return statistics
 
 
 # --- section 11: ranges of converters ----------------------------------------------------------------------------

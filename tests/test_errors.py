@@ -1,3 +1,5 @@
+import pickle
+
 import numpy as np
 import pytest
 
@@ -12,6 +14,8 @@ def test_an_error_names_the_place_what_belongs_there_and_what_was_found(kind):
     error = kind("net.h5: graph", "a list", "7")
     assert str(error) == "net.h5: graph: expected a list, found 7"
     assert (error.where, error.expected, error.found) == ("net.h5: graph", "a list", "7")
+    again = pickle.loads(pickle.dumps(error))  # errors travel between processes
+    assert (type(again), str(again), again.found) == (kind, str(error), "7")
 
 
 def test_the_family():

@@ -1,3 +1,4 @@
+import itertools
 from fractions import Fraction
 
 import numpy as np
@@ -166,9 +167,17 @@ def test_max_pool(seed, kernel, stride, data):
     padding = data.draw(st.integers(0, kernel // 2))
     size = [data.draw(st.integers(max(1, kernel - 2 * padding), 8)) for _ in range(2)]
     layer = MaxPool(name="n", inputs=("x",), kernel=kernel, stride=stride, padding=padding)
-    x = random(seed, 2, *size, 3) + f32(0)  # one zero: which one of two is the larger is not said
-    same(periphery.max_pool(layer, x), each_image(layer, x))
+    x = random(seed, 2, *size, 3)
+    same(periphery.max_pool(layer, x), each_image(layer, x) + f32(0))
     assert periphery.max_pool(layer, x).shape[1:] == layer.shape_after((*size, 3))
+
+
+@pytest.mark.parametrize("kernel", [1, 2, 3])
+def test_a_zero_out_of_a_pool_is_plus_zero(kernel):
+    layer = MaxPool(name="n", inputs=("x",), kernel=kernel, stride=1)
+    for zeros in itertools.product([0.0, -0.0], repeat=kernel**2):
+        x = np.array(zeros, f32).reshape(1, kernel, kernel, 1)
+        assert not np.signbit(periphery.max_pool(layer, x)).any()
 
 
 def test_padding_never_wins():
@@ -184,6 +193,13 @@ def test_global_average_pool(monkeypatch, choice, height, width):
     monkeypatch.setenv(VARIABLE, choice)
     x = random(height * width, 3, height, width, 5)
     same(periphery.global_average_pool(x), each_image(Op("global_average_pool"), x))
+
+
+@pytest.mark.parametrize("choice", ["numpy", "numba"])
+def test_the_mean_of_minus_zeros_is_minus_zero(monkeypatch, choice):
+    monkeypatch.setenv(VARIABLE, choice)
+    x = np.full((2, 3, 2, 5), -0.0, f32)
+    same(periphery.global_average_pool(x), x[:, 0, 0])
 
 
 @pytest.mark.parametrize("choice", ["numpy", "numba"])

@@ -32,7 +32,7 @@ DAY = 86_400.0
 
 
 def small_network():
-    """Every operation, odd sizes, nine crossbar layers: with bias and without, of zeros, with pixels not read."""
+    """Every operation, odd sizes, seven crossbar layers: with bias and without, of zeros, with pixels not read."""
     rng = np.random.default_rng(5)
 
     def numbers(*shape):
@@ -45,9 +45,9 @@ def small_network():
 
     first = numbers(5, 3, 3, 3)
     first[0, 0, 0] = 1e-12, 0.0, -1e-9
-    columns = numbers(7, 7, 1, 1)
+    columns = numbers(7, 7, 2, 2)
     columns[2] = 0
-    images = rng.integers(0, 256, (410, 9, 7, 3)).astype(np.uint8)
+    images = rng.integers(0, 256, (410, 13, 7, 3)).astype(np.uint8)
     images[[0, 401]] = 0, 64, 128  # an activation of 0 throughout
     labels = np.zeros(410, np.int64)
     return Network(
@@ -60,13 +60,13 @@ def small_network():
             PadShortcut(name="short", inputs=("pool",), stride=2, before=2),
             Add(name="sum", inputs=("b", "short")),
             Relu(name="sum.relu", inputs=("sum",)),
-            Conv(name="c", inputs=("input",), weight=numbers(7, 3, 3, 4), stride=3),
+            Conv(name="c", inputs=("input",), weight=numbers(7, 3, 2, 4), stride=3),
             norm("c.norm", "c", 7),
             Add(name="sum2", inputs=("c.norm", "sum.relu")),
             Conv(name="zero", inputs=("sum2",), weight=np.zeros((7, 7, 1, 1), np.float32)),
             Add(name="sum3", inputs=("zero", "sum2")),
             MaxPool(name="pool2", inputs=("sum3",), kernel=2, stride=1),
-            Conv(name="d", inputs=("sum3",), weight=columns, stride=2, bias=numbers(7)),
+            Conv(name="d", inputs=("sum3",), weight=columns, bias=numbers(7)),
             norm("d.norm", "d", 7),
             Add(name="sum4", inputs=("d.norm", "pool2")),
             Relu(name="sum4.relu", inputs=("sum4",)),
@@ -78,8 +78,8 @@ def small_network():
             Add(name="twice", inputs=("e.relu", "e.relu")),
             Linear(name="f", inputs=("twice",), weight=numbers(4, 9)),
         ),
-        input_shape=(9, 7, 3),
-        normalisation=Normalisation(full_scale=256.0, mean=(0.0, 0.25, 0.5), std=(0.2, 0.25, 0.3)),
+        input_shape=(13, 7, 3),
+        normalisation=Normalisation(full_scale=256.0, mean=(0.0, 0.25, 0.5), std=(1.5, 1.25, 1.3)),
         classes=("a", "b", "c", "d"),
         evaluation=Samples(images=images[400:], labels=labels[400:]),
         calibration=Samples(images=images[:400], labels=labels[:400]),
@@ -113,6 +113,16 @@ def same_snapshots(snapshot, codes):
         same(layer.variance_code, other.variance, f"{layer.name} variance")
         same(layer.pair_sum, other.pair.sum(axis=0), f"{layer.name} pairs")
         same(layer.weight_per_us, other.weight_per_us, f"{layer.name} weight of a uS")
+
+
+def same_devices(package, chip):
+    """Compare what programming decided, float by float."""
+    for layer in package.layers:
+        devices = chip.layers[layer.mapped.name][0]
+        same(layer.mapped.g_target_us.shape, devices[0][0].shape, layer.mapped.name)
+        for position, values in enumerate((layer.g_prog_us, layer.nu, layer.q_s)):
+            both = np.stack([devices[0][position], devices[1][position]])
+            same(values, both.reshape(-1)[layer.device], f"{layer.mapped.name} device number {position}")
 
 
 def same_inference(network, snapshot, images, values, products, **options):
@@ -157,6 +167,7 @@ def check(pair, *, model=DEFAULT, scale="layer", seed=0, t=DAY, read=0, share=0.
     package_model = replace(pcmref.MODELS[model], nonconverged_share=share)
     package_chip = pcmref.program(ours, model=package_model, seed=seed, scale=scale)
     chip = second.Chip(network, second.MODELS[model], seed, scale, share)
+    same_devices(package_chip, chip)
     snapshot, codes = package_chip.at(t, read=read), chip.at(t, read)
     same_snapshots(snapshot, codes)
 
@@ -167,7 +178,7 @@ def check(pair, *, model=DEFAULT, scale="layer", seed=0, t=DAY, read=0, share=0.
         package = pcmref.calibrate_ranges(ours, images, package, model=package_model, scale=scale)
         assert package.ranges == package_readout(readout).ranges
 
-    gains = folds = None
+    gains = statistics = None
     corrections = pcmref.calibrate(
         snapshot,
         compensation,
@@ -179,15 +190,19 @@ def check(pair, *, model=DEFAULT, scale="layer", seed=0, t=DAY, read=0, share=0.
     if "gdc" in compensation:
         gains = second.gdc(chip.reference(), codes, gdc)
         for name, gain in gains.items():
-            same(np.broadcast_to(corrections.gain[name], np.shape(np.atleast_1d(gain))), np.atleast_1d(gain), name)
+            same(corrections.gain[name], np.atleast_1d(gain), f"{name} gain")
     if "adabs" in compensation:
         images = network.images["calibration"]
-        folds = second.adabs(network, codes, images, readout, seed=seed, t=t, read=read, gains=gains)
+        statistics = second.adabs(network, codes, images, readout, seed=seed, t=t, read=read, gains=gains)
+        assert corrections.statistics.keys() == statistics.keys()
+        for name, (mean, var) in statistics.items():
+            same(corrections.statistics[name].mean, mean, f"{name} mean")
+            same(corrections.statistics[name].var, var, f"{name} variance")
 
     images = network.images["evaluation"][:count]
     values, products = second.run(
         network, codes, network.activation(images), readout,
-        seed=seed, t=t, read=read, gains=gains, folds=folds, addresses=addresses,
+        seed=seed, t=t, read=read, gains=gains, statistics=statistics, addresses=addresses,
     )  # fmt: skip
     same_inference(
         network, snapshot, images, values, products,
@@ -207,6 +222,7 @@ def test_snapshots(networks, model, scale):
         ours, network = networks[name]
         package = pcmref.program(ours, model=pcmref.MODELS[model], seed=seed, scale=scale)
         chip = second.Chip(network, second.MODELS[model], seed, scale)
+        same_devices(package, chip)
         same_snapshots(package.at(t, read=read), chip.at(t, read))
         same_snapshots(package.reference(), chip.reference())
 

@@ -283,6 +283,15 @@ def virtual(file):
     file.create_virtual_dataset("tensors/fc/bias", layout)
 
 
+def variable(name):
+    def edit(file):
+        value = file[name][()].decode()
+        del file[name]
+        file[name] = value
+
+    return edit
+
+
 def twice(name):
     return graph(lambda graph: graph["nodes"].append(named(graph, name)))
 
@@ -302,6 +311,7 @@ ZOO = {
     "version is a bool": ("/ attribute 'version'", attribute("version", True)),
     "version is a text": ("/ attribute 'version'", attribute("version", np.bytes_("1"))),
     "version is an array": ("/ attribute 'version'", attribute("version", [1])),
+    "format is of variable length": ("/ attribute 'format'", attribute("format", "pcmref-network")),
     # entries
     "no graph": ("graph", drop("graph")),
     "no classes": ("classes", drop("classes")),
@@ -337,6 +347,11 @@ ZOO = {
     "graph is not UTF-8": ("graph", entry("graph", np.bytes_(b'{"\xff": 1}'))),
     "graph is nested too deep": ("graph", entry("graph", "[" * 100_000)),
     "graph has a number of too many digits": ("graph", entry("graph", "9" * 10_000)),
+    "graph is of variable length": ("graph", variable("graph")),
+    "graph is UTF-16": (
+        "graph",
+        lambda file: put(file, "graph", np.bytes_(file["graph"][()].decode().encode("utf-16"))),
+    ),
     "graph is a list": ("graph", graph(lambda graph: [graph])),
     "graph is null": ("graph", entry("graph", "null")),
     "graph is a number": ("graph", entry("graph", 7)),
@@ -546,6 +561,7 @@ def test_what_a_file_declares_is_not_allocated(path, defect):
         ("virtual dataset", "data stored in this file, found external or virtual storage"),
         ("2^40 weights declared", "at most 536870912 elements, found shape (1048576, 1048576)"),
         ("text of 1 GiB declared", "at most 4194304 bytes, found 1073741824 bytes"),
+        ("graph is of variable length", "one text of fixed length, found object of shape ()"),
         ("weight is a group", "a dataset, found Group"),
         ("tensors are a dataset", "a group, found Dataset"),
         ("weight of other channels", "5 input channels, found 4"),
