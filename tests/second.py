@@ -488,7 +488,7 @@ def periphery(node, inputs):
                 for j in range(k):
                     window = padded[:, i : i + s * height : s, j : j + s * width : s]
                     best = np.maximum(best, window[:, :height, :width])
-            return best
+            return np.where(best == 0, np.float32(0), best)
         case "global_average_pool":
             values = pixels_of(x)
             return (in_order(values) / len(values)).astype(np.float32)

@@ -281,6 +281,17 @@ def test_share_of_nonconverged_devices_at_its_limits(model):
     assert np.array_equal(all_fail.nu, normal.nu)
 
 
+def test_a_device_fails_to_converge_if_its_uniform_number_is_below_the_share():
+    network = linear_network(np.array([[0.001, -0.5, 1.0]], np.float32))  # a target of 0.025 uS, too
+    for row, polarity in ((0, 0), (1, 1), (2, 0)):
+        words = naive.philox([row, 0, 0, 0], naive.stream(1, 2, 0))
+        u = naive.uniform(words[polarity])
+        for share, fails in ((u, False), (math.nextafter(u, 1.0), True)):
+            layer = program(network, model=replace(NANDAKUMAR_2019, nonconverged_share=share), seed=1).layers[0]
+            uniform_us = naive.uniform(words[2 + polarity]) * 25.0
+            assert (layer.dense(layer.g_prog_us)[polarity, row, 0] == uniform_us) == fails
+
+
 # Addresses
 
 
@@ -291,7 +302,7 @@ def test_share_of_nonconverged_devices_at_its_limits(model):
     [
         NANDAKUMAR_2019,
         AIHWKIT,
-        replace(NANDAKUMAR_2019, nonconverged_share=0.3),
+        replace(NANDAKUMAR_2019, nonconverged_share=0.1),
         replace(MODELS["HERMES_2"], nonconverged_share=0.3),
     ],
     ids=lambda m: f"{m.name}, {m.nonconverged_share}",
@@ -415,6 +426,13 @@ def test_scaling_all_weights_changes_only_the_digital_scale(seed, k):
 
 
 # Checks
+
+
+def test_defaults():
+    network = two_layers()
+    chip, expected = program(network), program(network, model=NANDAKUMAR_2019, seed=0, scale="layer")
+    assert (chip.model, chip.seed) == (NANDAKUMAR_2019, 0)
+    assert all(map(equal, chip.at(DAY).layers, expected.at(DAY, read=0).layers))
 
 
 def test_progress_names_every_layer():

@@ -198,6 +198,22 @@ def plain_case(layer, shape, rng, images=1):
     return Case(layer, shape, read, Readout(name="test", dac_bits=8), x, image, np.ones(1))
 
 
+@pytest.mark.parametrize("constant", [False, True])
+def test_inputs_below_2_to_the_minus_100_count_as_zero(constant):
+    bias = np.ones(2, np.float32) if constant else None
+    layer = Linear(name="layer", inputs=("input",), weight=np.ones((2, 3), np.float32), bias=bias)
+    case = plain_case(layer, (3,), np.random.default_rng(2))
+    least = np.float32(2.0**-100)
+    for top, heard in ((least, True), (np.nextafter(least, np.float32(0)), False), (np.float32(0), False)):
+        product = replace(case, x=np.array([[top, -top, 0]], np.float32)).multiply()
+        limit = 127 if heard and not constant else 0
+        assert product.input_codes[0, 0, 0, :3].tolist() == [limit, -limit, 0]
+        assert (product.input_step[0] > 0) == (heard or constant)
+        assert product.sums[0].any() == (heard or constant)
+        if constant:
+            assert product.input_codes[0, 0, 0, 3] == 127
+
+
 # Tiles
 
 

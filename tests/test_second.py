@@ -86,12 +86,37 @@ def small_network():
     )
 
 
+def network_of_zeros():
+    """A batch normalisation that gives -0 everywhere, and what may take it."""
+    zeros, ones = np.zeros(2, np.float32), np.ones(2, np.float32)
+    return Network(
+        layers=(
+            Conv(name="a", inputs=("input",), weight=np.zeros((2, 1, 1, 1), np.float32)),
+            BatchNorm(name="norm", inputs=("a",), gamma=-ones, beta=-zeros, mean=-zeros, var=ones),
+            MaxPool(name="pool", inputs=("norm",), kernel=2, stride=1, padding=1),
+            Relu(name="relu", inputs=("norm",)),
+            Add(name="sum", inputs=("norm", "norm")),
+            GlobalAveragePool(name="mean", inputs=("sum",)),
+            GlobalAveragePool(name="mean2", inputs=("pool",)),
+            GlobalAveragePool(name="mean3", inputs=("relu",)),
+            Add(name="sum2", inputs=("mean2", "mean3")),
+            Add(name="sum3", inputs=("sum2", "mean")),
+        ),
+        input_shape=(3, 3, 1),
+        normalisation=Normalisation(full_scale=1.0, mean=(0.0,), std=(1.0,)),
+        classes=("a", "b"),
+        evaluation=Samples(images=np.ones((3, 3, 3, 1), np.uint8), labels=np.zeros(3, np.int64)),
+        calibration=Samples(images=np.ones((1, 3, 3, 1), np.uint8), labels=np.zeros(1, np.int64)),
+    )
+
+
 @pytest.fixture(scope="module")
 def networks(tmp_path_factory):
-    """Both networks, as the package and as the second implementation read them."""
-    path = tmp_path_factory.mktemp("second") / "small.h5"
-    pcmref.save(path, small_network())
-    files = {"digits": pcmref.bundled(), "small": path}
+    """Networks as the package and as the second implementation read them."""
+    folder = tmp_path_factory.mktemp("second")
+    files = {"digits": pcmref.bundled(), "small": folder / "small.h5", "zeros": folder / "zeros.h5"}
+    pcmref.save(files["small"], small_network())
+    pcmref.save(files["zeros"], network_of_zeros())
     return {name: (pcmref.load(file), second.Network(file)) for name, file in files.items()}
 
 
@@ -216,7 +241,7 @@ EDGES = ((0, DAY, 0), (2**32 + 1, 5.2e-7 * 2, 1), (2**64 - 1, 1e12, 2**32 - 1), 
 @pytest.mark.parametrize("scale", ["layer", "column"])
 @pytest.mark.parametrize("model", second.MODELS)
 def test_snapshots(networks, model, scale):
-    for name, (seed, t, read) in product(networks, EDGES):
+    for name, (seed, t, read) in product(("digits", "small"), EDGES):
         if name == "digits" and seed != EDGES[1][0]:
             continue
         ours, network = networks[name]
@@ -268,6 +293,14 @@ def test_bits_of_converters(networks, bits):
     check(networks["small"], readout=readout, seed=bits, count=4)
     adc = (bits - 2) * 22 // 14 + 2
     check(networks["small"], readout=readout._replace(adc_bits=adc), calibrated=6, seed=bits, count=4)
+
+
+def test_signs_of_zero(networks):
+    check(networks["zeros"])
+    _, network = networks["zeros"]
+    codes = second.ideal_chip(network, second.MODELS[DEFAULT])
+    values, _ = second.run(network, codes, network.activation(network.images["evaluation"]))
+    assert [np.signbit(values[n]).all() for n in ("norm", "sum", "mean", "pool", "relu")] == [True] * 3 + [False] * 2
 
 
 def test_ranges_by_hand(networks):
