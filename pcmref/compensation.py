@@ -14,14 +14,13 @@ from pcmref import pcm, periphery
 from pcmref.backend import kernels
 from pcmref.chip import Snapshot, SnapshotLayer, program
 from pcmref.converters import PRESETS, Range, Readout
-from pcmref.draws import Purpose
 from pcmref.elementary import power
 from pcmref.errors import DataError, ParameterError, PcmrefWarning, describe
 from pcmref.mapping import Scale
 from pcmref.network import BatchNorm, Network
 from pcmref.periphery import Corrections, Statistics
 from pcmref.profiling import stage
-from pcmref.simulate import Operation, Program, Trace, analog, batches, each, normalise, run
+from pcmref.simulate import NormStep, Operation, Step, Trace, analog, batches, calibration, each, normalise, run
 
 __all__ = [
     "COMPENSATIONS",
@@ -186,9 +185,7 @@ def adabs(
     if count == 0:
         raise DataError("calibration images", f"at least {ADABS_IMAGES} for AdaBS", str(len(images)))
     gain = corrections.gain if corrections is not None else {}
-    chip = analog(
-        snapshot, corrections=Corrections(gain=gain), readout=readout, purpose=Purpose.CALIBRATION, fused=False
-    )
+    steps = calibration(snapshot, corrections=Corrections(gain=gain), readout=readout)
     keep = float(power(ADABS_REMAINDER, 1.0 / count))
     statistics = {
         layer.name: periphery.stored_statistics(layer)
@@ -198,7 +195,7 @@ def adabs(
     pixels, image = batches(snapshot.network, images, None)
     for start in range(0, count * ADABS_IMAGES, ADABS_IMAGES):
         part = slice(start, start + ADABS_IMAGES)
-        measured = _batch_statistics(chip, normalise(snapshot.network, pixels[part]), image[part], threads)
+        measured = _batch_statistics(steps, normalise(snapshot.network, pixels[part]), image[part], threads)
         statistics = {
             name: Statistics(
                 mean=keep * old.mean + (1.0 - keep) * measured[name].mean,
@@ -209,54 +206,61 @@ def adabs(
     return Corrections(gain=gain, statistics=statistics)
 
 
-def _batch_statistics(chip: Program, x: Float32, image: UInt64, threads: int | None) -> Mapping[str, Statistics]:
+def _batch_statistics(
+    steps: Sequence[Step | NormStep], x: Float32, image: UInt64, threads: int | None
+) -> Mapping[str, Statistics]:
     """Run every step for the whole mini-batch, each batch normalisation with the mini-batch's statistics."""
     measured: dict[str, Statistics] = {}
-    norms = {layer.name: layer for layer in chip.network.layers if isinstance(layer, BatchNorm)}
-    last_use = {name: step.name for step in chip.steps for name in step.inputs}
     values = {"input": x}
-    for step in chip.steps:
-        inputs, operation = [values[name] for name in step.inputs], step.operation
-        if step.name in norms:
-            measured[step.name] = moments(inputs[0], threads)
-            operation = _normalise_with(periphery.fold(norms[step.name], measured[step.name]))
-        output = np.empty((len(image), *chip.network.shapes[step.name]), np.float32)
-        _in_parts(operation, inputs, image, output, threads)
-        values[step.name] = output
-        for name in set(step.inputs):
+    last_use = {name: step.name for step in steps for name in _reads(step)}
+    for step in steps:
+        inputs = [values[name] for name in step.inputs]
+        if isinstance(step, NormStep):
+            received, sums = _in_parts(step.before, inputs, image, threads, moments=True)
+            measured[step.norm.name] = statistics = _statistics(sums, received[..., 0].size)
+            folded = periphery.fold(step.norm, statistics)
+            others = [values[name] for name in step.others]
+            values[step.name], _ = _in_parts(_with_norm(step.after, folded), [received, *others], image, threads)
+        else:
+            values[step.name], _ = _in_parts(step.operation, inputs, image, threads)
+        for name in set(_reads(step)):
             if last_use[name] == step.name:
                 del values[name]
     return measured
 
 
-def _normalise_with(folded: tuple[Float32, Float32]) -> Operation:
-    return lambda x, image: periphery.batch_norm(x, *folded)
+def _reads(step: Step | NormStep) -> tuple[str, ...]:
+    return step.inputs if isinstance(step, Step) else (*step.inputs, *step.others)
+
+
+def _with_norm(after: Operation, folded: tuple[Float32, Float32]) -> Operation:
+    return lambda x, *rest: after(x, folded, *rest)
 
 
 def _in_parts(
-    operation: Operation, inputs: Sequence[Float32], image: UInt64, output: Float32, threads: int | None
-) -> None:
-    def work(part: slice) -> int:
-        output[part] = operation(*(value[part] for value in inputs), image[part])
-        return part.stop - part.start
+    operation: Operation,
+    inputs: Sequence[Float32],
+    image: UInt64,
+    threads: int | None,
+    *,
+    moments: bool = False,
+) -> tuple[Float32, Float64]:
+    """Do an operation on several threads; return its output and, for each image, the sums of x and x squared."""
 
-    for _ in each(work, len(image), threads):
-        pass
-
-
-def moments(x: Float32, threads: int | None = None) -> Statistics:
-    """Return mean and variance over images and pixels, shape ``(channels,)``, summed in the specified order."""
-    flat = x.reshape(len(x), -1, x.shape[-1])
-    sums = np.empty((len(x), 2, x.shape[-1]))
-
-    def work(part: slice) -> int:
+    def work(part: slice) -> tuple[Float32, Float64 | None]:
+        output = operation(*(value[part] for value in inputs), image[part])
+        if not moments:
+            return output, None
         with stage("batch statistics"):
-            sums[part] = kernels().moments(flat[part])
-        return part.stop - part.start
+            return output, kernels().moments(output.reshape(len(output), -1, output.shape[-1]))
 
-    for _ in each(work, len(x), threads):
-        pass
-    total = np.add.accumulate(sums, axis=0)[-1] / (len(x) * flat.shape[1])
+    outputs, sums = zip(*each(work, len(image), threads), strict=True)
+    return np.concatenate(outputs), np.concatenate(sums) if moments else np.zeros(0)
+
+
+def _statistics(sums: Float64, count: int) -> Statistics:
+    """Return mean and variance of `count` values a channel, the sums of the images added in order."""
+    total = np.add.accumulate(sums, axis=0)[-1] / count
     return Statistics(mean=total[0], var=np.maximum(total[1] - total[0] * total[0], 0.0))
 
 

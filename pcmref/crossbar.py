@@ -15,6 +15,7 @@ from pcmref.backend import kernels
 from pcmref.chip import SnapshotLayer
 from pcmref.converters import Readout, full_scale, input_gain
 from pcmref.draws import Key
+from pcmref.errors import PcmrefError
 from pcmref.im2col import Geometry
 from pcmref.profiling import stage
 
@@ -186,8 +187,13 @@ def multiply(crossbar: Crossbar, x: Float32, image: UInt64) -> Product:
     bits = crossbar.readout.dac_bits
     limit = full_scale(bits)
     with stage("DAC"):
-        top = fast.largest(x) if crossbar.input_top is None else np.full(len(x), crossbar.input_top, np.float32)
-        if shape.bias and crossbar.input_top is None:
+        top = fast.largest(x)
+        if not np.isfinite(top).all():
+            place = int(image[np.argmin(np.isfinite(top))])
+            raise PcmrefError(f"input of {crossbar.name}", "finite numbers", f"an overflow for image {place}")
+        if crossbar.input_top is not None:
+            top = np.full(len(x), crossbar.input_top, np.float32)
+        elif shape.bias:
             top = np.maximum(top, np.float32(1))
         gain, step = input_gain(top, bits)
         one = np.clip(np.rint(gain), -limit, limit).astype(np.int16) if shape.bias else None

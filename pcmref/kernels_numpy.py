@@ -154,7 +154,7 @@ def finish(
 
     Parameters
     ----------
-    sums : int64 or int32, shape (n, pixels, at least columns)
+    sums : int64, int32 or float32, shape (n, pixels, at least columns)
     step : float32, shape (n,)
     unit : float32, shape (columns,)
     norm : (scale, offset), float32, each of shape (columns,), or None

@@ -9,7 +9,7 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -50,13 +50,14 @@ __all__ = [
     "processors",
 ]
 
+T = TypeVar("T")
 Float32: TypeAlias = npt.NDArray[np.float32]
 UInt64: TypeAlias = npt.NDArray[np.uint64]
 #: An operation of the graph on n images, with their addresses.
 Operation: TypeAlias = Callable[..., Float32]
 
-#: Images that a thread works on at a time: few enough that activations stay in the second-level cache.
-CHUNK = 16
+#: Most images that a thread works on at a time: enough to hide the interpreter, few enough for the cache.
+CHUNK = 32
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,6 +90,22 @@ class Step:
     name: str
     inputs: tuple[str, ...]
     operation: Operation
+
+
+@dataclass(frozen=True, kw_only=True)
+class NormStep:
+    """A step in two parts, so that a batch normalisation can be given the statistics of what it receives.
+
+    ``before(inputs..., image)`` gives the input of `norm`; ``after(that, folded, others..., image)`` applies the
+    folded normalisation and what follows it.
+    """
+
+    name: str
+    inputs: tuple[str, ...]
+    others: tuple[str, ...]
+    norm: BatchNorm
+    before: Operation
+    after: Operation
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -186,14 +203,15 @@ def run(
         progress(done)
     if not np.isfinite(output).all():
         place = int(np.argwhere(~np.isfinite(output))[0, 0])
-        raise PcmrefError("logits", "finite numbers", f"an overflow for image {place}")
+        raise PcmrefError("logits", "finite numbers", f"an overflow for image {image[place]}")
     return output
 
 
-def each(work: Callable[[slice], int], count: int, threads: int | None) -> Iterator[int]:
+def each(work: Callable[[slice], T], count: int, threads: int | None) -> Iterator[T]:
     """Do `work` on slices of ``range(count)``, several at a time; yield its results in order."""
     workers = processors(threads)
-    parts = [slice(start, min(start + CHUNK, count)) for start in range(0, count, CHUNK)]
+    chunk = CHUNK if workers == 1 else max(1, min(CHUNK, -(-count // (4 * workers))))  # several parts a thread
+    parts = [slice(start, min(start + chunk, count)) for start in range(0, count, chunk)]
     if workers == 1 or len(parts) == 1:
         yield from map(work, parts)
         return
@@ -223,110 +241,144 @@ def analog(
     *,
     corrections: Corrections | None = None,
     readout: Readout = PRESETS["paper"],
-    purpose: Purpose = Purpose.PRODUCT,
-    fused: bool = True,
     tap: Tap | None = None,
 ) -> Program:
-    """Return the program of a chip: crossbar layers analog, the rest digital.
+    """Return the program of a chip: crossbar layers analog, the rest digital; with a tap, a step for each node."""
+    corrections = corrections or Corrections()
+    crossbars = _crossbars(snapshot, corrections, readout, Purpose.PRODUCT)
+    steps = []
+    for chain in chains(snapshot.network, fused=tap is None):
+        if matrix := crossbars.get(chain.head.name):
+            norm = None if chain.norm is None else _folded(chain.norm, corrections)
+            operation = _crossbar_node(chain, matrix.geometry, matrix.unit, _analog_sums(matrix), norm, tap)
+        else:
+            operation = _digital_node(chain.head, corrections, tap)
+        steps.append(Step(name=chain.name, inputs=chain.inputs, operation=operation))
+    return Program(network=snapshot.network, steps=tuple(steps))
 
-    With a tap, or unless `fused`, each node is a step of its own.
-    """
-    network, corrections = snapshot.network, corrections or Corrections()
-    crossbars = {}
-    for address, (layer, read) in enumerate(zip(network.crossbar_layers, snapshot.layers, strict=True)):
-        crossbars[layer.name] = crossbar.build(
+
+def floats(network: Network, *, tap: Tap | None = None) -> Program:
+    """Return the program of the digital baseline."""
+    steps = []
+    for chain in chains(network, fused=tap is None):
+        if isinstance(layer := chain.head, CrossbarLayer):
+            shape = _geometry(network, layer)
+            norm = None if chain.norm is None else _folded(chain.norm, Corrections())
+            unit = np.ones(layer.columns, np.float32)
+            operation = _crossbar_node(chain, shape, unit, _float_sums(layer, shape), norm, tap)
+        else:
+            operation = _digital_node(layer, Corrections(), tap)
+        steps.append(Step(name=chain.name, inputs=chain.inputs, operation=operation))
+    return Program(network=network, steps=tuple(steps))
+
+
+def calibration(snapshot: Snapshot, *, corrections: Corrections, readout: Readout) -> tuple[Step | NormStep, ...]:
+    """Return the steps of a chip that sees calibration images: every batch normalisation is a `NormStep`."""
+    crossbars = _crossbars(snapshot, corrections, readout, Purpose.CALIBRATION)
+    steps: list[Step | NormStep] = []
+    for chain in chains(snapshot.network):
+        norm, matrix = chain.norm, crossbars.get(chain.head.name)
+        if isinstance(chain.head, BatchNorm):
+            norm, before = chain.head, _identity
+        elif matrix is not None:
+            alone = Chain(head=chain.head, name=chain.head.name) if norm is not None else chain
+            before = _crossbar_node(alone, matrix.geometry, matrix.unit, _analog_sums(matrix), None, None)
+        else:
+            before = _digital_node(chain.head, corrections, None)
+        if norm is None:
+            steps.append(Step(name=chain.name, inputs=chain.inputs, operation=before))
+            continue
+        others = () if chain.other is None else (chain.other,)
+        steps.append(
+            NormStep(
+                name=chain.name,
+                inputs=chain.head.inputs,
+                others=others,
+                norm=norm,
+                before=before,
+                after=_after_norm(chain),
+            )
+        )
+    return tuple(steps)
+
+
+def _crossbars(
+    snapshot: Snapshot, corrections: Corrections, readout: Readout, purpose: Purpose
+) -> dict[str, crossbar.Crossbar]:
+    return {
+        layer.name: crossbar.build(
             read,
-            _geometry(network, layer),
+            _geometry(snapshot.network, layer),
             readout,
             g_step_us=snapshot.model.g_step_us,
             gain=corrections.gain.get(layer.name, np.ones(1)),
             key=stream_key(snapshot.seed, purpose, address, t_s=snapshot.t_s, read=snapshot.read),
         )
-
-    def multiply(chain: Chain) -> Operation:
-        matrix, shape = crossbars[chain.head.name], crossbars[chain.head.name].geometry
-        norm = None if chain.norm is None else _folded(chain.norm, corrections)
-
-        def operation(x: Float32, *rest: Any) -> Float32:
-            *other, image = rest
-            product = crossbar.multiply(matrix, _as_map(x, shape), image)
-            values = (
-                kernels()
-                .finish(
-                    product.output_codes,
-                    product.output_step,
-                    matrix.unit,
-                    norm,
-                    other[0].reshape(len(x), -1, matrix.columns) if other else None,
-                    chain.rectify,
-                )
-                .reshape(len(x), *shape.out_shape)
-            )
-            if tap is not None:
-                tap(Trace(layer=chain.name, image=image, product=product, activations=values))
-            return values
-
-        return operation
-
-    return _program(network, chains(network, fused=fused and tap is None), multiply, corrections, tap)
+        for address, (layer, read) in enumerate(zip(snapshot.network.crossbar_layers, snapshot.layers, strict=True))
+    }
 
 
-def floats(network: Network, *, tap: Tap | None = None) -> Program:
-    """Return the program of the digital baseline."""
-
-    def multiply(chain: Chain) -> Operation:
-        layer = chain.head
-        assert isinstance(layer, CrossbarLayer)
-        shape = _geometry(network, layer)
-        matrix = np.zeros((layer.rows, -(-layer.columns // crossbar.LANES) * crossbar.LANES), np.float32)
-        matrix[:, : layer.columns] = layer.matrix()
-        unit = np.ones(layer.columns, np.float32)
-        norm = None if chain.norm is None else _folded(chain.norm, Corrections())
-
-        def operation(x: Float32, *rest: Any) -> Float32:
-            *other, image = rest
-            sums = kernels().accumulate_float(_padded(x, shape), shape.pixel, shape.row, matrix)
-            values = (
-                kernels()
-                .finish(
-                    sums,
-                    np.ones(len(x), np.float32),
-                    unit,
-                    norm,
-                    other[0].reshape(len(x), -1, layer.columns) if other else None,
-                    chain.rectify,
-                )
-                .reshape(len(x), *shape.out_shape)
-            )
-            if tap is not None:
-                tap(Trace(layer=chain.name, image=image, product=None, activations=values))
-            return values
-
-        return operation
-
-    return _program(network, chains(network, fused=tap is None), multiply, Corrections(), tap)
+#: What a crossbar layer hands to the digital side: output codes, their step, and the product for taps.
+Sums: TypeAlias = tuple[npt.NDArray[Any], Float32, crossbar.Product | None]
 
 
-def _program(
-    network: Network,
-    chains: Sequence[Chain],
-    multiply: Callable[[Chain], Operation],
-    corrections: Corrections,
+def _analog_sums(matrix: crossbar.Crossbar) -> Callable[[Float32, UInt64], Sums]:
+    def sums(x: Float32, image: UInt64) -> Sums:
+        product = crossbar.multiply(matrix, x, image)
+        return product.output_codes, product.output_step, product
+
+    return sums
+
+
+def _float_sums(layer: CrossbarLayer, shape: Geometry) -> Callable[[Float32, UInt64], Sums]:
+    matrix = np.zeros((layer.rows, -(-layer.columns // crossbar.LANES) * crossbar.LANES), np.float32)
+    matrix[:, : layer.columns] = layer.matrix()
+
+    def sums(x: Float32, image: UInt64) -> Sums:
+        with stage("digital baseline"):
+            found = kernels().accumulate_float(_padded(x, shape), shape.pixel, shape.row, matrix)
+        return found, np.ones(len(x), np.float32), None
+
+    return sums
+
+
+def _crossbar_node(
+    chain: Chain,
+    shape: Geometry,
+    unit: Float32,
+    sums: Callable[[Float32, UInt64], Sums],
+    norm: tuple[Float32, Float32] | None,
     tap: Tap | None,
-) -> Program:
-    return Program(
-        network=network,
-        steps=tuple(
-            Step(
-                name=chain.name,
-                inputs=chain.inputs,
-                operation=multiply(chain)
-                if isinstance(chain.head, CrossbarLayer)
-                else _digital_node(chain.head, corrections, tap),
-            )
-            for chain in chains
-        ),
-    )
+) -> Operation:
+    def operation(x: Float32, *rest: Any) -> Float32:
+        *other, image = rest
+        codes, step, product = sums(x.reshape(len(x), shape.height, shape.width, shape.channels), image)
+        with stage("digital periphery"):
+            addend = other[0].reshape(len(x), -1, len(unit)) if other else None
+            flat = kernels().finish(codes, step, unit, norm, addend, chain.rectify)
+        values = flat.reshape(len(x), *shape.out_shape)
+        if tap is not None:
+            tap(Trace(layer=chain.name, image=image, product=product, activations=values))
+        return values
+
+    return operation
+
+
+def _after_norm(chain: Chain) -> Operation:
+    def operation(x: Float32, folded: tuple[Float32, Float32], *rest: Any) -> Float32:
+        *other, _ = rest
+        one = np.ones(max(len(x), x.shape[-1]), np.float32)
+        with stage("digital periphery"):
+            flat = x.reshape(len(x), -1, x.shape[-1])
+            addend = other[0].reshape(flat.shape) if other else None
+            values = kernels().finish(flat, one[: len(x)], one[: x.shape[-1]], folded, addend, chain.rectify)
+        return values.reshape(x.shape)
+
+    return operation
+
+
+def _identity(x: Float32, image: UInt64) -> Float32:
+    return x
 
 
 def normalise(network: Network, images: npt.NDArray[np.uint8]) -> Float32:
@@ -368,15 +420,11 @@ def _geometry(network: Network, layer: CrossbarLayer) -> Geometry:
     return geometry(layer, network.shapes[layer.inputs[0]], network.shapes[layer.name])
 
 
-def _as_map(x: Float32, shape: Geometry) -> Float32:
-    return x.reshape(len(x), shape.height, shape.width, shape.channels)
-
-
 def _padded(x: Float32, shape: Geometry) -> Float32:
     """Return the input of a float layer in a padded buffer, with the constant 1 of a bias."""
     padded = np.zeros((len(x), *shape.padded_shape), np.float32)
     rows, columns = (slice(shape.padding, shape.padding + size) for size in (shape.height, shape.width))
-    padded[:, rows, columns, : shape.channels] = _as_map(x, shape)
+    padded[:, rows, columns, : shape.channels] = x
     if shape.bias:
         padded[..., shape.channels] = 1
     return padded

@@ -72,6 +72,13 @@ def batched(snapshot, images, addresses, batch, **options):
     return np.concatenate([pcmref.logits(snapshot, images[p], addresses=addresses[p], **options) for p in parts])
 
 
+def parts(trace):
+    """The arrays of a trace, codes and sums as int64 whatever width a kernel chose."""
+    product = trace.product
+    codes = () if product is None else (product.input_codes, product.output_codes, *product.sums)
+    return [code.astype(np.int64) for code in codes] + [trace.activations]
+
+
 def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("--batch", type=int, default=200)
@@ -105,12 +112,14 @@ def main():
             )  # fmt: skip
             found[f"{readout.name} {compensation}"] = digest(logits[back])
         stages = {}
-        pcmref.logits(snapshot, images[:3], readout=readout, tap=lambda t, stages=stages: stages.setdefault(t.layer, t))
-        for name, trace in stages.items():
-            product = trace.product
-            parts = () if product is None else (product.input_codes, product.output_codes, *product.sums)
-            wide = [part.astype(np.int64) for part in parts]
-            found[f"{readout.name} {name}"] = digest(*wide, trace.activations)
+        pcmref.logits(
+            snapshot,
+            images[:3],
+            readout=readout,
+            tap=lambda trace, stages=stages: stages.setdefault(trace.layer, []).append(parts(trace)),
+        )
+        for name, traces in stages.items():
+            found[f"{readout.name} {name}"] = digest(*(np.concatenate(part) for part in zip(*traces, strict=True)))
     print(json.dumps(found))
 
 

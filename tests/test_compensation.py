@@ -10,12 +10,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pcmref import compensation, simulate
+from pcmref import simulate
 from pcmref.chip import program
 from pcmref.compensation import COMPENSATIONS, adabs, calibrate, calibrate_ranges, gdc
 from pcmref.converters import PRESETS, Readout
 from pcmref.errors import DataError, ParameterError, PcmrefWarning
-from pcmref.network import BatchNorm, GlobalAveragePool, Linear, Network, Normalisation, Relu
+from pcmref.network import BatchNorm, Conv, GlobalAveragePool, Linear, Network, Normalisation, Relu
 from pcmref.pcm import AIHWKIT, MODELS, NANDAKUMAR_2019, Constant, without_noise
 from pcmref.periphery import Corrections
 from pcmref.simulate import logits
@@ -334,12 +334,29 @@ def test_adabs_refuses_images_of_another_form():
 
 
 def test_the_variance_is_never_negative():
-    """A large mean over no spread: the difference of two large numbers may round below 0."""
-    x = np.full((200, 2, 2, 1), 1e4 / 3, np.float32)
-    found = compensation.moments(x)
-    assert found.var[0] >= 0
-    assert found.var[0] <= 1e-6
-    assert found.mean[0] == pytest.approx(float(np.float32(1e4 / 3)), rel=1e-15)
+    """One value throughout: the difference of mean square and squared mean may round below 0."""
+    weight = np.ones((1, 1, 1, 1), np.float32)
+    layers = (
+        Conv(name="conv1", inputs=("input",), weight=weight),
+        BatchNorm(name="bn1", inputs=("conv1",), **{t: weight.reshape(1) for t in ("gamma", "beta", "mean", "var")}),
+        GlobalAveragePool(name="pool", inputs=("bn1",)),
+        Linear(name="fc", inputs=("pool",), weight=weight[0, 0]),
+    )
+    network = Network(layers=layers, input_shape=(3, 3, 1), normalisation=UNIT, classes=("a",))
+    network = replace_layer(network, "bn1", var=np.zeros(1, np.float32))
+    chip = program(network, seed=1).at(DAY)
+    below = 0
+    for pixel in range(1, 256, 5):
+        pixels = np.full((200, 3, 3, 1), pixel, np.uint8)
+        var = adabs(chip, pixels).statistics["bn1"].var[0]
+        taps = []
+        logits(chip, pixels[:1], tap=taps.append)
+        value = float(taps[0].activations[0, 0, 0, 0])
+        image, image_squares = (sum([v] * 9) for v in (value, value * value))
+        mean, mean_square = (sum([v] * 200) / 1800 for v in (image, image_squares))
+        below += mean_square - mean * mean < 0
+        assert 0 <= var <= 1e-12 * value**2
+    assert below > 0
 
 
 # All of them

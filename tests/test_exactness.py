@@ -1,5 +1,6 @@
 """Contract 1: the same bits whatever the batch, the threads, the kernels, the BLAS and the processor."""
 
+import hashlib
 import json
 import os
 import subprocess
@@ -13,6 +14,9 @@ import pytest
 CASE = Path(__file__).with_name("exactness.py")
 #: Processor features that NumPy chooses its loops by (a private name, in another place in NumPy 1).
 DISPATCHED = (np._core if hasattr(np, "_core") else np.core)._multiarray_umath.__cpu_dispatch__
+
+#: SHA-256 of what `exactness` prints.  Another value is another version of the specification.
+GOLDEN = "516bf26405ec7998ca4ca150f603e0cdb1db4c33133f429cdd4556a5683a1a5b"
 
 VARIANTS = {
     "batch 1, 1 thread": (["--batch", "1", "--threads", "1"], {}),
@@ -54,6 +58,11 @@ def test_same_bits(results, name):
     different = [key for key in plain if plain[key] != others[name][key]]
     assert not different
     assert plain.keys() == others[name].keys()
+
+
+def test_golden(results):
+    """The bits of version 1 of the specification, on any machine."""
+    assert hashlib.sha256(json.dumps(results[0]).encode()).hexdigest() == GOLDEN
 
 
 def test_case_is_alive(results):

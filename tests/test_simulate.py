@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import threading
 from dataclasses import replace
@@ -13,14 +14,13 @@ from hypothesis import strategies as st
 
 from pcmref import simulate
 from pcmref.chip import program
-from pcmref.compensation import calibrate_ranges
+from pcmref.compensation import adabs, calibrate_ranges
 from pcmref.converters import PRESETS, Range, Readout
-from pcmref.draws import Purpose
 from pcmref.errors import DataError, ParameterError, PcmrefError
 from pcmref.network import Add, BatchNorm, GlobalAveragePool, Linear, Network, Relu
 from pcmref.pcm import AIHWKIT, without_noise
 from pcmref.periphery import Corrections, Statistics
-from pcmref.simulate import accuracy, analog, digital, logits, run
+from pcmref.simulate import accuracy, digital, logits
 from tests import naive
 from tests.nets import RGB, batch_norm, conv, normal, replace_layer, tiny
 
@@ -65,6 +65,13 @@ class Taps:
     def stack(self, name):
         return np.concatenate([t.activations for t in self.of(name)])
 
+    def check(self, network, addresses):
+        """Every node in order, again and again, until all images have come, in order."""
+        names = [layer.name for layer in network.layers]
+        assert [t.layer for t in self.traces] == names * (len(self.traces) // len(names))
+        for name in names:
+            assert np.concatenate([t.image for t in self.of(name)]).tolist() == list(addresses)
+
 
 # Against plain Python
 
@@ -83,14 +90,13 @@ def test_a_network_equals_the_naive_one(readout, corrections):
     )
     taps = Taps()
     found = logits(SNAPSHOT, images, readout=readout, corrections=corrections, addresses=addresses, tap=taps)
-    assert [t.layer for t in taps.traces] == LAYERS
+    taps.check(NETWORK, addresses)
     for trace in taps.traces:
-        assert trace.image.tolist() == addresses
         assert trace.activations.dtype == np.float32
-        for n, node in enumerate(expected[trace.layer]):
-            if trace.product is None:
-                values = node
-            else:
+        for n, address in enumerate(trace.image.tolist()):
+            node = expected[trace.layer][addresses.index(address)]
+            values = node
+            if trace.product is not None:
                 values, product = node["values"], trace.product
                 channels = node["codes"].shape[2]
                 assert product.input_codes[n, ..., :channels].tolist() == node["codes"].tolist()
@@ -102,14 +108,6 @@ def test_a_network_equals_the_naive_one(readout, corrections):
     assert found.tobytes() == last.tobytes()
     untapped = logits(SNAPSHOT, images, readout=readout, corrections=corrections, addresses=addresses)
     assert untapped.tobytes() == last.tobytes()
-
-
-def test_calibration_draws_other_noise_than_inference():
-    readout = READOUTS["fresh"]
-    found = run(analog(SNAPSHOT, readout=readout, purpose=Purpose.CALIBRATION), IMAGES[:1])
-    expected = naive.forward(SNAPSHOT, IMAGES[:1], readout, purpose=5)["fc"][0]["values"]
-    assert found[0].tobytes() == expected.tobytes()
-    assert not np.array_equal(found, logits(SNAPSHOT, IMAGES[:1], readout=readout))
 
 
 @pytest.mark.parametrize("change", ["seed", "time", "read"])
@@ -125,7 +123,7 @@ def test_the_digital_network_agrees_with_float64_to_rounding():
     taps = Taps()
     found = digital(NETWORK, IMAGES, tap=taps)
     expected = naive.digital(NETWORK, IMAGES)
-    assert [t.layer for t in taps.traces] == LAYERS * 2
+    taps.check(NETWORK, range(20))
     assert all(t.product is None for t in taps.traces)
     for name in LAYERS:
         exact = np.stack(expected[name])
@@ -176,31 +174,41 @@ def test_addresses_are_positions_by_default():
     assert not np.array_equal(twice[0], twice[1])
 
 
-def test_several_threads_work_at_once_and_progress_is_told_in_order():
-    done, names = [], set()
-    started = threading.Barrier(2, timeout=60)
+def test_several_threads_work_at_once_and_in_order():
+    first_two, names = iter(range(2)), set()
+    both = threading.Barrier(2, timeout=60)
 
     def work(part):
         names.add(threading.current_thread().name)
-        if part.start < 32:
-            started.wait()  # passes only if two chunks run at the same time
-        return part.start
+        if next(first_two, None) is not None:
+            both.wait()  # passes only if two parts are worked on at the same time
+        return part.start, part.stop
 
-    assert list(simulate.each(work, 50, 2)) == [0, 16, 32, 48]
+    parts = list(simulate.each(work, 500, 2))
     assert len(names) == 2
-    logits(SNAPSHOT, np.repeat(IMAGES, 2, axis=0), threads=3, progress=done.append)
-    assert done == [16, 16, 8]
+    assert parts[0][0] == 0
+    assert parts[-1][1] == 500
+    assert all(a[1] == b[0] for a, b in itertools.pairwise(parts))
 
 
-def test_an_error_in_one_chunk_ends_the_run():
+@pytest.mark.parametrize("threads", [1, 3])
+def test_progress_tells_every_image(threads):
+    for function, chip in ((logits, SNAPSHOT), (digital, NETWORK)):
+        done = []
+        function(chip, IMAGES, threads=threads, progress=done.append)
+        assert sum(done) == 20
+        assert min(done) >= 1
+
+
+@pytest.mark.parametrize("threads", [1, 3])
+def test_an_error_in_one_part_ends_the_run(threads):
     def work(part):
-        if part.start == 16:
+        if part.start > 0:
             raise ZeroDivisionError
         return part.start
 
-    for threads in (1, 3):
-        with pytest.raises(ZeroDivisionError):
-            list(simulate.each(work, 200, threads))
+    with pytest.raises(ZeroDivisionError):
+        list(simulate.each(work, 500, threads))
 
 
 @st.composite
@@ -244,13 +252,40 @@ def test_taps_change_nothing_whatever_the_graph(network):
     for readout in (READOUTS["paper"], READOUTS["fresh"]):
         taps = Taps()
         found = logits(chip, images, readout=readout, tap=taps)
-        assert [t.layer for t in taps.traces] == [layer.name for layer in network.layers]
-        assert found.tobytes() == taps.traces[-1].activations.tobytes()
+        taps.check(network, range(2))
+        assert found.tobytes() == taps.stack(network.layers[-1].name).tobytes()
         assert logits(chip, images, readout=readout).tobytes() == found.tobytes()
     taps = Taps()
     found = digital(network, images, tap=taps)
-    assert found.tobytes() == taps.traces[-1].activations.tobytes()
+    assert found.tobytes() == taps.stack(network.layers[-1].name).tobytes()
     assert digital(network, images).tobytes() == found.tobytes()
+
+
+def pair(layer):
+    """Mean and variance in float64."""
+    return layer.mean.astype(np.float64), layer.var.astype(np.float64)
+
+
+@laws
+@given(graphs())
+def test_calibration_equals_one_pass_for_each_normalisation_whatever_the_graph(network):
+    """AdaBS on one mini-batch: with the statistics known so far, the next normalisation's input is measured."""
+    images = np.random.default_rng(2).integers(0, 256, (200, *network.input_shape), np.uint8)
+    chip = program(network, seed=1).at(DAY)
+    found = adabs(chip, images).statistics
+    measured = {}
+    for layer in network.layers:
+        if not isinstance(layer, BatchNorm):
+            continue
+        taps = Taps()
+        logits(chip, images, corrections=Corrections(statistics=measured), tap=taps)
+        (source,) = layer.inputs
+        x = network.normalisation.table()[images, range(3)] if source == "input" else taps.stack(source)
+        mean, var = map(np.array, naive.statistics(list(x)))
+        measured[layer.name] = Statistics(mean=mean, var=var)
+        for now, batch, stored in zip(pair(found[layer.name]), (mean, var), pair(layer), strict=True):
+            assert now == pytest.approx(0.015 * stored + 0.985 * batch, rel=1e-13, abs=1e-13)
+    assert found.keys() == measured.keys()
 
 
 # Taps
@@ -259,9 +294,8 @@ def test_taps_change_nothing_whatever_the_graph(network):
 def test_taps_deliver_every_node_in_order_for_all_images():
     taps = Taps()
     found = logits(SNAPSHOT, IMAGES, readout=READOUTS["chip8"], tap=taps, threads=2)
-    assert [t.layer for t in taps.traces] == LAYERS * 2
+    taps.check(NETWORK, range(20))
     for name in LAYERS:
-        assert np.concatenate([t.image for t in taps.of(name)]).tolist() == list(range(20))
         assert taps.stack(name).shape == (20, *NETWORK.shapes[name])
     assert taps.stack("fc").tobytes() == found.tobytes()
     assert {t.layer for t in taps.traces if t.product} == {layer.name for layer in NETWORK.crossbar_layers}
@@ -377,12 +411,11 @@ def test_an_overflow_to_infinity_is_an_error_that_names_the_image(image):
     network = replace(network, normalisation=zero.normalisation)
     images[image] = IMAGES[image]
     for run_it in (lambda: logits(program(network).at(DAY), images), lambda: digital(network, images)):
-        with pytest.raises(PcmrefError, match=f"logits: expected finite numbers, found an overflow for image {image}$"):
+        with pytest.raises(PcmrefError, match=f"expected finite numbers, found an overflow for image {image}$"):
             run_it()
 
 
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")
-@pytest.mark.xfail(reason="a DAC with fixed ranges takes what is not a number for a code", strict=True)
 @pytest.mark.parametrize("kernels", ["numba", "numpy"])
 def test_an_overflow_does_not_hide_behind_a_saturating_dac(kernels, monkeypatch):
     monkeypatch.setenv("PCMREF_KERNELS", kernels)
@@ -408,8 +441,8 @@ def test_accuracy_counts_the_first_of_equal_logits():
 
 
 def test_the_default_number_of_threads_is_positive(monkeypatch):
-    assert simulate._threads(None) >= 1
+    assert simulate.processors(None) >= 1
     monkeypatch.delattr("os.sched_getaffinity", raising=False)
-    assert simulate._threads(None) >= 1
+    assert simulate.processors(None) >= 1
     monkeypatch.setattr("os.cpu_count", lambda: None)
-    assert simulate._threads(None) == 1
+    assert simulate.processors(None) == 1
