@@ -8,12 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TypeAlias
 
 import numpy as np
-import numpy.typing as npt
 
 from pcmref import pcm
+from pcmref.arrays import Float64, Int16, Int64, UInt32
 from pcmref.draws import Purpose, check_seed, normals, stream_key, uniforms, weight_words
 from pcmref.errors import ParameterError, describe
 from pcmref.mapping import MappedLayer, Scale, map_network
@@ -23,9 +22,6 @@ from pcmref.profiling import stage
 
 __all__ = ["Chip", "ChipLayer", "Snapshot", "SnapshotLayer", "program", "program_layer", "read_layer"]
 
-Float64: TypeAlias = npt.NDArray[np.float64]
-Int16: TypeAlias = npt.NDArray[np.int16]
-Int64: TypeAlias = npt.NDArray[np.int64]
 
 #: Largest conductance code and variance code: both are 16-bit integers.
 CODE_LIMIT = 32767
@@ -196,8 +192,8 @@ def program(
 def program_layer(
     model: PcmModel,
     mapped: MappedLayer,
-    noise: npt.NDArray[np.uint32],
-    convergence: npt.NDArray[np.uint32] | None = None,
+    noise: UInt32,
+    convergence: UInt32 | None = None,
 ) -> ChipLayer:
     """Program one layer with given random words.
 
@@ -232,7 +228,7 @@ def program_layer(
     )
 
 
-def read_layer(model: PcmModel, layer: ChipLayer, t_s: float, noise: npt.NDArray[np.uint32]) -> SnapshotLayer:
+def read_layer(model: PcmModel, layer: ChipLayer, t_s: float, noise: UInt32) -> SnapshotLayer:
     """Let one layer drift to `t_s` and read it with given random words.
 
     Parameters

@@ -8,9 +8,9 @@ from collections.abc import Mapping, Sequence
 from typing import Literal, TypeAlias, get_args
 
 import numpy as np
-import numpy.typing as npt
 
 from pcmref import pcm, periphery
+from pcmref.arrays import Float32, Float64, Int64, UInt8, UInt64
 from pcmref.backend import kernels
 from pcmref.chip import Snapshot, SnapshotLayer, program
 from pcmref.converters import PRESETS, Range, Readout
@@ -20,7 +20,8 @@ from pcmref.mapping import Scale
 from pcmref.network import BatchNorm, Network
 from pcmref.periphery import Corrections, Statistics
 from pcmref.profiling import stage
-from pcmref.simulate import NormStep, Operation, Step, Trace, analog, batches, calibration, each, normalise, run
+from pcmref.programs import NormStep, Operation, Step, Trace, analog, calibration
+from pcmref.simulate import batches, each, normalise, run
 
 __all__ = [
     "COMPENSATIONS",
@@ -32,9 +33,6 @@ __all__ = [
     "gdc",
 ]
 
-Float32: TypeAlias = npt.NDArray[np.float32]
-Float64: TypeAlias = npt.NDArray[np.float64]
-UInt64: TypeAlias = npt.NDArray[np.uint64]
 
 Compensation: TypeAlias = Literal["none", "gdc", "adabs", "gdc+adabs"]
 COMPENSATIONS: tuple[Compensation, ...] = get_args(Compensation)
@@ -56,7 +54,7 @@ def calibrate(
     compensation: str,
     *,
     reference: Snapshot | None = None,
-    images: npt.NDArray[np.uint8] | None = None,
+    images: UInt8 | None = None,
     readout: Readout = PRESETS["paper"],
     gdc_readout: GdcReadout = "absolute",
     threads: int | None = None,
@@ -135,7 +133,7 @@ def gdc(snapshot: Snapshot, reference: Snapshot, readout: GdcReadout = "absolute
     return Corrections(gain=gains)
 
 
-def _readout_sum(layer: SnapshotLayer, readout: GdcReadout) -> npt.NDArray[np.int64]:
+def _readout_sum(layer: SnapshotLayer, readout: GdcReadout) -> Int64:
     if readout == "ones":
         return layer.pair_sum.sum(keepdims=True)
     columns = np.abs(layer.read_code.astype(np.int64)).sum(axis=0)
@@ -144,7 +142,7 @@ def _readout_sum(layer: SnapshotLayer, readout: GdcReadout) -> npt.NDArray[np.in
 
 def adabs(
     snapshot: Snapshot,
-    images: npt.NDArray[np.uint8],
+    images: UInt8,
     *,
     corrections: Corrections | None = None,
     readout: Readout = PRESETS["paper"],
@@ -266,7 +264,7 @@ def _statistics(sums: Float64, count: int) -> Statistics:
 
 def calibrate_ranges(
     network: Network,
-    images: npt.NDArray[np.uint8],
+    images: UInt8,
     readout: Readout,
     *,
     model: pcm.PcmModel = pcm.NANDAKUMAR_2019,

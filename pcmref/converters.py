@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from typing import Literal, TypeAlias, get_args
 
 import numpy as np
-import numpy.typing as npt
 
+from pcmref.arrays import Float32, Int64
 from pcmref.errors import ParameterError, describe
 
 __all__ = ["PRESETS", "Range", "ReadNoise", "Readout", "adc_codes", "full_scale", "input_gain", "preset"]
@@ -123,7 +123,7 @@ def full_scale(bits: int) -> int:
     return (1 << (bits - 1)) - 1
 
 
-def input_gain(top: npt.NDArray[np.float32], bits: int) -> tuple[npt.NDArray[np.float32], ...]:
+def input_gain(top: Float32, bits: int) -> tuple[Float32, ...]:
     """Return the DAC's codes per unit and units per code: ``limit / top`` and ``top / limit``, in float32.
 
     Where `top` is below 2^-100 both are 0.
@@ -135,7 +135,7 @@ def input_gain(top: npt.NDArray[np.float32], bits: int) -> tuple[npt.NDArray[np.
     return np.where(silent, zero, limit / divisor), np.where(silent, zero, divisor / limit)
 
 
-def adc_codes(sums: npt.NDArray[np.int64], gain: float, bits: int) -> npt.NDArray[np.int64]:
+def adc_codes(sums: Int64, gain: float, bits: int) -> Int64:
     """Return ``clip(rint(sum gain), -limit, limit)``, computed in float64, ties to even."""
     limit = float(full_scale(bits))
     return np.clip(np.rint(sums * gain), -limit, limit).astype(np.int64)

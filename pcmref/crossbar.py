@@ -6,11 +6,10 @@ Everything up to the ADC's codes is an integer; the digital value is ``float32(c
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TypeAlias
 
 import numpy as np
-import numpy.typing as npt
 
+from pcmref.arrays import Float32, Float64, Int16, Int64, UInt64
 from pcmref.backend import kernels
 from pcmref.chip import SnapshotLayer
 from pcmref.converters import Readout, full_scale, input_gain
@@ -21,11 +20,6 @@ from pcmref.profiling import stage
 
 __all__ = ["Crossbar", "Matrix", "Product", "Tile", "build", "multiply"]
 
-Float32: TypeAlias = npt.NDArray[np.float32]
-Float64: TypeAlias = npt.NDArray[np.float64]
-Int16: TypeAlias = npt.NDArray[np.int16]
-Int64: TypeAlias = npt.NDArray[np.int64]
-UInt64: TypeAlias = npt.NDArray[np.uint64]
 
 #: Columns of packed matrices are filled up to a multiple of this with zeros.
 LANES = 16

@@ -20,8 +20,8 @@ from pathlib import Path
 from typing import IO, Any, Literal, TypeAlias
 
 import numpy as np
-import numpy.typing as npt
 
+from pcmref.arrays import Int64, UInt8
 from pcmref.errors import DataError, ParameterError, describe
 from pcmref.network import Samples
 
@@ -57,7 +57,7 @@ BINARY_SIZE = 10_000 * (1 + PIXELS)
 #: No batch (the genuine ones have 31 MB) and no unzipped archive (186 MB) may have more bytes.
 BATCH_LIMIT, ARCHIVE_LIMIT = 1 << 25, 1 << 28
 
-Batch: TypeAlias = tuple[npt.NDArray[np.uint8], npt.NDArray[np.int64]]
+Batch: TypeAlias = tuple[UInt8, Int64]
 
 
 def user_cache() -> Path:
@@ -257,7 +257,7 @@ def _parse_python(raw: bytes, where: str) -> Batch:
     raise DataError(where, "the keys 'data' and 'labels'", describe([k for k in parts if isinstance(k, str)]))
 
 
-def _pixels(data: object, where: str) -> npt.NDArray[np.uint8]:
+def _pixels(data: object, where: str) -> UInt8:
     """Return the array that NumPy pickled as (version, shape, dtype, Fortran order?, bytes)."""
     match data:
         case _Recorded(state=(_, (int(rows), int(columns)), _Recorded(args=(b"u1" | "u1", *_)), False, bytes(raw))):
@@ -271,7 +271,7 @@ def _pixels(data: object, where: str) -> npt.NDArray[np.uint8]:
     raise DataError(where, f"a uint8 array of shape (n, {PIXELS})", found)
 
 
-def _batch(planes: npt.NDArray[np.uint8], labels: object, where: str) -> Batch:
+def _batch(planes: UInt8, labels: object, where: str) -> Batch:
     """Turn planes (red, green, blue, each row by row) into channels-last images; check the labels."""
     if not isinstance(labels, list) or len(labels) != len(planes):
         found = f"{len(labels)} labels" if isinstance(labels, list) else type(labels).__name__

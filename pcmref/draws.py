@@ -14,12 +14,12 @@ from typing import TypeAlias
 import numpy as np
 import numpy.typing as npt
 
+from pcmref.arrays import Float64, UInt32
 from pcmref.elementary import normal_quantile
 from pcmref.errors import ParameterError, describe
 
 __all__ = ["Key", "Purpose", "check_seed", "normals", "philox", "stream_key", "uniforms", "weight_words"]
 
-UInt32: TypeAlias = npt.NDArray[np.uint32]
 Key: TypeAlias = tuple[int, int]
 
 #: Multipliers and key increments (golden ratio, sqrt(3) - 1) of Philox4x32 [S11].
@@ -115,11 +115,11 @@ def weight_words(key: Key, weights: int) -> UInt32:
     return np.ascontiguousarray(philox(counter, key).T)
 
 
-def uniforms(words: UInt32) -> npt.NDArray[np.float64]:
+def uniforms(words: UInt32) -> Float64:
     """Return ``u = (word + 1/2) 2^-32``: exact, strictly between 0 and 1."""
     return (words.astype(np.float64) + 0.5) * WORD
 
 
-def normals(words: UInt32) -> npt.NDArray[np.float64]:
+def normals(words: UInt32) -> Float64:
     """Return one standard normal number a word: ``z = quantile(u)``, at most 6.34 in size."""
     return normal_quantile(uniforms(words))

@@ -9,14 +9,13 @@ The error bounds are against exact values, in units in the last place (ulp), and
 
 from __future__ import annotations
 
-from typing import TypeAlias
-
 import numpy as np
 import numpy.typing as npt
 
+from pcmref.arrays import Float64
+
 __all__ = ["exp", "ln", "normal_quantile", "power"]
 
-Float64: TypeAlias = npt.NDArray[np.float64]
 
 #: sqrt(1/2), rounded: the smallest mantissa that `ln` keeps.
 SQRT_HALF = float.fromhex("0x1.6a09e667f3bcdp-1")

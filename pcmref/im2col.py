@@ -7,16 +7,13 @@ pixel p sees element ``pixel[p] + row[r]`` of it, so that no patch matrix need e
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TypeAlias
 
 import numpy as np
-import numpy.typing as npt
 
+from pcmref.arrays import Int64
 from pcmref.network import Conv, CrossbarLayer, Shape
 
 __all__ = ["Geometry", "geometry"]
-
-Int64: TypeAlias = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -7,12 +7,13 @@ images.  Sums are exact integers, so blocking and vector width change nothing.
 from __future__ import annotations
 
 import math
-from typing import Any, TypeAlias
+from typing import Any
 
 import numba
 import numpy as np
 import numpy.typing as npt
 
+from pcmref.arrays import Float32, Float64, Int16, Int64, UInt64
 from pcmref.blocks import LANES, register_block
 from pcmref.converters import full_scale
 from pcmref.draws import MULTIPLIERS, WEYL, WORD, Key
@@ -30,9 +31,6 @@ from pcmref.elementary import (
 
 __all__ = ["accumulate", "accumulate_float", "add_read_noise", "digitise", "finish", "largest", "moments", "to_codes"]
 
-Float32: TypeAlias = npt.NDArray[np.float32]
-Int16: TypeAlias = npt.NDArray[np.int16]
-Int64: TypeAlias = npt.NDArray[np.int64]
 
 #: The one compile policy.  Never fastmath: it would let the compiler reorder and fuse.
 compiled = numba.njit(cache=True, nogil=True, error_model="numpy")
@@ -66,9 +64,7 @@ def _largest(x, out):  # type: ignore[no-untyped-def]
         out[image] = top
 
 
-def to_codes(
-    x: Float32, gain: Float32, limit: int, one: npt.NDArray[np.int16] | None, padding: int, channels: int
-) -> Int16:
+def to_codes(x: Float32, gain: Float32, limit: int, one: Int16 | None, padding: int, channels: int) -> Int16:
     """Convert activations to DAC codes in a padded buffer; see the twin."""
     n, height, width, c = x.shape
     codes = np.zeros((n, height + 2 * padding, width + 2 * padding, channels), np.int16)
@@ -134,7 +130,7 @@ def add_read_noise(
     columns: int,
     key: Key,
     tile: int,
-    image: npt.NDArray[np.uint64],
+    image: UInt64,
 ) -> Int64:
     """Add fresh read noise to the sums of a tile; see the twin."""
     out = np.empty((*sums.shape[:2], columns), np.int64)
@@ -290,7 +286,7 @@ def _finish(sums, step, unit, normed, scale, offset, add, other, rectify, out): 
                 out[image, p, c] = y
 
 
-def moments(x: Float32) -> npt.NDArray[np.float64]:
+def moments(x: Float32) -> Float64:
     """Return the sums over pixels of x and x squared; see the twin."""
     out = np.full((len(x), 2, x.shape[2]), -0.0)  # -0 + x is x, -0 included
     _moments(np.ascontiguousarray(x), out)

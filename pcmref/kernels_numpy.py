@@ -5,19 +5,13 @@
 
 from __future__ import annotations
 
-from typing import TypeAlias
-
 import numpy as np
-import numpy.typing as npt
 
+from pcmref.arrays import Float32, Float64, Int16, Int64, UInt64
 from pcmref.converters import adc_codes as digitise
 from pcmref.draws import Key, normals, philox
 
 __all__ = ["accumulate", "accumulate_float", "add_read_noise", "digitise", "finish", "largest", "moments", "to_codes"]
-
-Float32: TypeAlias = npt.NDArray[np.float32]
-Int16: TypeAlias = npt.NDArray[np.int16]
-Int64: TypeAlias = npt.NDArray[np.int64]
 
 
 def largest(x: Float32) -> Float32:
@@ -25,9 +19,7 @@ def largest(x: Float32) -> Float32:
     return np.asarray(np.abs(x.reshape(len(x), -1)).max(axis=1), np.float32)
 
 
-def to_codes(
-    x: Float32, gain: Float32, limit: int, one: npt.NDArray[np.int16] | None, padding: int, channels: int
-) -> Int16:
+def to_codes(x: Float32, gain: Float32, limit: int, one: Int16 | None, padding: int, channels: int) -> Int16:
     """Convert activations to DAC codes in a padded buffer: ``clip(rint(x gain), -limit, limit)``.
 
     Parameters
@@ -106,9 +98,7 @@ def accumulate_float(x: Float32, pixel: Int64, row: Int64, matrix: Float32) -> F
     return x.reshape(len(x), -1)[:, pixel[:, None] + row] @ matrix
 
 
-def add_read_noise(
-    sums: Int64, variance: Int64, columns: int, key: Key, tile: int, image: npt.NDArray[np.uint64]
-) -> Int64:
+def add_read_noise(sums: Int64, variance: Int64, columns: int, key: Key, tile: int, image: UInt64) -> Int64:
     """Add fresh read noise to the sums of a tile: ``sum + rint(z sqrt(64 variance))``.
 
     Parameters
@@ -174,7 +164,7 @@ def finish(
     return np.maximum(y, np.float32(0)) + np.float32(0) if rectify else y
 
 
-def moments(x: Float32) -> npt.NDArray[np.float64]:
+def moments(x: Float32) -> Float64:
     """Return the sums over pixels of x and x squared, in float64, one pixel after the other.
 
     Parameters

@@ -9,14 +9,13 @@ from dataclasses import dataclass
 from typing import Literal, TypeAlias, get_args
 
 import numpy as np
-import numpy.typing as npt
 
+from pcmref.arrays import Float32, Float64
 from pcmref.errors import ParameterError, describe
 from pcmref.network import Network
 
 __all__ = ["MappedLayer", "Scale", "map_matrix", "map_network"]
 
-Float64: TypeAlias = npt.NDArray[np.float64]
 #: One W_max for the whole layer, or one for each column (output).
 Scale: TypeAlias = Literal["layer", "column"]
 
@@ -39,7 +38,7 @@ class MappedLayer:
     weight_per_us: Float64
 
 
-def map_matrix(name: str, matrix: npt.NDArray[np.float32], *, g_max_us: float, scale: Scale = "layer") -> MappedLayer:
+def map_matrix(name: str, matrix: Float32, *, g_max_us: float, scale: Scale = "layer") -> MappedLayer:
     """Map one crossbar matrix: ``G_T = W (G_max / W_max)``, in float64.
 
     Parameters

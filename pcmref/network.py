@@ -12,8 +12,8 @@ from functools import cached_property
 from typing import ClassVar, TypeAlias
 
 import numpy as np
-import numpy.typing as npt
 
+from pcmref.arrays import Float32, Int64, UInt8
 from pcmref.errors import DataError, NetworkFileError, describe
 
 __all__ = [
@@ -33,7 +33,6 @@ __all__ = [
     "number_names",
 ]
 
-Float32: TypeAlias = npt.NDArray[np.float32]
 Shape: TypeAlias = tuple[int, ...]
 
 #: Largest number of classes, channels or pixels along one axis that a network may have.
@@ -342,8 +341,8 @@ class Samples:
         Where they come from, for messages.
     """
 
-    images: npt.NDArray[np.uint8]
-    labels: npt.NDArray[np.int64]
+    images: UInt8
+    labels: Int64
     where: str = "samples"
 
     def __post_init__(self) -> None:

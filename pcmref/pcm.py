@@ -12,11 +12,11 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import Protocol, TypeAlias
+from typing import Protocol
 
 import numpy as np
-import numpy.typing as npt
 
+from pcmref.arrays import Float64
 from pcmref.elementary import exp, ln, power
 from pcmref.errors import ParameterError, describe
 
@@ -46,7 +46,6 @@ __all__ = [
     "without_noise",
 ]
 
-Float64: TypeAlias = npt.NDArray[np.float64]
 
 #: Smallest relative conductance that the logarithm and the power law see (aihwkit's limit); it matters only
 #: where a device of target zero is programmed.

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TypeAlias
 
 import numpy as np
-import numpy.typing as npt
 
+from pcmref.arrays import Float32, Float64
 from pcmref.backend import kernels
 from pcmref.network import BatchNorm, MaxPool, PadShortcut
 
@@ -24,9 +23,6 @@ __all__ = [
     "relu",
     "stored_statistics",
 ]
-
-Float32: TypeAlias = npt.NDArray[np.float32]
-Float64: TypeAlias = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True, kw_only=True)
