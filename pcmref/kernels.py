@@ -37,6 +37,9 @@ compiled = numba.njit(cache=True, nogil=True, error_model="numpy")
 
 #: Draws of read noise made at a time; a multiple of 4.
 DRAWS = 1024
+#: Words whose normal number comes from the centre of the quantile: ``|u - 1/2| <= 0.425``.
+CENTRE_FIRST = np.uint32(math.ceil((0.5 - QUANTILE_SPLIT) / WORD - 0.5))
+CENTRE_LAST = np.uint32(0xFFFFFFFF - CENTRE_FIRST)
 #: Constants of the generator as the unsigned 64-bit numbers that it computes with.
 M0, M1 = (np.uint64(number) for number in MULTIPLIERS)
 W0, W1 = (np.uint64(number) for number in WEYL)
@@ -133,8 +136,12 @@ def add_read_noise(
     image: UInt64,
 ) -> Int64:
     """Add fresh read noise to the sums of a tile; see the twin."""
-    out = np.empty((*sums.shape[:2], columns), np.int64)
-    _add_read_noise(sums, variance, np.uint64(key[0]), np.uint64(key[1]), np.uint64(tile), image, out)
+    n, pixels, padded = sums.shape
+    out = np.empty((n, pixels, columns), np.int64)
+    # without filling, the outputs of an image are one long row, and the inner loop has the longest way
+    rows = (n, 1, pixels * columns) if columns == padded else (n, pixels, padded)
+    keys = np.uint64(key[0]), np.uint64(key[1]), np.uint64(tile)
+    _add_read_noise(sums.reshape(rows), variance.reshape(rows), *keys, image, out.reshape(n, rows[1], -1))
     return out
 
 
@@ -167,22 +174,39 @@ def _add_read_noise(sums, variance, k0, k1, tile, image, out):  # type: ignore[n
 @compiled
 def _philox(first, tile, low, high, k0, k1, words):  # type: ignore[no-untyped-def]
     """Fill `words` with the blocks at counters ``(first, ...), (first + 1, ...), ...``."""
+    # the rounds are written out and their keys made beforehand, so that the loop over blocks can be vectorised
+    a0, b0 = k0, k1
+    a1, b1 = (a0 + W0) & MASK, (b0 + W1) & MASK
+    a2, b2 = (a1 + W0) & MASK, (b1 + W1) & MASK
+    a3, b3 = (a2 + W0) & MASK, (b2 + W1) & MASK
+    a4, b4 = (a3 + W0) & MASK, (b3 + W1) & MASK
+    a5, b5 = (a4 + W0) & MASK, (b4 + W1) & MASK
+    a6, b6 = (a5 + W0) & MASK, (b5 + W1) & MASK
+    a7, b7 = (a6 + W0) & MASK, (b6 + W1) & MASK
+    a8, b8 = (a7 + W0) & MASK, (b7 + W1) & MASK
+    a9, b9 = (a8 + W0) & MASK, (b8 + W1) & MASK
     for block in range(len(words) // 4):
-        c0, c1, c2, c3 = np.uint64(first + block), tile, low, high
-        key0, key1 = k0, k1
-        for _ in range(10):
-            even = c0 * M0
-            odd = c2 * M1
-            c0 = (odd >> HALF) ^ c1 ^ key0
-            c1 = odd & MASK
-            c2 = (even >> HALF) ^ c3 ^ key1
-            c3 = even & MASK
-            key0 = (key0 + W0) & MASK
-            key1 = (key1 + W1) & MASK
+        c0, c1, c2, c3 = _round(np.uint64(first + block), tile, low, high, a0, b0)
+        c0, c1, c2, c3 = _round(c0, c1, c2, c3, a1, b1)
+        c0, c1, c2, c3 = _round(c0, c1, c2, c3, a2, b2)
+        c0, c1, c2, c3 = _round(c0, c1, c2, c3, a3, b3)
+        c0, c1, c2, c3 = _round(c0, c1, c2, c3, a4, b4)
+        c0, c1, c2, c3 = _round(c0, c1, c2, c3, a5, b5)
+        c0, c1, c2, c3 = _round(c0, c1, c2, c3, a6, b6)
+        c0, c1, c2, c3 = _round(c0, c1, c2, c3, a7, b7)
+        c0, c1, c2, c3 = _round(c0, c1, c2, c3, a8, b8)
+        c0, c1, c2, c3 = _round(c0, c1, c2, c3, a9, b9)
         words[4 * block] = np.uint32(c0)
         words[4 * block + 1] = np.uint32(c1)
         words[4 * block + 2] = np.uint32(c2)
         words[4 * block + 3] = np.uint32(c3)
+
+
+@compiled
+def _round(c0, c1, c2, c3, k0, k1):  # type: ignore[no-untyped-def]
+    even = c0 * M0
+    odd = c2 * M1
+    return (odd >> HALF) ^ c1 ^ k0, odd & MASK, (even >> HALF) ^ c3 ^ k1, even & MASK
 
 
 @compiled
@@ -191,16 +215,17 @@ def _normals(words, z, tail, place):  # type: ignore[no-untyped-def]
 
     A 32-bit word never reaches the far tail of the quantile: ``sqrt(-ln 2^-33) = 4.78 < 5``.
     """
+    tails = 0
     for i in range(len(words)):
         q = (np.float64(words[i]) + 0.5) * WORD - 0.5
         t = QUANTILE_SPLIT_SQUARED - q * q
         z[i] = q * (_polynomial(QUANTILE_CENTRE[0], t) / _polynomial(QUANTILE_CENTRE[1], t))
-    tails = 0
     for i in range(len(words)):
-        p = (np.float64(words[i]) + 0.5) * WORD
-        tail[tails] = min(p, 1.0 - p)
         place[tails] = i
-        tails += abs(p - 0.5) > QUANTILE_SPLIT
+        tails += words[i] < CENTRE_FIRST or words[i] > CENTRE_LAST
+    for i in range(tails):
+        p = (np.float64(words[place[i]]) + 0.5) * WORD
+        tail[i] = min(p, 1.0 - p)
     bits = tail.view(np.int64)
     for i in range(tails):
         # x = mantissa 2^exponent with the mantissa in [1/2, 1), as frexp gives it, without a call
@@ -216,7 +241,7 @@ def _normals(words, z, tail, place):  # type: ignore[no-untyped-def]
         t = math.sqrt(-ln) - QUANTILE_NEAR_SHIFT
         tail[i] = _polynomial(QUANTILE_NEAR[0], t) / _polynomial(QUANTILE_NEAR[1], t)
     for i in range(tails):
-        z[place[i]] = -tail[i] if z[place[i]] < 0.0 else tail[i]
+        z[place[i]] = -tail[i] if words[place[i]] < CENTRE_FIRST else tail[i]
 
 
 @compiled
