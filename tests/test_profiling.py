@@ -1,0 +1,64 @@
+"""Where the time goes."""
+
+import threading
+import time
+
+from pcmref import cli
+from pcmref.profiling import Profile, recording, stage
+
+
+def test_stages_count_only_while_recording():
+    with stage("before"):
+        pass
+    with recording() as profile, stage("inside"):
+        time.sleep(0.01)
+    with stage("after"):
+        pass
+    assert list(profile.seconds) == ["inside"]
+    assert profile.seconds["inside"] >= 0.01
+
+
+def test_stages_add_up_over_calls_and_threads():
+    def work():
+        for _ in range(100):
+            with stage("work"):
+                time.sleep(0.0001)
+
+    with recording() as profile:
+        threads = [threading.Thread(target=work) for _ in range(4)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    assert profile.seconds["work"] >= 4 * 100 * 0.0001
+
+
+def test_a_stage_that_fails_counts_too():
+    with recording() as profile:
+        try:
+            with stage("broken"):
+                raise ValueError
+        except ValueError:
+            pass
+    assert "broken" in profile.seconds
+
+
+def test_table_adds_up():
+    profile = Profile()
+    profile.add("product", 1.5)
+    profile.add("DAC", 0.5)
+    lines = cli._profile_table(profile, 2.0, 2).splitlines()
+    assert [line.split()[0] for line in lines] == ["stage", "product", "DAC", "Python,", "all"]
+    assert "37.5%" in lines[1]
+    assert "50.0%" in lines[3]
+    assert "4.000" in lines[4]
+
+
+def test_command_line_prints_it(capsys):
+    options = ["--images", "8", "--times", "1d", "--compensation", "gdc+adabs", "--preset", "chip8", "--profile"]
+    assert cli.main(["retention", *options]) == 0
+    out = capsys.readouterr().out
+    for name in ("DAC", "product", "noise variance", "read noise", "ADC", "digital periphery", "batch statistics"):
+        assert f"\n{name} " in out
+    for name in ("program devices", "drift and read devices", "digital baseline"):
+        assert f"\n{name} " in out
