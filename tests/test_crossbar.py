@@ -15,7 +15,7 @@ from pcmref import crossbar, pcm
 from pcmref.chip import CODE_LIMIT, SnapshotLayer, program_layer, read_layer
 from pcmref.converters import Range, Readout
 from pcmref.draws import Purpose, stream_key, weight_words
-from pcmref.errors import ParameterError
+from pcmref.errors import ParameterError, PcmrefError
 from pcmref.im2col import geometry
 from pcmref.mapping import map_matrix
 from pcmref.network import Conv, Linear
@@ -77,9 +77,9 @@ def draw_codes(rng, kind, shape, low=-CODE_LIMIT):
 @st.composite
 def cases(draw, read_noise=("frozen", "fresh"), converters=True):
     rng = np.random.default_rng(draw(seeds))
-    channels, out = draw(st.integers(1, 4)), draw(st.sampled_from([1, 2, 3, 17]))
+    channels, out = draw(st.integers(1, 4)), draw(st.sampled_from([1, 2, 3, 17, 50]))
     bias = rng.standard_normal(out).astype(np.float32) if draw(st.booleans()) else None
-    if draw(st.booleans()):
+    if out < 50 and draw(st.booleans()):
         kernel = draw(st.tuples(st.integers(1, 3), st.integers(1, 3)))
         shape = (draw(st.integers(kernel[0], 5)), draw(st.integers(kernel[1], 5)), channels)
         layer = Conv(
@@ -214,6 +214,20 @@ def test_inputs_below_2_to_the_minus_100_count_as_zero(constant):
             assert product.input_codes[0, 0, 0, 3] == 127
 
 
+@pytest.mark.parametrize("bad", [math.inf, -math.inf, math.nan])
+@pytest.mark.parametrize("fixed", [False, True])
+def test_an_input_that_is_not_finite_is_an_error_that_names_the_image(bad, fixed):
+    layer = Linear(name="layer", inputs=("input",), weight=np.ones((2, 3), np.float32))
+    case = plain_case(layer, (3,), np.random.default_rng(3), images=3)
+    case = replace(case, image=np.array([7, 8, 2**63], np.uint64))
+    ranges = {"layer": Range(input_top=1.0, sum_top_us=1.0)} if fixed else None
+    for place, address in ((0, 7), (2, 2**63)):
+        x = case.x.copy()
+        x[place, 1] = bad
+        with pytest.raises(PcmrefError, match=f"expected finite numbers, found an overflow for image {address}$"):
+            replace(case, x=x).multiply(ranges=ranges)
+
+
 # Tiles
 
 
@@ -238,6 +252,17 @@ def test_sums_beyond_32_bits_over_many_tiles(rows):
     case = replace(case, read=replace(case.read, read_code=codes), x=np.ones((1, 600), np.float32))
     product = case.multiply(dac_bits=16, tile_rows=rows)
     assert product.output_codes.tolist() == [[[600 * CODE_LIMIT**2] * 2]]
+
+
+@pytest.mark.parametrize("last", [1, 2])
+def test_a_sum_of_exactly_2_to_the_31(last):
+    """65,538 rows of 32767 and one of 2: one more than 32 bits hold."""
+    layer = Linear(name="layer", inputs=("input",), weight=np.ones((1, 65_539), np.float32))
+    case = plain_case(layer, (65_539,), np.random.default_rng(1))
+    codes = np.full((65_539, 1), CODE_LIMIT, np.int16)
+    codes[-1] = last
+    case = replace(case, read=replace(case.read, read_code=codes), x=np.ones((1, 65_539), np.float32))
+    assert case.multiply(dac_bits=2).output_codes.tolist() == [[[2**31 - 2 + last]]]
 
 
 @laws
