@@ -45,6 +45,12 @@ def test_retention(tmp_path):
     assert (tmp_path / "out.png").stat().st_size > 10_000
 
 
+def test_scaling(tmp_path):
+    out = run("scaling.py", str(tmp_path / "out.png"), "--images", "4,8", "--chips", "1")
+    assert out.count("ms an image") >= 2
+    assert (tmp_path / "out.png").read_bytes().startswith(b"\x89PNG")
+
+
 def test_readme_python():
     found = doctest.testfile(str(ROOT / "README.md"), module_relative=False, optionflags=doctest.ELLIPSIS)
     assert found.attempted >= 10
