@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib
+import importlib.util
 import os
 from functools import lru_cache
 from types import ModuleType
@@ -23,14 +25,7 @@ def kernels() -> ModuleType:
 def _load(choice: str) -> ModuleType:
     if choice not in ("", "numba", "numpy"):
         raise ParameterError(VARIABLE, "'numba' or 'numpy'", describe(choice))
-    if choice != "numpy":
-        try:
-            from pcmref import kernels as fast
-        except ImportError:
-            if choice == "numba":
-                raise
-        else:
-            return fast
-    from pcmref import kernels_numpy
-
-    return kernels_numpy
+    installed = importlib.util.find_spec("numba") is not None
+    if choice == "numba" and not installed:
+        raise ParameterError(VARIABLE, "numba to be installed", "that it is not")
+    return importlib.import_module("pcmref.kernels" if installed and choice != "numpy" else "pcmref.kernels_numpy")

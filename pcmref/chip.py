@@ -76,7 +76,8 @@ class SnapshotLayer:
     pair_sum : int64, shape (columns,)
         Sum of ``G+ + G-`` over the rows, as read: what an all-ones input gives on separate + and - lines.
     signal_to_noise : float
-        Mean conductance over root-mean-square read noise of the devices; infinity without read noise.
+        Mean conductance over root-mean-square read noise of the devices; infinity without read noise.  A
+        diagnostic for a warning: its last bits are not specified.
     weight_per_us : float64, shape (columns,)
     """
 
@@ -173,7 +174,7 @@ def program(
     Raises
     ------
     ParameterError
-        If the seed or the scale is not one.
+        If the seed or the scale is not valid.
     """
     seed = check_seed(seed)
     layers = []
@@ -208,7 +209,7 @@ def program_layer(
     """
     signed = mapped.g_target_us.reshape(-1)
     targets = np.concatenate([np.maximum(signed, 0.0), np.maximum(-signed, 0.0)])
-    device = np.arange(targets.size) if model.programs_zero else np.flatnonzero(targets)
+    device = np.flatnonzero(np.ones_like(targets) if model.programs_zero else targets).astype(np.int64)
     target_us = targets[device]
     target = target_us / model.g_max_us
     g_prog_us = pcm.programmed_us(model, target_us, normals(noise[:2].reshape(-1)[device]))

@@ -23,7 +23,7 @@ from pcmref import pcm
 from pcmref.compensation import ADABS_BATCHES, ADABS_IMAGES, COMPENSATIONS
 from pcmref.converters import PRESETS, preset
 from pcmref.datasets import load_cifar10
-from pcmref.errors import DataError, ParameterError, PcmrefError, PcmrefWarning, describe, require
+from pcmref.errors import DataError, ParameterError, PcmrefError, PcmrefWarning, describe
 from pcmref.evaluate import DAY_S, HOUR_S, TIMES_S, YEAR_S, Retention, retention
 from pcmref.files import check_writable, replacing
 from pcmref.network import Conv, Network, Samples
@@ -40,23 +40,25 @@ TITLES = {"none": "none", "gdc": "GDC", "adabs": "AdaBS", "gdc+adabs": "GDC+AdaB
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command; return its exit status: 0, 1 after an error, 130 after Ctrl-C."""
     options = _parser().parse_args(arguments)
-    try:
-        with warnings.catch_warnings(record=True) as caught:
-            warnings.simplefilter("default", PcmrefWarning)
+    with warnings.catch_warnings():
+        warnings.simplefilter("default", PcmrefWarning)
+        warnings.showwarning = _show_warning
+        try:
             options.run(options)
-        for warning in caught:
-            print(f"pcmref: warning: {warning.message}", file=sys.stderr)
-        sys.stdout.flush()
-    except PcmrefError as error:
-        print(f"pcmref: error: {error}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        print("pcmref: interrupted; nothing was written", file=sys.stderr)
-        return 130
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the reader has seen enough
-        return 0
+            sys.stdout.flush()
+        except PcmrefError as error:
+            print(f"pcmref: error: {error}", file=sys.stderr)
+            return 1
+        except KeyboardInterrupt:
+            print("pcmref: interrupted", file=sys.stderr)
+            return 130
+        except BrokenPipeError:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the reader has seen enough
     return 0
+
+
+def _show_warning(message: Warning | str, *_: object, **__: object) -> None:
+    print(f"pcmref: warning: {message}", file=sys.stderr)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -126,11 +128,13 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _retention(options: argparse.Namespace) -> None:
-    if options.plot is not None:
-        require("matplotlib", "cli")
     for output in (options.plot, options.json):
         if output is not None:
             check_writable(output)
+    if options.plot is not None:
+        from pcmref.plots import check_format
+
+        check_format(options.plot)
     model = replace(pcm.model(options.model), nonconverged_share=options.nonconverged)
     readout = preset(options.preset)
     times_s = [_time(text) for text in options.times.split(",")]

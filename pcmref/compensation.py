@@ -19,8 +19,8 @@ from pcmref.errors import DataError, ParameterError, PcmrefWarning, describe
 from pcmref.mapping import Scale
 from pcmref.network import BatchNorm, Network
 from pcmref.periphery import Corrections, Statistics
+from pcmref.plans import NormStep, Operation, Step, Trace, analog, calibration
 from pcmref.profiling import stage
-from pcmref.programs import NormStep, Operation, Step, Trace, analog, calibration
 from pcmref.simulate import batches, each, normalise, run
 
 __all__ = [
@@ -118,6 +118,8 @@ def gdc(snapshot: Snapshot, reference: Snapshot, readout: GdcReadout = "absolute
     """
     if readout not in get_args(GdcReadout):
         raise ParameterError("gdc_readout", f"one of {', '.join(get_args(GdcReadout))}", describe(readout))
+    if (reference.network, reference.model, reference.seed) != (snapshot.network, snapshot.model, snapshot.seed):
+        raise ParameterError("reference", "a snapshot of the same chip", "one of another chip")
     gains = {}
     for now, before in zip(snapshot.layers, reference.layers, strict=True):
         if now.signal_to_noise < LOW_SIGNAL:

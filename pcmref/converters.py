@@ -11,7 +11,7 @@ import numpy as np
 from pcmref.arrays import Float32, Int64
 from pcmref.errors import ParameterError, describe
 
-__all__ = ["PRESETS", "Range", "ReadNoise", "Readout", "adc_codes", "full_scale", "input_gain", "preset"]
+__all__ = ["PRESETS", "Range", "ReadNoise", "Readout", "adc_codes", "input_gain", "largest_code", "preset"]
 
 #: "frozen": one read of every device serves all products, as in the experiment of [J20].
 #: "fresh": every product sees new noise.
@@ -19,6 +19,8 @@ ReadNoise: TypeAlias = Literal["frozen", "fresh"]
 
 #: Inputs that are smaller than this throughout an image count as 0.
 SMALLEST_INPUT = np.float32(2.0**-100)
+#: Full scales that float32 arithmetic bears.
+RANGE_LEAST, RANGE_MOST = 2.0**-126, 2.0**100
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,8 +41,8 @@ class Range:
     def __post_init__(self) -> None:
         for name in ("input_top", "sum_top_us"):
             value = getattr(self, name)
-            if not (np.isfinite(value) and value > 0):
-                raise ParameterError(f"range {name}", "a positive number", describe(value))
+            if not RANGE_LEAST <= value <= RANGE_MOST:
+                raise ParameterError(f"range {name}", "a positive number, 2^-126 to 2^100", describe(value))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -118,7 +120,7 @@ def preset(name: str) -> Readout:
     return PRESETS[name]
 
 
-def full_scale(bits: int) -> int:
+def largest_code(bits: int) -> int:
     """Return the largest code of a converter: ``2^(bits-1) - 1``."""
     return (1 << (bits - 1)) - 1
 
@@ -128,7 +130,7 @@ def input_gain(top: Float32, bits: int) -> tuple[Float32, ...]:
 
     Where `top` is below 2^-100 both are 0.
     """
-    limit = np.float32(full_scale(bits))
+    limit = np.float32(largest_code(bits))
     silent = top < SMALLEST_INPUT
     divisor = np.where(silent, np.float32(1), top)
     zero = np.float32(0)
@@ -137,5 +139,5 @@ def input_gain(top: Float32, bits: int) -> tuple[Float32, ...]:
 
 def adc_codes(sums: Int64, gain: float, bits: int) -> Int64:
     """Return ``clip(rint(sum gain), -limit, limit)``, computed in float64, ties to even."""
-    limit = float(full_scale(bits))
+    limit = float(largest_code(bits))
     return np.clip(np.rint(sums * gain), -limit, limit).astype(np.int64)

@@ -5,14 +5,14 @@ Everything up to the ADC's codes is an integer; the digital value is ``float32(c
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from pcmref.arrays import Float32, Float64, Int16, Int64, UInt64
 from pcmref.backend import kernels
 from pcmref.chip import SnapshotLayer
-from pcmref.converters import Readout, full_scale, input_gain
+from pcmref.converters import Readout, input_gain, largest_code
 from pcmref.draws import Key
 from pcmref.errors import PcmrefError
 from pcmref.im2col import Geometry
@@ -86,9 +86,9 @@ class Product:
         DAC codes with padding; a last odd channel may be filling.
     input_step : float32, shape (n,)
         Activation that one DAC code stands for.
-    sums : tuple of int64, each of shape (n, pixels, columns)
+    sums : tuple of int64 (int32 where that is enough), each of shape (n, pixels, columns)
         What each tile's ADC sees, in code units, read noise included.
-    output_codes : int64, shape (n, pixels, columns)
+    output_codes : int64 (or int32), shape (n, pixels, columns)
         Sum of the tiles' ADC codes; without an ADC, of `sums`.
     output_step : float32, shape (n,)
         Factor on the digital scale: `input_step` without an ADC, else 1.
@@ -99,6 +99,11 @@ class Product:
     sums: tuple[Int64, ...]
     output_codes: Int64
     output_step: Float32
+
+    def widened(self) -> Product:
+        """Return the same product with all sums and output codes as int64: what taps see."""
+        sums = tuple(tile.astype(np.int64) for tile in self.sums)
+        return replace(self, sums=sums, output_codes=self.output_codes.astype(np.int64))
 
 
 def build(
@@ -125,7 +130,7 @@ def build(
     fresh = readout.read_noise == "fresh"
     codes = layer.mean_code if fresh else layer.read_code
     rows, columns = codes.shape
-    limit = full_scale(readout.dac_bits)
+    limit = largest_code(readout.dac_bits)
     tile_rows = readout.tile_rows or rows
     tiles = []
     for start in range(0, rows, tile_rows):
@@ -150,7 +155,7 @@ def build(
     top = readout.range_of(layer.name)
     value_us, adc_gain = g_step_us, None
     if top is not None and readout.adc_bits is not None:
-        value_us = top.sum_top_us / full_scale(readout.adc_bits)
+        value_us = top.sum_top_us / largest_code(readout.adc_bits)
         _, step = input_gain(np.full(1, top.input_top, np.float32), readout.dac_bits)
         adc_gain = float(step[0]) * g_step_us / value_us
     return Crossbar(
@@ -179,7 +184,7 @@ def multiply(crossbar: Crossbar, x: Float32, image: UInt64) -> Product:
     fast = kernels()
     shape = crossbar.geometry
     bits = crossbar.readout.dac_bits
-    limit = full_scale(bits)
+    limit = largest_code(bits)
     with stage("DAC"):
         top = fast.largest(x)
         if not np.isfinite(top).all():
@@ -211,7 +216,7 @@ def _tile_sums(crossbar: Crossbar, number: int, codes: Int16, image: UInt64) -> 
     if tile.variance is None:
         return sums[..., : crossbar.columns]
     with stage("noise variance"):
-        limit = full_scale(crossbar.readout.dac_bits)
+        limit = largest_code(crossbar.readout.dac_bits)
         if limit * limit >> SQUARE_BITS == 0:
             variance = _accumulate(crossbar, tile, codes * codes, tile.variance)
         else:

@@ -4,19 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 
+from pcmref.arrays import UInt8
 from pcmref.chip import Chip, program
-from pcmref.compensation import COMPENSATIONS, GdcReadout, calibrate, calibrate_ranges
+from pcmref.compensation import ADABS_IMAGES, COMPENSATIONS, GdcReadout, calibrate, calibrate_ranges
 from pcmref.converters import PRESETS, Readout
 from pcmref.draws import check_seed
 from pcmref.errors import ParameterError, describe
 from pcmref.mapping import Scale
 from pcmref.network import Network, Samples
 from pcmref.pcm import NANDAKUMAR_2019, PcmModel, check_time
-from pcmref.simulate import digital, logits
+from pcmref.simulate import batches, digital, logits
 
 __all__ = ["DAY_S", "HOUR_S", "TIMES_S", "YEAR_S", "Retention", "Row", "retention"]
 
@@ -119,22 +120,13 @@ def retention(
     Raises
     ------
     PcmrefError
-        Before any work is done, if an argument is out of range or calibration images are missing.
+        Before any image is run, if an argument is out of range or calibration images are missing.
     """
     times_s = [check_time(model, t_s) for t_s in times_s]
     seeds = [check_seed(seed) for seed in seeds]
-    for name, values in (("times_s", times_s), ("compensations", compensations), ("seeds", seeds)):
-        if len(values) == 0 or len(set(values)) != len(values):
-            raise ParameterError(name, "one or more, each once", describe(values))
-    for compensation in compensations:
-        if compensation not in COMPENSATIONS:
-            raise ParameterError("compensation", f"one of {', '.join(COMPENSATIONS)}", describe(compensation))
-    if len(samples) == 0:
-        raise ParameterError("images", "at least one", "none")
     images = None if calibration is None else calibration.images
     needs_ranges = readout.adc_bits is not None and readout.ranges is None
-    if images is None and (needs_ranges or any("adabs" in name for name in compensations)):
-        raise ParameterError("calibration", "training images (for AdaBS or converter ranges)", "none")
+    _check(network, samples, images, times_s, compensations, seeds, scale, gdc_readout, needs_ranges=needs_ranges)
     if images is not None and needs_ranges:
         readout = calibrate_ranges(network, images[:RANGE_IMAGES], readout, model=model, scale=scale, threads=threads)
     total = len(samples) * (1 + len(seeds) * len(times_s) * len(compensations))
@@ -186,3 +178,40 @@ def retention(
         digital_correct=baseline,
         readout=readout,
     )
+
+
+def _check(
+    network: Network,
+    samples: Samples,
+    images: UInt8 | None,
+    times_s: Sequence[float],
+    compensations: Sequence[str],
+    seeds: Sequence[int],
+    scale: str,
+    gdc_readout: str,
+    *,
+    needs_ranges: bool,
+) -> None:
+    """Refuse what would fail only after minutes of work."""
+    for name, values in (("times_s", times_s), ("compensations", compensations), ("seeds", seeds)):
+        if len(values) == 0 or len(set(values)) != len(values):
+            raise ParameterError(name, "one or more, each once", describe(values))
+    for compensation in compensations:
+        if compensation not in COMPENSATIONS:
+            raise ParameterError("compensation", f"one of {', '.join(COMPENSATIONS)}", describe(compensation))
+    for name, value, choices in (
+        ("scale", scale, get_args(Scale)),
+        ("gdc_readout", gdc_readout, get_args(GdcReadout)),
+    ):
+        if value not in choices:
+            raise ParameterError(name, f"one of {', '.join(choices)}", describe(value))
+    if len(samples) == 0:
+        raise ParameterError("images", "at least one", "none")
+    batches(network, samples.images[:1], None)
+    needs_adabs = any("adabs" in name for name in compensations)
+    if images is None and (needs_ranges or needs_adabs):
+        raise ParameterError("calibration", "training images (for AdaBS or converter ranges)", "none")
+    if images is not None:
+        batches(network, images[:1], None)
+        if needs_adabs and len(images) < ADABS_IMAGES:
+            raise ParameterError("calibration", f"at least {ADABS_IMAGES} images for AdaBS", str(len(images)))

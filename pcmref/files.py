@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
+import secrets
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -34,17 +35,13 @@ def replacing(path: Path) -> Iterator[Path]:
         If the directory is missing or not writable, or the disk is full.  The temporary file is removed
         then, and on any other exception, Ctrl-C included.
     """
+    temporary = path.with_name(f".{path.stem}.{secrets.token_hex(4)}{path.suffix}")
     try:
-        handle, name = tempfile.mkstemp(prefix=f".{path.stem}.", suffix=path.suffix, dir=path.parent)
-        os.close(handle)
+        os.close(os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o666))  # permissions follow the umask
     except OSError as error:
         raise OutputError(str(path), "a place to write to", error.strerror or str(error)) from error
-    temporary = Path(name)
     try:
         yield temporary
-        umask = os.umask(0)
-        os.umask(umask)
-        temporary.chmod(0o666 & ~umask)  # mkstemp makes private files; the result is an ordinary one
         with temporary.open("rb+") as written:
             os.fsync(written.fileno())
         temporary.replace(path)

@@ -63,8 +63,8 @@ def geometry(layer: CrossbarLayer, in_shape: Shape, out_shape: Shape) -> Geometr
     bias = layer.bias is not None
     step_x = channels + bias + (channels + bias) % 2
     step_y = (width + 2 * padding) * step_x
-    i, j, channel = np.indices((*kernel, channels)).reshape(3, -1)
-    y, x = np.indices((out_height, out_width)).reshape(2, -1) * stride
+    i, j, channel = np.indices((*kernel, channels), np.int64).reshape(3, -1)
+    y, x = np.indices((out_height, out_width), np.int64).reshape(2, -1) * stride
     row = i * step_y + j * step_x + channel
     return Geometry(
         height=height,

@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from pcmref.arrays import Float32, Float64, Int16, Int64, UInt64
 from pcmref.blocks import LANES, register_block
-from pcmref.converters import full_scale
+from pcmref.converters import largest_code
 from pcmref.draws import MULTIPLIERS, WEYL, WORD, Key
 from pcmref.elementary import (
     ARTANH_SERIES,
@@ -32,6 +32,9 @@ from pcmref.elementary import (
 __all__ = ["accumulate", "accumulate_float", "add_read_noise", "digitise", "finish", "largest", "moments", "to_codes"]
 
 
+#: SHA-256 of the files that the machine code depends on besides this one.  numba's cache looks at this file only; a
+#: change of those must change it too, and a test sees to that.
+SOURCES = "bd063c54484fb10f02d9906f91e2b08848b586996f98d3485ee24f25e161b8a0"
 #: The one compile policy.  Never fastmath: it would let the compiler reorder and fuse.
 compiled = numba.njit(cache=True, nogil=True, error_model="numpy")
 
@@ -260,7 +263,7 @@ def _artanh(x):  # type: ignore[no-untyped-def]
 def digitise(sums: npt.NDArray[Any], gain: float, bits: int) -> npt.NDArray[np.int32]:
     """Convert sums to ADC codes; see the twin."""
     out = np.empty(sums.shape, np.int32)
-    _digitise(sums, gain, float(full_scale(bits)), out)
+    _digitise(sums, gain, float(largest_code(bits)), out)
     return out
 
 

@@ -73,10 +73,12 @@ def accumulate(codes: Int16, pixel: Int64, pair: Int64, packed: Int16, segment: 
     del segment
     pairs, columns, _ = packed.shape
     offset = pixel[:, None] + (2 * pair[:, None] + np.arange(2)).reshape(-1)
-    patches = codes.reshape(len(codes), -1)[:, offset].astype(np.float64)
     matrix = packed.transpose(0, 2, 1).reshape(2 * pairs, columns).astype(np.float64)
-    # integers below 2**53 all the way: 2**15 * 2**15 * rows < 2**53 for fewer than 2**23 rows
-    return (patches @ matrix).astype(np.int64)
+    sums = np.empty((len(codes), len(pixel), columns), np.int64)
+    for image, total in zip(codes.reshape(len(codes), -1), sums, strict=True):
+        # integers below 2**53 all the way: 2**15 * 2**15 * rows < 2**53 for fewer than 2**23 rows
+        total[...] = image[offset].astype(np.float64) @ matrix
+    return sums
 
 
 def accumulate_float(x: Float32, pixel: Int64, row: Int64, matrix: Float32) -> Float32:

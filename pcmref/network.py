@@ -35,8 +35,10 @@ __all__ = [
 
 Shape: TypeAlias = tuple[int, ...]
 
-#: Largest number of classes, channels or pixels along one axis that a network may have.
+#: Largest stride, padding, window, or number of pixels along one axis of the input.
 AXIS_LIMIT = 1 << 16
+#: Most elements of a padded feature map of one image.
+MAP_LIMIT = 1 << 26
 
 
 def _positive(where: str, value: object, least: int = 1) -> None:
@@ -169,6 +171,11 @@ class Conv(CrossbarLayer):
         if channels != self.weight.shape[1]:
             raise NetworkFileError(
                 f"tensors/{self.name}/weight", f"{channels} input channels", str(self.weight.shape[1])
+            )
+        padded = (height + 2 * self.padding) * (width + 2 * self.padding) * channels
+        if padded > MAP_LIMIT:
+            raise NetworkFileError(
+                f"graph/{self.name}/padding", f"at most {MAP_LIMIT} padded elements an image", str(padded)
             )
         size = [
             self._window_steps(pixels, kernel, self.stride, self.padding)
@@ -413,6 +420,11 @@ class Network:
             )
         if not self.layers:
             raise NetworkFileError("graph", "at least one node", "none")
+        if not all(isinstance(name, str) for name in self.classes):
+            raise NetworkFileError("classes", "a list of names", describe(self.classes))
+        texts = [*self.provenance, *self.provenance.values()]
+        if not all(isinstance(text, str) for text in texts):
+            raise NetworkFileError("provenance", "an object of texts", describe(dict(self.provenance)))
         output = self.shapes[self.layers[-1].name]
         if output != (len(self.classes),):
             raise NetworkFileError(

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 import numpy as np
@@ -47,8 +47,10 @@ __all__ = [
 ]
 
 
-#: Smallest relative conductance that the logarithm and the power law see (aihwkit's limit); it matters only
-#: where a device of target zero is programmed.
+#: Latest time that devices can be read at, s: far beyond any retention question.
+LATEST_S = 1e12
+#: Smallest relative conductance that the logarithm and the power law see (aihwkit's limit).  It keeps ln 0 away; every
+#: published law is clipped there.
 G_SMALLEST = 1e-7
 
 
@@ -156,7 +158,7 @@ class PcmModel:
     #: Share of programmed devices that do not converge; theirs is a uniform conductance from 0 to G_max.
     nonconverged_share: float = 0.0
     #: Step of the integer conductance grid, uS, a power of two.
-    g_step_us: float = field(default=2.0**-9)
+    g_step_us: float = 2.0**-9
 
     def __post_init__(self) -> None:
         for name in ("g_max_us", "t_c_s", "t_read_s", "g_step_us"):
@@ -301,12 +303,14 @@ def check_time(model: PcmModel, t_s: object) -> float:
     Raises
     ------
     ParameterError
-        If it is not a finite number of seconds from one read duration on to 1e12 (30,000 years).
+        If it is negative, or not a finite number of seconds up to 1e12 (30,000 years), or if less than two read
+        durations have passed since the last pulse, where the 1/f noise has no meaning yet.
     """
     if isinstance(t_s, (bool, str)) or not isinstance(t_s, (int, float, np.integer, np.floating)):
         raise ParameterError("t_s", "a time in seconds", describe(t_s))
-    if not model.t_read_s * 2 <= t_s <= 1e12:
-        raise ParameterError("t_s", f"from {model.t_read_s * 2:.3g} s to 1e12 s", describe(t_s))
+    least_s = max(2 * model.t_read_s - model.t_offset_s, 0.0)
+    if not least_s <= t_s <= LATEST_S:
+        raise ParameterError("t_s", f"from {least_s:.3g} s to 1e12 s", describe(t_s))
     return float(t_s)
 
 

@@ -9,7 +9,8 @@ import numpy as np
 
 from pcmref.arrays import Float32, Float64
 from pcmref.backend import kernels
-from pcmref.network import BatchNorm, MaxPool, PadShortcut
+from pcmref.errors import ParameterError, describe
+from pcmref.network import BatchNorm, MaxPool, Network, PadShortcut
 
 __all__ = [
     "Corrections",
@@ -47,6 +48,24 @@ class Corrections:
 
     gain: Mapping[str, Float64] = field(default_factory=dict)
     statistics: Mapping[str, Statistics] = field(default_factory=dict)
+
+    def check(self, network: Network) -> None:
+        """Raise `ParameterError`, with the place, if the corrections do not fit `network`."""
+        columns = {layer.name: layer.columns for layer in network.crossbar_layers}
+        channels = {layer.name: len(layer.mean) for layer in network.layers if isinstance(layer, BatchNorm)}
+        for name, gain in self.gain.items():
+            if name not in columns or gain.shape not in ((1,), (columns[name],)) or not np.isfinite(gain).all():
+                raise ParameterError(
+                    f"corrections gain/{name}", "one finite factor a crossbar layer or column", describe(gain)
+                )
+        for name, found in self.statistics.items():
+            for part in (found.mean, found.var):
+                if part.shape != (channels.get(name),) or not np.isfinite(part).all() or found.var.min() < 0:
+                    raise ParameterError(
+                        f"corrections statistics/{name}",
+                        "a finite mean and variance for each channel of a batch normalisation",
+                        describe(part),
+                    )
 
 
 def stored_statistics(layer: BatchNorm) -> Statistics:

@@ -7,11 +7,11 @@ from typing import Any
 
 import numpy as np
 
-from pcmref.errors import require
+from pcmref.errors import ParameterError, require
 from pcmref.evaluate import DAY_S, HOUR_S, YEAR_S, Retention
 from pcmref.files import replacing
 
-__all__ = ["figure", "plot_retention", "save_figure"]
+__all__ = ["check_format", "figure", "plot_retention", "save_figure"]
 
 #: Colour-blind safe (Okabe and Ito), one for each compensation.
 COLOURS = {"none": "#000000", "gdc": "#E69F00", "adabs": "#0072B2", "gdc+adabs": "#009E73"}
@@ -20,23 +20,36 @@ LABELS = {"none": "none", "gdc": "GDC", "adabs": "AdaBS", "gdc+adabs": "GDC+AdaB
 MARKS = {"1 min": 60.0, "1 h": HOUR_S, "1 day": DAY_S, "30 days": 30 * DAY_S, "1 year": YEAR_S}
 
 
-def figure(**options: Any) -> tuple[Any, Any]:
-    """Return a new figure and its axes, drawn without a display.
+def figure(*, figsize: tuple[float, float], ncols: int) -> tuple[Any, Any]:
+    """Return a new figure of `figsize` inches and its `ncols` axes, without touching the user's own figures.
 
     Raises
     ------
     MissingExtraError
         Without matplotlib.
     """
-    require("matplotlib", "cli").use("Agg")
-    return require("matplotlib.pyplot", "cli").subplots(layout="constrained", **options)
+    drawing = require("matplotlib.figure", "cli").Figure(figsize=figsize, layout="constrained")
+    return drawing, drawing.subplots(ncols=ncols)
+
+
+def check_format(path: Path) -> None:
+    """Raise `ParameterError` now rather than after hours of work if `path` names no format of pictures.
+
+    Raises
+    ------
+    MissingExtraError
+        Without matplotlib.
+    """
+    require("matplotlib", "cli")
+    formats = require("matplotlib.backend_bases", "cli").FigureCanvasBase.get_supported_filetypes()
+    if path.suffix.lstrip(".").lower() not in formats:
+        raise ParameterError(str(path), f"a suffix out of {', '.join(sorted(formats))}", repr(path.suffix))
 
 
 def save_figure(figure: Any, path: Path) -> None:
     """Write a figure; its format follows the suffix of `path`."""
     with replacing(path) as temporary:
         figure.savefig(temporary, dpi=150)
-    require("matplotlib.pyplot", "cli").close(figure)
 
 
 def plot_retention(result: Retention, path: Path, *, title: str) -> None:

@@ -34,7 +34,7 @@ _recording: list[Profile] = []
 
 @contextlib.contextmanager
 def recording() -> Iterator[Profile]:
-    """Record all stages of all threads until the block ends."""
+    """Record all stages of all threads until the block ends; blocks at the same time see each other's work."""
     profile = Profile()
     _recording.append(profile)
     try:
@@ -50,7 +50,7 @@ class stage:  # noqa: N801  (used like a keyword)
         self.name = name
 
     def __enter__(self) -> None:
-        self.start = time.perf_counter() if _recording else 0.0
+        self.start = time.perf_counter()
 
     def __exit__(self, *error: object) -> None:
         for profile in _recording:

@@ -18,7 +18,7 @@ from pcmref.converters import PRESETS, Readout
 from pcmref.errors import DataError, ParameterError, PcmrefError, describe
 from pcmref.network import Network
 from pcmref.periphery import Corrections
-from pcmref.programs import Program, Tap, analog, floats
+from pcmref.plans import Plan, Tap, analog, floats
 
 __all__ = ["accuracy", "batches", "digital", "each", "logits", "normalise", "processors", "run", "walk"]
 
@@ -96,7 +96,7 @@ def accuracy(logits: Float32, labels: Int64) -> float:
 
 
 def run(
-    program: Program,
+    program: Plan,
     images: UInt8,
     *,
     addresses: Sequence[int] | None = None,
@@ -128,14 +128,10 @@ def each(work: Callable[[slice], T], count: int, threads: int | None) -> Iterato
         yield from map(work, parts)
         return
     with ThreadPoolExecutor(workers) as pool:
-        try:
-            yield from pool.map(work, parts)
-        except BaseException:
-            pool.shutdown(cancel_futures=True)  # Ctrl-C and errors do not wait for the whole data set
-            raise
+        yield from pool.map(work, parts)
 
 
-def walk(program: Program, x: Float32, image: UInt64) -> Float32:
+def walk(program: Plan, x: Float32, image: UInt64) -> Float32:
     """Run all steps for a few images; a node's output is dropped after its last use."""
     last_use = {name: step.name for step in program.steps for name in step.inputs}
     values = {"input": x}

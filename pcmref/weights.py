@@ -152,11 +152,7 @@ def _read(file: h5py.File, sha256: str) -> Network:
     layers = tuple(_layer(tensors, position, node) for position, node in enumerate(graph["nodes"]))
     expect_members(tensors, required={layer.name for layer in layers if layer.tensors})
     classes = json_text(file, "classes", list)
-    if not all(isinstance(name, str) for name in classes):
-        raise NetworkFileError("classes", "a list of names", describe(classes))
     provenance = json_text(file, "provenance", dict)
-    if not all(isinstance(value, str) for value in provenance.values()):
-        raise NetworkFileError("provenance", "an object of texts", describe(provenance))
     return Network(
         layers=layers,
         input_shape=tuple(graph["input"]),

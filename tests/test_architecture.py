@@ -150,7 +150,12 @@ def test_without_numba_the_numpy_kernels_serve():
 
 
 def test_without_numba_asking_for_it_is_an_error():
-    code = (
-        "\nos.environ['PCMREF_KERNELS'] = 'numba'\ntry:\n  backend.kernels()\nexcept ImportError:\n  print('refused')"
-    )
+    code = """
+os.environ["PCMREF_KERNELS"] = "numba"
+from pcmref.errors import PcmrefError
+try:
+  backend.kernels()
+except PcmrefError:
+  print("refused")
+"""
     assert python(WITHOUT_NUMBA + code) == ["refused"]

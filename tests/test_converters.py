@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pcmref.converters import PRESETS, Range, Readout, adc_codes, full_scale, input_gain, preset
+from pcmref.converters import PRESETS, Range, Readout, adc_codes, input_gain, largest_code, preset
 from pcmref.errors import ParameterError
 from pcmref.kernels_numpy import to_codes
 from tests import naive
@@ -18,7 +18,7 @@ share = st.floats(-1, 1, width=32)
 
 @pytest.mark.parametrize("bits", range(2, 25))
 def test_full_scale_is_symmetric_two_complement(bits):
-    assert full_scale(bits) == 2 ** (bits - 1) - 1
+    assert largest_code(bits) == 2 ** (bits - 1) - 1
 
 
 # DAC
@@ -28,7 +28,7 @@ def dac(x, top, bits):
     """Codes of activations, and the activation of one code."""
     gain, step = input_gain(np.array([top], np.float32), bits)
     x = np.asarray(x, np.float32).reshape(1, 1, 1, -1)
-    return to_codes(x, gain, full_scale(bits), None, 0, x.size).ravel(), step[0]
+    return to_codes(x, gain, largest_code(bits), None, 0, x.size).ravel(), step[0]
 
 
 @laws
@@ -54,8 +54,8 @@ def test_each_image_has_its_own_gain(tops, bits):
 def test_the_full_scale_has_the_largest_code(bits):
     for top in np.float32([2.0**-100, 1e-3, 0.1, 1, 3, 1e30]):
         codes, step = dac([top, -top], top, bits)
-        assert codes.tolist() == [full_scale(bits), -full_scale(bits)]
-        assert float(step) * full_scale(bits) == pytest.approx(float(top), rel=2**-23)
+        assert codes.tolist() == [largest_code(bits), -largest_code(bits)]
+        assert float(step) * largest_code(bits) == pytest.approx(float(top), rel=2**-23)
 
 
 @pytest.mark.parametrize("top", [0.0, 1e-45, 1e-38, np.nextafter(np.float32(2.0**-100), np.float32(0))])
@@ -79,7 +79,7 @@ def test_the_smallest_input_that_is_not_silent():
 def test_dac_laws(shares, top, bits):
     x = np.sort(np.float32(shares) * np.float32(top))
     codes, step = dac(x, top, bits)
-    limit = full_scale(bits)
+    limit = largest_code(bits)
     assert np.abs(codes).max() <= limit
     assert (np.diff(codes) >= 0).all()
     assert np.array_equal(dac(-x, top, bits)[0], -codes)
@@ -92,7 +92,7 @@ def test_dac_laws(shares, top, bits):
 @given(st.floats(1, 2.0**20), dac_bits)
 def test_beyond_the_full_scale_the_dac_saturates(times, bits):
     codes, _ = dac([times, -times], 1.0, bits)
-    assert codes.tolist() == [full_scale(bits), -full_scale(bits)]
+    assert codes.tolist() == [largest_code(bits), -largest_code(bits)]
 
 
 def test_every_code_of_an_8_bit_dac():
@@ -121,7 +121,7 @@ def test_every_sum_of_an_8_bit_adc(lsb):
 @laws
 @given(st.lists(st.integers(-(2**45), 2**45), min_size=1, max_size=20), st.floats(2.0**-50, 1.0), adc_bits)
 def test_adc_laws(sums, gain, bits):
-    sums, limit = np.sort(np.array(sums, np.int64)), full_scale(bits)
+    sums, limit = np.sort(np.array(sums, np.int64)), largest_code(bits)
     codes = adc_codes(sums, gain, bits)
     assert np.abs(codes).max() <= limit
     assert (np.diff(codes) >= 0).all()
@@ -135,7 +135,7 @@ def test_adc_laws(sums, gain, bits):
 
 @pytest.mark.parametrize("bits", [2, 8, 24])
 def test_the_adc_rounds_ties_to_even_and_saturates(bits):
-    limit = full_scale(bits)
+    limit = largest_code(bits)
     assert adc_codes(np.array([0, 1, -1, 3, -3]), 0.5, 24).tolist() == [0, 0, 0, 2, -2]
     ends = np.array([limit, limit + 1, 2**62, -limit, -limit - 1, -(2**62)])
     assert adc_codes(ends, 1.0, bits).tolist() == [limit] * 3 + [-limit] * 3

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import inspect
 import math
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -504,3 +506,11 @@ def test_interpreted_blocks_equal_compiled_ones(pixels, vectors, kinds):
     interpreted(x, pixel, row, weights, expected, 1, 0, 0, len(row))
     assert np.array_equal(found, expected)
     assert expected.any()
+
+
+def test_cached_machine_code_depends_on_all_its_sources():
+    """Whoever changes one of these files must paste the new digest into ``kernels.py``: numba's cache needs it."""
+    folder = Path(fast.__file__).parent
+    names = ("blocks.py", "elementary.py", "draws.py", "converters.py")
+    digest = hashlib.sha256("".join((folder / name).read_text(encoding="utf-8") for name in names).encode()).hexdigest()
+    assert digest == fast.SOURCES

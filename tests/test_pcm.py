@@ -374,13 +374,20 @@ def test_times(good):
     found = check_time(NANDAKUMAR_2019, good)
     assert type(found) is float
     assert found == good
-    if good >= 2 * 512e-9:
-        assert check_time(MODELS["HERMES_1"], good) == good
+    assert check_time(MODELS["HERMES_1"], good) == good
 
 
 def test_the_shortest_time_is_the_set_s():
+    slow = replace(NANDAKUMAR_2019, t_read_s=512e-9)
     with pytest.raises(ParameterError, match=r"from 1\.02e-06 s to"):
-        check_time(MODELS["HERMES_1"], 1e-6)
+        check_time(slow, 1e-6)
+
+
+@pytest.mark.parametrize("name", ["AIHWKIT", "HERMES_1", "HERMES_2"])
+def test_sets_that_count_from_t_c_start_at_0(name):
+    assert check_time(MODELS[name], 0.0) == MODELS[name].reference_time_s == 0.0
+    with pytest.raises(ParameterError, match="from 0 s to"):
+        check_time(MODELS[name], -1e-9)
 
 
 @pytest.mark.parametrize(

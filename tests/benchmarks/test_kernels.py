@@ -9,7 +9,7 @@ import pytest
 import pcmref
 from pcmref import crossbar
 from pcmref.backend import kernels
-from pcmref.converters import full_scale
+from pcmref.converters import largest_code
 from pcmref.im2col import geometry
 from pcmref.network import Conv
 
@@ -31,7 +31,7 @@ def layer(request):
     x = rng.normal(size=(IMAGES, size, size, channels)).astype(np.float32)
     codes = rng.integers(-9000, 9000, (len(shape.row), channels)).astype(np.int16)
     pair, place = np.unique(shape.row // 2, return_inverse=True)
-    matrix = crossbar._pack(codes, len(pair), place, shape.row % 2, full_scale(12))
+    matrix = crossbar._pack(codes, len(pair), place, shape.row % 2, largest_code(12))
     return x, shape, pair, matrix
 
 

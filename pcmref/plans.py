@@ -36,7 +36,7 @@ from pcmref.periphery import Corrections
 from pcmref.profiling import stage
 from pcmref.schedule import Chain, chains
 
-__all__ = ["NormStep", "Operation", "Program", "Step", "Tap", "Trace", "analog", "calibration", "floats"]
+__all__ = ["NormStep", "Operation", "Plan", "Step", "Tap", "Trace", "analog", "calibration", "floats"]
 
 #: An operation of the graph on n images, with their addresses.
 Operation: TypeAlias = Callable[..., Float32]
@@ -91,7 +91,7 @@ class NormStep:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Program:
+class Plan:
     """A network as steps in an order of evaluation."""
 
     network: Network
@@ -104,9 +104,10 @@ def analog(
     corrections: Corrections | None = None,
     readout: Readout = PRESETS["paper"],
     tap: Tap | None = None,
-) -> Program:
+) -> Plan:
     """Return the program of a chip: crossbar layers analog, the rest digital; with a tap, a step for each node."""
     corrections = corrections or Corrections()
+    corrections.check(snapshot.network)
     crossbars = _crossbars(snapshot, corrections, readout, Purpose.PRODUCT)
     steps = []
     for chain in chains(snapshot.network, fused=tap is None):
@@ -116,10 +117,10 @@ def analog(
         else:
             operation = _digital_node(chain.head, corrections, tap)
         steps.append(Step(name=chain.name, inputs=chain.inputs, operation=operation))
-    return Program(network=snapshot.network, steps=tuple(steps))
+    return Plan(network=snapshot.network, steps=tuple(steps))
 
 
-def floats(network: Network, *, tap: Tap | None = None) -> Program:
+def floats(network: Network, *, tap: Tap | None = None) -> Plan:
     """Return the program of the digital baseline."""
     steps = []
     for chain in chains(network, fused=tap is None):
@@ -131,7 +132,7 @@ def floats(network: Network, *, tap: Tap | None = None) -> Program:
         else:
             operation = _digital_node(layer, Corrections(), tap)
         steps.append(Step(name=chain.name, inputs=chain.inputs, operation=operation))
-    return Program(network=network, steps=tuple(steps))
+    return Plan(network=network, steps=tuple(steps))
 
 
 def calibration(snapshot: Snapshot, *, corrections: Corrections, readout: Readout) -> tuple[Step | NormStep, ...]:
@@ -220,7 +221,8 @@ def _crossbar_node(
             flat = kernels().finish(codes, step, unit, norm, addend, chain.rectify)
         values = flat.reshape(len(x), *shape.out_shape)
         if tap is not None:
-            tap(Trace(layer=chain.name, image=image, product=product, activations=values))
+            wide = None if product is None else product.widened()
+            tap(Trace(layer=chain.name, image=image, product=wide, activations=values))
         return values
 
     return operation
