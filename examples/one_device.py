@@ -1,8 +1,8 @@
-"""One device: how far programming, drift and read noise spread it, against the published points.
+"""One device: how far programming, drift and read noise spread it, against the published equations.
 
     python examples/one_device.py [FILE.png]
 
-The points are the values that the equations of Nandakumar et al. (ICECS 2019) give; the lines are what a thousand
+The crosses are the values that the equations of Nandakumar et al. (ICECS 2019) give; the lines are what a thousand
 simulated devices at each target do.
 """
 
@@ -22,8 +22,8 @@ DEVICES = 1000
 TARGETS = np.array([0.02, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0])
 TIMES_S = np.geomspace(25.0, 3.15e7, 12)
 
-#: Published: programming spread, mean drift exponent and relative read noise at three targets (calculated by hand from
-#: the equations), and the factor by which a device of exponent 0.049 has drifted.
+#: What the equations give, calculated by hand: the programming spread at four targets, uS, and what drift of
+#: exponent 0.049 leaves of a conductance.
 PUBLISHED_SPREAD_US = {0.1: 0.448, 0.3: 0.747, 0.5: 0.953, 1.0: 1.055}
 PUBLISHED_DRIFT = {60.0: 1 / 1.06, 3600.0: 1 / 1.29, 86400.0: 1 / 1.51, 2.592e6: 1 / 1.78, 3.1536e7: 1 / 2.01}
 
@@ -51,17 +51,17 @@ def main(path):
 
     spread.plot(TARGETS, programmed_us.std(axis=0), "o-", label="programmed", color="#0072B2")
     spread.plot(TARGETS, read_us(layer, 25.0).std(axis=0), "s-", label="read at 25 s", color="#E69F00")
-    spread.plot(list(PUBLISHED_SPREAD_US), list(PUBLISHED_SPREAD_US.values()), "kx", label="published")
+    spread.plot(list(PUBLISHED_SPREAD_US), list(PUBLISHED_SPREAD_US.values()), "kx", label="equation")
     spread.set(xlabel="target, G / G_max", ylabel="standard deviation, uS", title="spread")
 
     exponent.errorbar(TARGETS, exponents.mean(axis=0), exponents.std(axis=0), fmt="o-", color="#0072B2", capsize=3)
-    exponent.axhline(0.049, color="k", ls=":", lw=1, label="published floor, 0.049")
+    exponent.axhline(0.049, color="k", ls=":", lw=1, label="least mean, 0.049")
     exponent.set(xlabel="target, G / G_max", ylabel="drift exponent", title="exponent: mean and spread")
 
     for column in (2, 6, 11):
         kept = [read_us(layer, t_s)[:, column].mean() / programmed_us[:, column].mean() for t_s in TIMES_S]
         drift.plot(TIMES_S, kept, "-", label=f"G / G_max = {TARGETS[column]:g}")
-    drift.plot(list(PUBLISHED_DRIFT), list(PUBLISHED_DRIFT.values()), "kx", label="published, nu = 0.049")
+    drift.plot(list(PUBLISHED_DRIFT), list(PUBLISHED_DRIFT.values()), "kx", label="equation, nu = 0.049")
     drift.set(xscale="log", xlabel="time since programming, s", ylabel="G(t) / G programmed", title="drift")
     for axes in (spread, exponent, drift):
         axes.legend()

@@ -2,7 +2,7 @@
 
     python examples/one_tile.py
 
-Everything printed is an integer that hardware can be checked against.
+The codes and sums are integers that hardware can be checked against, bit for bit.
 """
 
 import numpy as np

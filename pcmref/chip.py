@@ -177,6 +177,8 @@ def program(
         If the seed or the scale is not valid.
     """
     seed = check_seed(seed)
+    if not isinstance(model, PcmModel):
+        raise ParameterError("model", "a PcmModel (pcmref.MODELS)", describe(model))
     layers = []
     for address, mapped in enumerate(map_network(network, g_max_us=model.g_max_us, scale=scale)):
         weights = mapped.g_target_us.size

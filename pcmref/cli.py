@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import hashlib
 import json
 import math
 import os
@@ -11,7 +12,7 @@ import re
 import sys
 import time
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -25,7 +26,7 @@ from pcmref.converters import PRESETS, preset
 from pcmref.datasets import load_cifar10
 from pcmref.errors import DataError, ParameterError, PcmrefError, PcmrefWarning, describe
 from pcmref.evaluate import DAY_S, HOUR_S, TIMES_S, YEAR_S, Retention, retention
-from pcmref.files import check_writable, replacing
+from pcmref.files import check_outputs, replacing
 from pcmref.network import Conv, Network, Samples
 from pcmref.profiling import Profile, recording
 from pcmref.simulate import processors
@@ -34,18 +35,24 @@ from pcmref.weights import bundled
 __all__ = ["main"]
 
 UNITS_S = {"s": 1.0, "min": 60.0, "h": HOUR_S, "d": DAY_S, "y": YEAR_S}
+#: Most chips or images of one command.
+COUNT_LIMIT = 1_000_000
 TITLES = {"none": "none", "gdc": "GDC", "adabs": "AdaBS", "gdc+adabs": "GDC+AdaBS"}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command; return its exit status: 0, 1 after an error, 130 after Ctrl-C."""
     options = _parser().parse_args(arguments)
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="replace")  # a terminal without "±" still gets its table
     with warnings.catch_warnings():
         warnings.simplefilter("default", PcmrefWarning)
         warnings.showwarning = _show_warning
         try:
             options.run(options)
-            sys.stdout.flush()
+            if sys.stdout is not None:
+                sys.stdout.flush()
         except PcmrefError as error:
             print(f"pcmref: error: {error}", file=sys.stderr)
             return 1
@@ -54,6 +61,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
             return 130
         except BrokenPipeError:
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the reader has seen enough
+        except (OSError, MemoryError) as error:
+            reason = getattr(error, "strerror", None) or type(error).__name__
+            print(f"pcmref: error: {reason}", file=sys.stderr)
+            return 1
     return 0
 
 
@@ -69,38 +80,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"pcmref {pcmref.__version__}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
 
-    command = commands.add_parser("retention", help="accuracy of programmed chips over time")
-    command.set_defaults(run=_retention)
-    command.add_argument(
-        "network", nargs="?", type=Path, metavar="NETWORK.h5", help="default: bundled handwritten digits"
-    )
-    command.add_argument(
-        "--data", type=Path, metavar="DIR", help="CIFAR-10, a directory or an archive, python or binary format"
-    )
-    command.add_argument("--images", type=int, metavar="N", help="judge by the first N images (default: all)")
-    command.add_argument(
-        "--times",
-        default=",".join(_time_text(t).replace(" ", "") for t in TIMES_S),
-        help="comma-separated, units s min h d y (default: %(default)s)",
-    )
-    command.add_argument(
-        "--compensation", default=",".join(COMPENSATIONS), help="comma-separated (default: %(default)s)"
-    )
-    command.add_argument("--chips", type=int, default=1, metavar="K", help="chips to program (default: 1)")
-    command.add_argument("--seed", type=int, default=0, metavar="S", help="seed of the first chip (default: 0)")
-    command.add_argument("--preset", default="paper", help=f"{' | '.join(PRESETS)} (default: %(default)s)")
-    command.add_argument(
-        "--model", default=pcm.NANDAKUMAR_2019.name, help=f"{' | '.join(pcm.MODELS)} (default: %(default)s)"
-    )
-    command.add_argument("--scale", default="layer", help="layer | column: what W_max is taken over")
-    command.add_argument("--gdc", default="absolute", help="absolute | ones | column: readout of GDC")
-    command.add_argument(
-        "--nonconverged", type=float, default=0.0, metavar="SHARE", help="share of devices that failed"
-    )
-    command.add_argument("--threads", type=int, metavar="T", help="default: all processors")
-    command.add_argument("--plot", type=Path, metavar="FILE.png", help="draw the curves")
-    command.add_argument("--profile", action="store_true", help="print where the time went")
-    command.add_argument("--json", type=Path, metavar="FILE", help="write rows and configuration")
+    _add_retention(commands.add_parser("retention", help="accuracy of programmed chips over time"))
 
     command = commands.add_parser("inspect", help="layers, devices and crossbars of a network file")
     command.set_defaults(run=_inspect)
@@ -114,7 +94,8 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument(
         "--arch",
         required=True,
-        help="joshi-resnetD (channels 16/28/56) or he-resnetD (16/32/64, option A); D = 20, 32, 44, 56, ...",
+        metavar="NAME",
+        help="joshi-resnetD (channels 16/28/56) or he-resnetD (16/32/64, option A); D = 8, 14, 20, 32, 44, ...",
     )
     command.add_argument("--mean", metavar="R,G,B", help="of the training data, pixels 0 to 1 (default: ImageNet's)")
     command.add_argument("--std", metavar="R,G,B", help="likewise")
@@ -127,10 +108,43 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
+def _add_retention(command: argparse.ArgumentParser) -> None:
+    command.set_defaults(run=_retention)
+
+    def choice(option: str, default: str, text: str) -> None:
+        command.add_argument(option, default=default, metavar="NAME", help=f"{text} (default: {default})")
+
+    def several(option: str, default: Iterable[str], text: str) -> None:
+        joined = ",".join(default)
+        command.add_argument(option, default=joined, metavar="A,B,...", help=f"{text} (default: {joined})")
+
+    command.add_argument(
+        "network", nargs="?", type=Path, metavar="NETWORK.h5", help="default: bundled handwritten digits"
+    )
+    command.add_argument(
+        "--data", type=Path, metavar="DIR", help="CIFAR-10, a directory or an archive, python or binary format"
+    )
+    command.add_argument("--images", type=int, metavar="N", help="judge by the first N images (default: all)")
+    several("--times", (_time_text(t).replace(" ", "") for t in TIMES_S), "since programming, units s min h d y")
+    several("--compensation", COMPENSATIONS, "digital compensation of drift")
+    command.add_argument("--chips", type=int, default=1, metavar="K", help="chips to program (default: 1)")
+    command.add_argument("--seed", type=int, default=0, metavar="S", help="seed of the first chip (default: 0)")
+    choice("--preset", "paper", f"converters, tiles and read noise: {' | '.join(PRESETS)}")
+    choice("--model", pcm.NANDAKUMAR_2019.name, f"statistics of the devices: {' | '.join(pcm.MODELS)}")
+    choice("--scale", "layer", "layer | column: what the largest weight is taken over")
+    choice("--gdc", "absolute", "absolute | ones | column: what GDC reads")
+    command.add_argument(
+        "--nonconverged", type=float, default=0.0, metavar="SHARE", help="of devices, 0 to 1 (default: 0)"
+    )
+    command.add_argument("--threads", type=int, metavar="T", help="default: all processors")
+    command.add_argument("--plot", type=Path, metavar="FILE.png", help="draw the curves")
+    command.add_argument("--json", type=Path, metavar="FILE", help="write rows and configuration")
+    command.add_argument("--profile", action="store_true", help="print where the time went")
+
+
 def _retention(options: argparse.Namespace) -> None:
-    for output in (options.plot, options.json):
-        if output is not None:
-            check_writable(output)
+    path = options.network or bundled()
+    check_outputs([options.plot, options.json], inputs=[path])
     if options.plot is not None:
         from pcmref.plots import check_format
 
@@ -138,9 +152,8 @@ def _retention(options: argparse.Namespace) -> None:
     model = replace(pcm.model(options.model), nonconverged_share=options.nonconverged)
     readout = preset(options.preset)
     times_s = [_time(text) for text in options.times.split(",")]
-    compensations = options.compensation.split(",")
+    compensations = [name.strip() for name in options.compensation.split(",")]
     chips = _at_least_one("--chips", options.chips)
-    path = options.network or bundled()
     network = pcmref.load(path)
     needs_calibration = readout.adc_bits is not None or any("adabs" in c for c in compensations)
     samples, calibration = _samples(network, options.data, needs_calibration)
@@ -163,16 +176,17 @@ def _retention(options: argparse.Namespace) -> None:
             progress=progress,
         )
     elapsed_s = time.perf_counter() - start
-    print(_table(result, network, path, model.name))
-    if options.profile:
-        print("\n" + _profile_table(profile, elapsed_s, processors(options.threads)))
     if options.json is not None:
+        document = _document(result, network, path, model, samples, options)
         with replacing(options.json) as temporary:
-            temporary.write_text(json.dumps(_document(result, network, path, model, options), indent=1) + "\n")
+            temporary.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
     if options.plot is not None:
         from pcmref.plots import plot_retention
 
         plot_retention(result, options.plot, title=path.stem)
+    print(_table(result, network, path, model.name))
+    if options.profile:
+        print("\n" + _profile_table(profile, elapsed_s, processors(options.threads)))
 
 
 def _samples(network: Network, data: Path | None, needs_calibration: bool) -> tuple[Samples, Samples | None]:
@@ -182,8 +196,8 @@ def _samples(network: Network, data: Path | None, needs_calibration: bool) -> tu
     if network.input_shape != (32, 32, 3) or len(network.classes) != 10:
         raise DataError(
             "images",
-            "an evaluation set in the network file (only CIFAR-10 is known otherwise)",
-            f"none, for inputs of shape {network.input_shape} and {len(network.classes)} classes",
+            "an evaluation set in the network file; --data is CIFAR-10, which takes inputs of shape (32, 32, 3)",
+            f"inputs of shape {network.input_shape} and {len(network.classes)} classes",
         )
     test = load_cifar10(data, split="test")
     if not needs_calibration:
@@ -227,13 +241,23 @@ def _profile_table(profile: Profile, elapsed_s: float, threads: int) -> str:
 
 
 def _document(
-    result: Retention, network: Network, path: Path, model: pcm.PcmModel, options: argparse.Namespace
+    result: Retention,
+    network: Network,
+    path: Path,
+    model: pcm.PcmModel,
+    samples: Samples,
+    options: argparse.Namespace,
 ) -> dict[str, Any]:
     return {
         "format": "pcmref-retention",
         "version": 1,
         "pcmref": pcmref.__version__,
         "network": {"file": path.name, "sha256": network.sha256, "provenance": dict(network.provenance)},
+        "images": {
+            "source": samples.where,
+            "count": len(samples),
+            "sha256": hashlib.sha256(samples.images.tobytes()).hexdigest(),
+        },
         "model": asdict(model),
         "readout": asdict(result.readout),
         "scale": options.scale,
@@ -281,7 +305,7 @@ def _inspect(options: argparse.Namespace) -> None:
 def _convert(options: argparse.Namespace) -> None:
     from pcmref import convert
 
-    check_writable(options.output)
+    check_outputs([options.output], inputs=[options.checkpoint])
     mean = convert.IMAGENET_MEAN if options.mean is None else _triple("--mean", options.mean)
     std = convert.IMAGENET_STD if options.std is None else _triple("--std", options.std)
     network = convert.convert(options.checkpoint, options.arch, mean=mean, std=std)
@@ -303,6 +327,8 @@ def _progress(unit: str) -> Iterator[Callable[[int, int], None]]:
     try:
         from tqdm import tqdm
     except ImportError:
+        tqdm = None
+    if tqdm is None:
         yield lambda done, total: None
         return
     with tqdm(unit=f" {unit}", unit_scale=True, disable=None, leave=False, file=sys.stderr) as bar:
@@ -315,7 +341,7 @@ def _progress(unit: str) -> Iterator[Callable[[int, int], None]]:
 
 
 def _time(text: str) -> float:
-    match = re.fullmatch(r"\s*(\d+(?:\.\d*)?(?:e[+-]?\d+)?)\s*(s|min|h|d|y)\s*", text)
+    match = re.fullmatch(r"\s*([0-9]+(?:\.[0-9]*)?(?:e[+-]?[0-9]+)?)\s*(s|min|h|d|y)\s*", text)
     if match is None:
         raise ParameterError("--times", f"numbers with a unit ({', '.join(UNITS_S)})", describe(text))
     return float(match[1]) * UNITS_S[match[2]]
@@ -337,8 +363,8 @@ def _triple(option: str, text: str) -> tuple[float, float, float]:
 
 
 def _at_least_one(option: str, value: int) -> int:
-    if value < 1:
-        raise ParameterError(option, "at least 1", str(value))
+    if not 1 <= value <= COUNT_LIMIT:
+        raise ParameterError(option, f"at least 1, at most {COUNT_LIMIT:,}", str(value))
     return value
 
 

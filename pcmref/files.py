@@ -6,13 +6,14 @@ import contextlib
 import hashlib
 import os
 import secrets
+import stat
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from pcmref.errors import OutputError
 
-__all__ = ["check_writable", "replacing", "sha256_of"]
+__all__ = ["check_outputs", "replacing", "sha256_of"]
 
 
 @contextlib.contextmanager
@@ -35,7 +36,9 @@ def replacing(path: Path) -> Iterator[Path]:
         If the directory is missing or not writable, or the disk is full.  The temporary file is removed
         then, and on any other exception, Ctrl-C included.
     """
-    temporary = path.with_name(f".{path.stem}.{secrets.token_hex(4)}{path.suffix}")
+    _check_regular(path)
+    path = Path(os.path.realpath(path))  # a link stays a link: what it points to is replaced
+    temporary = path.with_name(f".{path.stem[:100]}.{secrets.token_hex(4)}{path.suffix}")
     try:
         os.close(os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o666))  # permissions follow the umask
     except OSError as error:
@@ -51,15 +54,40 @@ def replacing(path: Path) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
 
 
-def check_writable(path: Path) -> None:
-    """Raise `OutputError` now rather than after hours of work if `path` cannot be written."""
-    if path.is_dir():
-        raise OutputError(str(path), "the name of a file", "a directory")
+def check_outputs(outputs: Iterable[Path | None], inputs: Iterable[Path | None] = ()) -> None:
+    """Raise `OutputError` now rather than after hours of work if a file cannot be written.
+
+    Parameters
+    ----------
+    outputs, inputs : paths, or None for a file that was not asked for
+        No output may be an input or another output.
+    """
+    taken = {os.path.realpath(path) for path in inputs if path is not None}
+    for path in outputs:
+        if path is None:
+            continue
+        target = os.path.realpath(path)
+        if target in taken:
+            raise OutputError(str(path), "a file that is no input and no other output", "one that is")
+        taken.add(target)
+        _check_regular(path)
+        try:
+            with tempfile.TemporaryFile(dir=os.path.dirname(target)):
+                pass
+        except OSError as error:
+            raise OutputError(str(path), "a place to write to", error.strerror or str(error)) from error
+
+
+def _check_regular(path: Path) -> None:
+    """Refuse directories, devices and pipes, which a rename would replace, and names that cannot be."""
     try:
-        with tempfile.TemporaryFile(dir=path.parent):
-            pass
-    except OSError as error:
-        raise OutputError(str(path), "a place to write to", error.strerror or str(error)) from error
+        mode = os.stat(path).st_mode
+    except FileNotFoundError:
+        return
+    except (OSError, ValueError) as error:
+        raise OutputError(str(path), "the name of a file", str(error)) from error
+    if not stat.S_ISREG(mode):
+        raise OutputError(str(path), "the name of a file", "a directory" if stat.S_ISDIR(mode) else "a device or pipe")
 
 
 def sha256_of(path: Path) -> str:

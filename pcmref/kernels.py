@@ -6,7 +6,10 @@ images.  Sums are exact integers, so blocking and vector width change nothing.
 
 from __future__ import annotations
 
+import contextlib
 import math
+import pickle
+from collections.abc import Callable
 from typing import Any
 
 import numba
@@ -35,8 +38,33 @@ __all__ = ["accumulate", "accumulate_float", "add_read_noise", "digitise", "fini
 #: SHA-256 of the files that the machine code depends on besides this one.  numba's cache looks at this file only; a
 #: change of those must change it too, and a test sees to that.
 SOURCES = "bd063c54484fb10f02d9906f91e2b08848b586996f98d3485ee24f25e161b8a0"
-#: The one compile policy.  Never fastmath: it would let the compiler reorder and fuse.
-compiled = numba.njit(cache=True, nogil=True, error_model="numpy")
+
+
+def compiled(function: Callable[..., Any]) -> Any:
+    """Compile: the one policy.  Never fastmath, which would let the compiler reorder and fuse.
+
+    Machine code is kept on disk; where there is no place for it, or what is there is damaged, it is made again.
+    """
+    options = {"nogil": True, "error_model": "numpy"}
+    try:
+        fast = numba.njit(cache=True, **options)(function)
+    except RuntimeError:  # no directory that can be written
+        return numba.njit(**options)(function)
+    cache = getattr(fast, "_cache", None)
+    for name in ("load_overload", "save_overload"):
+        if hasattr(cache, name):
+            setattr(cache, name, _forgiving(getattr(cache, name)))
+    return fast
+
+
+def _forgiving(method: Callable[..., Any]) -> Callable[..., Any]:
+    def tried(*arguments: Any) -> Any:
+        with contextlib.suppress(OSError, EOFError, pickle.UnpicklingError, ValueError, KeyError, IndexError):
+            return method(*arguments)
+        return None
+
+    return tried
+
 
 #: Draws of read noise made at a time; a multiple of 4.
 DRAWS = 1024

@@ -420,11 +420,11 @@ class Network:
             )
         if not self.layers:
             raise NetworkFileError("graph", "at least one node", "none")
-        if not all(isinstance(name, str) for name in self.classes):
-            raise NetworkFileError("classes", "a list of names", describe(self.classes))
-        texts = [*self.provenance, *self.provenance.values()]
-        if not all(isinstance(text, str) for text in texts):
-            raise NetworkFileError("provenance", "an object of texts", describe(dict(self.provenance)))
+        if not all(isinstance(name, str) and name.isprintable() for name in self.classes):
+            raise NetworkFileError("classes", "a list of printable names", describe(self.classes))
+        for text in [*self.provenance, *self.provenance.values()]:
+            if not isinstance(text, str) or not text.replace("\n", "").isprintable():
+                raise NetworkFileError("provenance", "an object of printable texts", describe(text))
         output = self.shapes[self.layers[-1].name]
         if output != (len(self.classes),):
             raise NetworkFileError(

@@ -107,6 +107,8 @@ def analog(
 ) -> Plan:
     """Return the program of a chip: crossbar layers analog, the rest digital; with a tap, a step for each node."""
     corrections = corrections or Corrections()
+    if not isinstance(readout, Readout):
+        raise ParameterError("readout", "a Readout (pcmref.PRESETS, calibrate_ranges)", describe(readout))
     corrections.check(snapshot.network)
     crossbars = _crossbars(snapshot, corrections, readout, Purpose.PRODUCT)
     steps = []

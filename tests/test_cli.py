@@ -101,6 +101,7 @@ def test_plot_without_matplotlib(tmp_path, capsys, monkeypatch):
         (["--seed=-1"], ["seed", "2**64"]),
         (["--seed", str(2**64)], ["seed", "2**64"]),
         (["--chips", "0"], ["--chips", "at least 1"]),
+        (["--chips", "9999999999999999999999"], ["--chips", "at most 1,000,000"]),
         (["--images", "0"], ["--images", "at least 1"]),
         (["--threads", "0"], ["threads", "0"]),
         (["--scale", "tile"], ["scale", "layer", "column"]),
@@ -207,3 +208,65 @@ def test_times_round_trip():
         assert cli._time(cli._time_text(seconds)) == pytest.approx(seconds)
     assert cli._time("1y") == 365 * 86400
     assert np.isclose(cli._time("0.5h"), 1800)
+
+
+def shell(line, **environment):
+    """Run a line of shell in which ``pcmref`` is the command."""
+    line = line.replace("pcmref", f"{sys.executable} -m pcmref")
+    return subprocess.run(
+        line, shell=True, capture_output=True, text=True, check=False, env={**os.environ, **environment}
+    )
+
+
+ONE = "pcmref retention --images 5 --times 25s --compensation none"
+
+
+def test_a_terminal_without_plus_minus_gets_its_table(tmp_path):
+    done = shell(f"{ONE} --chips 2 --json {tmp_path / 'out.json'}", PYTHONIOENCODING="ascii")
+    assert done.returncode == 0, done.stderr
+    assert "100.00 ? 0.00" in done.stdout
+    assert (tmp_path / "out.json").exists()
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="no /dev/full here")
+def test_a_full_standard_output_is_one_line_and_keeps_the_data(tmp_path):
+    done = shell(f"{ONE} --json {tmp_path / 'out.json'} > /dev/full")
+    assert done.returncode == 1
+    assert "No space left on device" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert (tmp_path / "out.json").exists()
+
+
+def test_no_place_for_machine_code(tmp_path):
+    (tmp_path / "file").touch()
+    done = shell(ONE, NUMBA_CACHE_DIR=str(tmp_path / "file" / "cache"))
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("length", [0, 100])
+def test_damaged_machine_code_is_made_again(length, tmp_path):
+    first = shell(ONE, NUMBA_CACHE_DIR=str(tmp_path))
+    files = [path for path in tmp_path.rglob("*.nb?") if path.is_file()]
+    assert files
+    for path in files:
+        path.write_bytes(path.read_bytes()[:length])
+    again = shell(ONE, NUMBA_CACHE_DIR=str(tmp_path))
+    assert again.returncode == 0, again.stderr
+    assert again.stdout == first.stdout
+
+
+def test_outputs_do_not_destroy_inputs_or_each_other(tmp_path, capsys):
+    network = tmp_path / "net.h5"
+    network.write_bytes(pcmref.bundled().read_bytes())
+    before = network.read_bytes()
+    assert "no input" in fails(capsys, "retention", str(network), "--json", str(network))
+    same = str(tmp_path / "same.png")
+    assert "no other output" in fails(capsys, *QUICK, "--plot", same, "--json", same)
+    assert network.read_bytes() == before
+
+
+@pytest.mark.parametrize("name", ["curves", "curves.xyz"])
+def test_a_plot_needs_a_known_suffix(name, tmp_path, capsys):
+    message = fails(capsys, *QUICK, "--plot", str(tmp_path / name))
+    assert "a suffix out of" in message
+    assert "png" in message

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import pcmref
 from pcmref import simulate
 from pcmref.chip import program
 from pcmref.compensation import COMPENSATIONS, adabs, calibrate, calibrate_ranges, gdc
@@ -494,3 +495,49 @@ def test_black_images_give_ranges_of_one():
 def test_no_images_are_refused():
     with pytest.raises(DataError, match="calibration images: expected at least one, found none"):
         calibrate_ranges(small(), images(0), PRESETS["chip8"])
+
+
+@pytest.mark.parametrize(
+    ("gain", "statistics", "place"),
+    [
+        ({"nope": np.ones(1)}, {}, "gain/nope"),
+        ({"fc": np.ones(3)}, {}, "gain/fc"),
+        ({"fc": np.array([np.nan])}, {}, "gain/fc"),
+    ],
+)
+def test_corrections_that_do_not_fit_are_refused(gain, statistics, place):
+    net = pcmref.load(pcmref.bundled())
+    snapshot = pcmref.program(net, seed=0).at(25.0)
+    with pytest.raises(ParameterError, match=place):
+        pcmref.logits(
+            snapshot, net.evaluation.images[:1], corrections=pcmref.Corrections(gain=gain, statistics=statistics)
+        )
+
+
+def test_statistics_that_do_not_fit_are_refused():
+    net = pcmref.load(pcmref.bundled())
+    snapshot = pcmref.program(net, seed=0).at(25.0)
+    good = pcmref.calibrate(snapshot, "adabs", images=net.calibration.images).statistics
+    name, found = next(iter(good.items()))
+    for bad in (
+        replace(found, mean=found.mean[:-1]),
+        replace(found, var=-found.var),
+        replace(found, var=found.var * np.inf),
+    ):
+        with pytest.raises(ParameterError, match=f"statistics/{name}"):
+            pcmref.logits(snapshot, net.evaluation.images[:1], corrections=pcmref.Corrections(statistics={name: bad}))
+
+
+def test_a_reference_of_another_chip_is_refused():
+    net = pcmref.load(pcmref.bundled())
+    chip = pcmref.program(net, seed=0)
+    others = [
+        pcmref.program(net, seed=1),
+        pcmref.program(net, seed=0, model=pcmref.MODELS["HERMES_1"]),
+        pcmref.program(replace(net, sha256=""), seed=0),
+    ]
+    for other in others:
+        with pytest.raises(ParameterError, match="another chip"):
+            pcmref.calibrate(chip.at(25.0), "gdc", reference=other.reference())
+    again = pcmref.program(pcmref.load(pcmref.bundled()), seed=0)
+    pcmref.calibrate(chip.at(25.0), "gdc", reference=again.reference())

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from pcmref.errors import OutputError
-from pcmref.files import check_writable, replacing, sha256_of
+from pcmref.files import check_outputs, replacing, sha256_of
 
 posix = pytest.mark.skipif(os.name != "posix", reason="permissions of POSIX")
 not_root = pytest.mark.skipif(hasattr(os, "getuid") and os.getuid() == 0, reason="root may write everywhere")
@@ -84,7 +84,7 @@ def test_a_temporary_file_that_vanished(path):
 
 
 def test_the_name_of_a_directory(path):
-    with pytest.raises(OutputError, match="a complete write"), replacing(path.parent) as temporary:
+    with pytest.raises(OutputError, match="found a directory"), replacing(path.parent) as temporary:
         temporary.write_bytes(b"new")
 
 
@@ -119,7 +119,11 @@ def enter(path):
         raise AssertionError("never reached")
 
 
-@pytest.mark.parametrize("attempt", [enter, check_writable])
+def check(path):
+    check_outputs([None, path])
+
+
+@pytest.mark.parametrize("attempt", [enter, check])
 def test_a_directory_that_does_not_exist(tmp_path, attempt):
     path = tmp_path / "no" / "x.h5"
     with pytest.raises(OutputError, match="expected a place to write to, found No such file") as caught:
@@ -129,22 +133,22 @@ def test_a_directory_that_does_not_exist(tmp_path, attempt):
 
 @posix
 @not_root
-@pytest.mark.parametrize("attempt", [enter, check_writable])
+@pytest.mark.parametrize("attempt", [enter, check])
 def test_a_directory_that_may_not_be_written(tmp_path, attempt):
     (tmp_path / "closed").mkdir(0o500)
     with pytest.raises(OutputError, match="a place to write to, found Permission denied"):
         attempt(tmp_path / "closed" / "x.h5")
 
 
-def test_check_writable_leaves_no_trace(path):
-    check_writable(path)
-    check_writable(path.parent / "new.h5")
+def test_check_outputs_leaves_no_trace(path):
+    check(path)
+    check(path.parent / "new.h5")
     assert path.read_bytes() == b"old"
 
 
-def test_check_writable_refuses_a_directory(tmp_path):
+def test_check_outputs_refuses_a_directory(tmp_path):
     with pytest.raises(OutputError, match="expected the name of a file, found a directory"):
-        check_writable(tmp_path)
+        check(tmp_path)
 
 
 @pytest.mark.parametrize("size", [0, 1, (1 << 20) - 1, 1 << 20, (1 << 20) + 1, 3 << 20])
@@ -152,3 +156,35 @@ def test_sha256(tmp_path, size):
     content = bytes(i % 251 for i in range(251)) * (size // 251 + 1)
     (tmp_path / "f").write_bytes(content[:size])
     assert sha256_of(tmp_path / "f") == hashlib.sha256(content[:size]).hexdigest()
+
+
+@pytest.mark.parametrize(
+    ("outputs", "inputs"), [(["a", "a"], []), (["a"], ["a"]), (["x/../a", "a"], []), (["link"], ["a"])]
+)
+def test_an_output_is_no_input_and_no_other_output(outputs, inputs, tmp_path):
+    (tmp_path / "x").mkdir()
+    (tmp_path / "a").write_text("old")
+    (tmp_path / "link").symlink_to("a")
+    with pytest.raises(OutputError, match="no input and no other output"):
+        check_outputs([tmp_path / name for name in outputs], [tmp_path / name for name in inputs])
+
+
+def test_a_link_stays_a_link(tmp_path):
+    (tmp_path / "real").write_text("old")
+    (tmp_path / "link").symlink_to("real")
+    with replacing(tmp_path / "link") as temporary:
+        temporary.write_text("new")
+    assert (tmp_path / "link").is_symlink()
+    assert (tmp_path / "real").read_text() == "new"
+
+
+@pytest.mark.parametrize("attempt", [enter, check])
+def test_a_pipe_is_not_replaced(attempt, tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(OutputError, match="a device or pipe"):
+        attempt(tmp_path / "pipe")
+
+
+def test_a_name_that_cannot_be_is_refused(tmp_path):
+    with pytest.raises(OutputError):
+        check(tmp_path / ("a" * 300))

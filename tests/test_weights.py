@@ -67,7 +67,7 @@ def test_round_trip(tmp_path):
         {"evaluation": None},
         {"calibration": None},
         {"evaluation": None, "calibration": None, "provenance": {}},
-        {"provenance": {"": "", "é": "a\x00b\n"}, "classes": ("", " ", '"', "語")},
+        {"provenance": {"": "", "é": "a\nb\n"}, "classes": ("", " ", '"', "語")},
         {"evaluation": Samples(images=np.zeros((0, 6, 6, 3), np.uint8), labels=np.zeros(0, int), where="evaluation")},
     ],
     ids=["no evaluation", "no calibration", "no samples", "odd texts", "zero samples"],
@@ -695,3 +695,12 @@ def test_random_damage_is_refused_or_harmless(small, worker, tmp_path_factory, d
     path = tmp_path_factory.getbasetemp() / "damaged.h5"
     path.write_bytes(content)
     assert worker.load(path) in ("loaded", "refused")
+
+
+@pytest.mark.parametrize("text", ["a\x00b", "\x1b[31m", "\ud800"])
+def test_texts_that_would_act_on_a_terminal_are_refused(text):
+    net = tiny()
+    classes = (text, *net.classes[1:])
+    for change in ({"provenance": {"key": text}}, {"provenance": {text: "value"}}, {"classes": classes}):
+        with pytest.raises(NetworkFileError, match="printable"):
+            dataclasses.replace(net, **change)
