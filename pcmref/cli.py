@@ -28,6 +28,7 @@ from pcmref.errors import DataError, ParameterError, PcmrefError, PcmrefWarning,
 from pcmref.evaluate import DAY_S, HOUR_S, TIMES_S, YEAR_S, Retention, retention
 from pcmref.files import check_outputs, replacing
 from pcmref.network import Conv, Network, Samples
+from pcmref.plots import LABELS, check_format, plot_retention
 from pcmref.profiling import Profile, recording
 from pcmref.simulate import processors
 from pcmref.weights import bundled
@@ -37,7 +38,6 @@ __all__ = ["main"]
 UNITS_S = {"s": 1.0, "min": 60.0, "h": HOUR_S, "d": DAY_S, "y": YEAR_S}
 #: Most chips or images of one command.
 COUNT_LIMIT = 1_000_000
-TITLES = {"none": "none", "gdc": "GDC", "adabs": "AdaBS", "gdc+adabs": "GDC+AdaBS"}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -146,8 +146,6 @@ def _retention(options: argparse.Namespace) -> None:
     path = options.network or bundled()
     check_outputs([options.plot, options.json], inputs=[path])
     if options.plot is not None:
-        from pcmref.plots import check_format
-
         check_format(options.plot)
     model = replace(pcm.model(options.model), nonconverged_share=options.nonconverged)
     readout = preset(options.preset)
@@ -181,8 +179,6 @@ def _retention(options: argparse.Namespace) -> None:
         with replacing(options.json) as temporary:
             temporary.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
     if options.plot is not None:
-        from pcmref.plots import plot_retention
-
         plot_retention(result, options.plot, title=path.stem)
     print(_table(result, network, path, model.name))
     if options.profile:
@@ -216,7 +212,7 @@ def _table(result: Retention, network: Network, path: Path, model: str) -> str:
         "",
         f"{'digital':>8}  {100 * result.digital_accuracy:.2f} %",
         "",
-        f"{'time':>8}" + "".join(f"{TITLES[c]:>{width}}" for c in compensations),
+        f"{'time':>8}" + "".join(f"{LABELS[c]:>{width}}" for c in compensations),
     ]
     for time_s in dict.fromkeys(row.time_s for row in result.rows):
         cells = []

@@ -17,6 +17,7 @@ from typing import Any, Literal, TypeAlias
 
 import numpy.typing as npt
 
+from pcmref.datasets import CLASSES
 from pcmref.errors import NetworkFileError, ParameterError, describe, require
 from pcmref.files import sha256_of
 from pcmref.network import (
@@ -34,7 +35,6 @@ from pcmref.network import (
 )
 
 __all__ = [
-    "CIFAR10_CLASSES",
     "IMAGENET_MEAN",
     "IMAGENET_STD",
     "Architecture",
@@ -46,10 +46,6 @@ __all__ = [
 
 Tensors: TypeAlias = Mapping[str, npt.NDArray[Any]]
 Shortcut: TypeAlias = Literal["conv", "pad"]
-
-CIFAR10_CLASSES = (
-    "airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"
-)  # fmt: skip
 
 #: Normalisation that the widely used public checkpoints of He's networks for CIFAR-10 expect.
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
@@ -195,7 +191,7 @@ def convert(
             layout,
             input_shape=(32, 32, 3),
             normalisation=normalisation,
-            classes=CIFAR10_CLASSES,
+            classes=CLASSES,
             provenance={**provenance, **record},
             evaluation=evaluation,
             calibration=calibration,

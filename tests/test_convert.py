@@ -10,13 +10,13 @@ import pytest
 
 from pcmref import weights
 from pcmref.convert import (
-    CIFAR10_CLASSES,
     Architecture,
     architecture,
     convert,
     network_from_tensors,
     read_checkpoint,
 )
+from pcmref.datasets import CLASSES
 from pcmref.errors import MissingExtraError, NetworkFileError, ParameterError
 from pcmref.files import sha256_of
 from pcmref.network import (
@@ -67,7 +67,7 @@ def random_tensors(arch, inputs=3, outputs=10, *, shortcut="downsample", last="l
     return tensors
 
 
-def build(tensors, arch, *, input_shape=(32, 32, 3), classes=CIFAR10_CLASSES, **rest):
+def build(tensors, arch, *, input_shape=(32, 32, 3), classes=CLASSES, **rest):
     return network_from_tensors(tensors, arch, input_shape=input_shape, normalisation=RGB, classes=classes, **rest)
 
 
@@ -306,7 +306,7 @@ def test_everything_else_is_passed_on(tmp_path):
     read = weights.load(tmp_path / "n.h5")
     assert read.provenance == {"a": "b"}
     assert read.normalisation == RGB
-    assert read.classes == CIFAR10_CLASSES
+    assert read.classes == CLASSES
     assert read.evaluation.labels.tolist() == [3, 9]
     assert len(read.calibration) == 1
 
@@ -525,7 +525,7 @@ def test_convert(torch, tmp_path):
     torch.save({"state_dict": {f"module.{n}": v for n, v in as_torch(torch, tensors).items()}}, path)
     network = convert(path, "he-resnet8", provenance={"author": "me"})
     assert network.input_shape == (32, 32, 3)
-    assert network.classes == CIFAR10_CLASSES
+    assert network.classes == CLASSES
     assert network.normalisation == Normalisation(
         full_scale=255.0, mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225)
     )
