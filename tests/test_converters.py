@@ -81,7 +81,7 @@ def test_dac_laws(shares, top, bits):
     codes, step = dac(x, top, bits)
     limit = largest_code(bits)
     assert np.abs(codes).max() <= limit
-    assert (np.diff(codes) >= 0).all()
+    assert (np.diff(codes.astype(np.int64)) >= 0).all()
     assert np.array_equal(dac(-x, top, bits)[0], -codes)
     error = np.abs(x.astype(float) - codes * float(step)) / float(step)
     assert error.max() <= 0.5 + limit * 2.0**-22
