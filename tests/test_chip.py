@@ -20,7 +20,7 @@ from pcmref.network import Conv, GlobalAveragePool, Linear, Network, Normalisati
 from pcmref.pcm import AIHWKIT, MODELS, NANDAKUMAR_2019, Constant, without_noise
 from tests import naive
 
-laws = settings(max_examples=25, deadline=None, derandomize=True, database=None)
+laws = settings(max_examples=settings.default.max_examples // 4)
 
 HOUR, DAY, YEAR = 3600.0, 86400.0, 365 * 86400.0
 TIMES = (20.0, HOUR, DAY, YEAR)

@@ -23,7 +23,7 @@ from pcmref.simulate import logits
 from tests import naive
 from tests.nets import RGB, assert_same, batch_norm, conv, normal, replace_layer, tiny
 
-laws = settings(max_examples=30, deadline=None, derandomize=True, database=None)
+laws = settings(max_examples=settings.default.max_examples // 4)
 
 HOUR, DAY, YEAR = 3600.0, 86400.0, 365 * 86400.0
 READOUTS = ("absolute", "ones", "column")
@@ -181,6 +181,19 @@ def test_without_drift_every_gain_is_one(readout):
     assert all((gain == 1.0).all() for gain in gains.values())
 
 
+def test_the_smallest_readouts_count():
+    """One grid step is a reading."""
+    chip = program(tiny(), seed=5)
+    now = chip.at(DAY)
+    codes, pairs = now.layers[0].read_code * 0, now.layers[0].pair_sum * 0
+    codes[0, 0] = -1
+    pairs[0] = 1
+    one = replace(now, layers=(replace(now.layers[0], read_code=codes, pair_sum=pairs), *now.layers[1:]))
+    for readout in ("absolute", "ones"):
+        (there,), (back,) = (gdc(a, b, readout).gain["conv1"] for a, b in ((one, now), (now, one)))
+        assert there == 1 / back > 1
+
+
 @pytest.mark.parametrize("readout", READOUTS)
 def test_what_reads_zero_keeps_a_gain_of_one(readout):
     network = tiny()
@@ -211,6 +224,16 @@ def test_a_readout_below_its_noise_warns():
     quiet = replace(now, layers=(now.layers[0], replace(now.layers[1], signal_to_noise=0.99), *now.layers[2:]))
     with pytest.warns(PcmrefWarning, match=r"GDC of layer 'conv2' at 86400 s: signal-to-noise ratio 0\.99; .* low"):
         gdc(quiet, chip.reference())
+
+
+def test_a_readout_at_its_noise_does_not_warn_and_a_warning_points_at_the_caller():
+    chip = program(tiny(), seed=6)
+    now = chip.at(DAY)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        for ratio in (1.0, 0.999):
+            gdc(replace(now, layers=(replace(now.layers[0], signal_to_noise=ratio), *now.layers[1:])), chip.reference())
+    assert [w.filename for w in caught] == [__file__]
 
 
 def test_small_conductances_do_read_below_their_noise():

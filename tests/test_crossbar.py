@@ -22,7 +22,7 @@ from pcmref.network import Conv, Linear
 from pcmref.pcm import NANDAKUMAR_2019
 from tests import naive
 
-laws = settings(max_examples=60, deadline=None, derandomize=True, database=None)
+laws = settings(max_examples=settings.default.max_examples // 2)
 
 STEP_US = 2.0**-9
 seeds = st.integers(0, 2**32 - 1)

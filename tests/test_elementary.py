@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from pcmref import chip, crossbar, draws, elementary, kernels, kernels_numpy, pcm, periphery
 from pcmref.elementary import exp, ln, normal_quantile, power
 
-laws = settings(max_examples=200, deadline=None, derandomize=True, database=None)
+laws = settings(max_examples=2 * settings.default.max_examples)
 exact = mpmath.mp.clone()
 exact.prec = 200
 

@@ -24,7 +24,7 @@ numba = pytest.importorskip("numba")
 blocks = pytest.importorskip("pcmref.blocks")
 fast = pytest.importorskip("pcmref.kernels")
 
-laws = settings(max_examples=60, deadline=None, derandomize=True, database=None)
+laws = settings(max_examples=settings.default.max_examples // 2)
 both = pytest.mark.parametrize("kernels", [twin, fast], ids=["twin", "fast"])
 
 LANES = 16

@@ -7,7 +7,7 @@ from dataclasses import FrozenInstanceError, replace
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from pcmref import pcm
@@ -28,7 +28,6 @@ from pcmref.pcm import (
 )
 from pcmref.references import REFERENCES
 
-laws = settings(max_examples=100, deadline=None, derandomize=True, database=None)
 exactly = {"rel": 1e-13, "abs": 1e-15}
 
 HOUR, DAY, YEAR = 3600.0, 86400.0, 365 * 86400.0
@@ -243,13 +242,11 @@ def test_numbers_printed_in_the_literature():
 # Laws
 
 
-@laws
 @given(any_model, st.floats(0, 50), exponent)
 def test_drift_is_the_identity_at_t_c(m, g_us, nu):
     assert pcm.drifted_us(m, array(g_us), array(nu), m.reference_time_s) == g_us
 
 
-@laws
 @given(any_model, relative, exponent, time, time)
 def test_drift_composes(m, g, nu, t_1, t_2):
     m = replace(m, t_offset_s=0.0)
@@ -258,7 +255,6 @@ def test_drift_composes(m, g, nu, t_1, t_2):
     assert second == pytest.approx(pcm.drifted_us(m, array(g), array(nu), t_2), rel=1e-14)
 
 
-@laws
 @given(any_model, relative, st.floats(0.001, 0.4), time, st.floats(1.001, 1000))
 def test_drift_and_its_inverse_go_opposite_ways(m, g, nu, t, later):
     now, then = (pcm.drifted_us(m, array(g), array(nu), s) for s in (t, t * later))
@@ -266,7 +262,6 @@ def test_drift_and_its_inverse_go_opposite_ways(m, g, nu, t, later):
     assert pcm.drifted_us(m, array(g), array(-nu), t * later) > pcm.drifted_us(m, array(g), array(-nu), t)
 
 
-@laws
 @given(any_model, relative | st.just(0.0), normal, normal, normal, time)
 def test_conductances_are_never_negative(m, g, z_1, z_2, z_3, t):
     programmed = pcm.programmed_us(m, array(m.g_max_us * g), array(z_1))
@@ -277,7 +272,6 @@ def test_conductances_are_never_negative(m, g, z_1, z_2, z_3, t):
         assert np.isfinite(g_us).all()
 
 
-@laws
 @given(any_model, relative, normal, exponent, time, st.integers(-8, 8))
 def test_a_change_of_units_changes_nothing(m, g, z, nu, t, k):
     unit = 2.0**k
@@ -296,7 +290,6 @@ def test_a_change_of_units_changes_nothing(m, g, z, nu, t, k):
     assert spreads[1] == spreads[0] * unit
 
 
-@laws
 @given(any_model, relative, normal)
 def test_zero_draws_give_targets_and_draws_are_symmetric(m, g, z):
     target = array(m.g_max_us * g)

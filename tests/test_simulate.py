@@ -25,7 +25,7 @@ from pcmref.simulate import accuracy, digital, logits
 from tests import naive
 from tests.nets import RGB, batch_norm, conv, normal, replace_layer, tiny
 
-laws = settings(max_examples=25, deadline=None, derandomize=True, database=None)
+laws = settings(max_examples=settings.default.max_examples // 4)
 
 DAY = 86400.0
 NETWORK = tiny()
@@ -253,7 +253,7 @@ def graphs(draw):
     return Network(layers=tuple(layers), input_shape=(7, 5, 3), normalisation=RGB, classes=("a", "b", "c"))
 
 
-@settings(laws, max_examples=60)
+@settings(max_examples=settings.default.max_examples // 2)
 @given(graphs())
 def test_taps_change_nothing_whatever_the_graph(network):
     """With a tap every node is computed on its own, without one some are computed together."""
