@@ -435,6 +435,17 @@ def test_an_overflow_to_infinity_is_an_error_that_names_the_image(image):
 
 
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")
+def test_an_overflow_of_one_logit_names_the_first_image():
+    weight = np.zeros((4, 10), np.float32)
+    weight[2] = 3e38
+    network = replace_layer(NETWORK, "fc", weight=weight, bias=None)
+    with pytest.raises(PcmrefError, match=r"logits: expected finite numbers, found an overflow for image 0$"):
+        digital(network, IMAGES[:4])
+    with pytest.raises(PcmrefError, match=r"logits: expected finite numbers, found an overflow for image 7$"):
+        logits(program(network).at(DAY), IMAGES[:4], addresses=[7, 3, 8, 1])
+
+
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")
 @pytest.mark.parametrize("kernels", ["numba", "numpy"])
 def test_an_overflow_does_not_hide_behind_a_saturating_dac(kernels, monkeypatch):
     monkeypatch.setenv("PCMREF_KERNELS", kernels)
