@@ -16,7 +16,7 @@ from llvmlite import ir
 from numba.core import cgutils, config
 from numba.extending import intrinsic
 
-__all__ = ["LANES", "register_block"]
+__all__ = ["LANES", "everywhere", "load", "register_block"]
 
 #: Columns that one vector holds.
 LANES = 16
@@ -82,11 +82,11 @@ def _compiled(pixels: int, vectors: int) -> Callable[..., None]:
                 start = builder.add(builder.mul(k, weights_step), _times(builder, lane, per_column))
                 kind = ir.VectorType(_I16, 2 * LANES) if multiply_add is _pairs else zero.type
                 columns = [
-                    _load(builder, weights, _plus(builder, start, c * LANES * per_column), kind) for c in range(vectors)
+                    load(builder, weights, _plus(builder, start, c * LANES * per_column), kind) for c in range(vectors)
                 ]
                 for base, line in zip(bases, sums, strict=True):
                     value = builder.load(builder.gep(x, [builder.add(base, offset)]))
-                    spread = _everywhere(builder, value)
+                    spread = everywhere(builder, value)
                     for column, place in zip(columns, line, strict=True):
                         builder.store(multiply_add(builder, spread, column, builder.load(place)), place)
 
@@ -100,7 +100,7 @@ def _compiled(pixels: int, vectors: int) -> Callable[..., None]:
                     value = builder.load(place)
                     if value.type != total:
                         value = builder.sext(value, total)
-                    stored = _load(builder, out, position, total)
+                    stored = load(builder, out, position, total)
                     before = builder.select(is_first, ir.Constant(total, [0] * LANES), stored)
                     target = builder.bitcast(builder.gep(out, [position]), total.as_pointer())
                     builder.store(add(before, value), target).align = 4
@@ -129,14 +129,16 @@ def _fused(builder: Any, spread: Any, column: Any, total: Any) -> Any:
     return builder.call(function, [spread, column, total])
 
 
-def _everywhere(builder: Any, value: Any) -> Any:
+def everywhere(builder: Any, value: Any) -> Any:
+    """Return a vector that holds `value` in each lane."""
     undefined = ir.Constant(ir.VectorType(value.type, LANES), ir.Undefined)
     single = builder.insert_element(undefined, value, ir.Constant(_I32, 0))
     lanes = ir.Constant(ir.VectorType(_I32, LANES), [0] * LANES)
     return builder.shuffle_vector(single, undefined, lanes)
 
 
-def _load(builder: Any, pointer: Any, offset: Any, kind: Any) -> Any:
+def load(builder: Any, pointer: Any, offset: Any, kind: Any) -> Any:
+    """Return the vector of type `kind` that starts at element `offset`."""
     value = builder.load(builder.bitcast(builder.gep(pointer, [offset]), kind.as_pointer()))
     value.align = 2  # rows of codes start anywhere
     return value

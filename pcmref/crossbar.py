@@ -87,7 +87,7 @@ class Product:
     input_step : float32, shape (n,)
         Activation that one DAC code stands for.
     sums : tuple of int64 (int32 where that is enough), each of shape (n, pixels, columns)
-        What each tile's ADC sees, in code units, read noise included.
+        What each tile's ADC sees, in code units, read noise included; none if they were not asked for.
     output_codes : int64 (or int32), shape (n, pixels, columns)
         Sum of the tiles' ADC codes; without an ADC, of `sums`.
     output_step : float32, shape (n,)
@@ -171,7 +171,7 @@ def build(
     )
 
 
-def multiply(crossbar: Crossbar, x: Float32, image: UInt64) -> Product:
+def multiply(crossbar: Crossbar, x: Float32, image: UInt64, *, keep_sums: bool = True) -> Product:
     """Multiply a batch of inputs.
 
     Parameters
@@ -180,6 +180,8 @@ def multiply(crossbar: Crossbar, x: Float32, image: UInt64) -> Product:
     x : float32, shape (n, height, width, channels)
     image : uint64, shape (n,)
         Address of each image in the draws of fresh read noise.
+    keep_sums : bool
+        Whether the product holds what the ADCs see; the codes alone cost less.
     """
     fast = kernels()
     shape = crossbar.geometry
@@ -197,12 +199,17 @@ def multiply(crossbar: Crossbar, x: Float32, image: UInt64) -> Product:
         gain, step = input_gain(top, bits)
         one = np.clip(np.rint(gain), -limit, limit).astype(np.int16) if shape.bias else None
         codes = fast.to_codes(x, gain, limit, one, shape.padding, shape.padded_shape[2])
-    sums = tuple(_tile_sums(crossbar, number, codes, image) for number in range(len(crossbar.tiles)))
-    outputs, output_step = sums, step
-    if crossbar.adc_gain is not None and crossbar.readout.adc_bits is not None:
+    tiles = range(len(crossbar.tiles))
+    if crossbar.adc_gain is None:
+        sums = outputs = tuple(_tile_sums(crossbar, tile, codes, image) for tile in tiles)
+    elif keep_sums:
+        sums = tuple(_tile_sums(crossbar, tile, codes, image) for tile in tiles)
         with stage("ADC"):
-            outputs = tuple(fast.digitise(s, crossbar.adc_gain, crossbar.readout.adc_bits) for s in sums)
-        output_step = np.ones_like(step)
+            outputs = tuple(fast.digitise(tile, crossbar.adc_gain, crossbar.readout.adc_bits) for tile in sums)
+    else:
+        sums = ()
+        outputs = tuple(_tile_codes(crossbar, tile, codes, image) for tile in tiles)
+    output_step = step if crossbar.adc_gain is None else np.ones_like(step)
     total = outputs[0]
     for other in outputs[1:]:
         total = total.astype(np.int64) + other
@@ -210,22 +217,42 @@ def multiply(crossbar: Crossbar, x: Float32, image: UInt64) -> Product:
 
 
 def _tile_sums(crossbar: Crossbar, number: int, codes: Int16, image: UInt64) -> Int64:
-    fast, tile = kernels(), crossbar.tiles[number]
+    """Return what a tile's ADC sees."""
+    sums, variance = _noiseless(crossbar, crossbar.tiles[number], codes)
+    if variance is None:
+        return sums[..., : crossbar.columns]
+    with stage("read noise"):
+        found = kernels().add_read_noise(sums, variance, crossbar.columns, crossbar.key, number, image)
+    return np.asarray(found)
+
+
+def _tile_codes(crossbar: Crossbar, number: int, codes: Int16, image: UInt64) -> Int64:
+    """Return the codes of a tile's ADC."""
+    fast, gain, bits = kernels(), crossbar.adc_gain, crossbar.readout.adc_bits
+    sums, variance = _noiseless(crossbar, crossbar.tiles[number], codes)
+    if variance is None:
+        with stage("ADC"):
+            return np.asarray(fast.digitise(sums[..., : crossbar.columns], gain, bits))
+    with stage("read noise, ADC"):
+        return np.asarray(
+            fast.digitise_noisy(sums, variance, crossbar.columns, crossbar.key, number, image, gain, bits)
+        )
+
+
+def _noiseless(crossbar: Crossbar, tile: Tile, codes: Int16) -> tuple[Int64, Int64 | None]:
+    """Return the exact sums of a tile and, for fresh read noise, its variance; filling columns included."""
     with stage("product"):
         sums = _accumulate(crossbar, tile, codes, tile.conductance)
     if tile.variance is None:
-        return sums[..., : crossbar.columns]
+        return sums, None
     with stage("noise variance"):
         limit = largest_code(crossbar.readout.dac_bits)
         if limit * limit >> SQUARE_BITS == 0:
-            variance = _accumulate(crossbar, tile, codes * codes, tile.variance)
-        else:
-            squares = codes.astype(np.int32) ** 2
-            parts = squares & ((1 << SQUARE_BITS) - 1), squares >> SQUARE_BITS
-            low, high = (_accumulate(crossbar, tile, part.astype(np.int16), tile.variance) for part in parts)
-            variance = low.astype(np.int64) + (high.astype(np.int64) << SQUARE_BITS)
-    with stage("read noise"):
-        return np.asarray(fast.add_read_noise(sums, variance, crossbar.columns, crossbar.key, number, image))
+            return sums, _accumulate(crossbar, tile, codes * codes, tile.variance)
+        squares = codes.astype(np.int32) ** 2
+        parts = squares & ((1 << SQUARE_BITS) - 1), squares >> SQUARE_BITS
+        low, high = (_accumulate(crossbar, tile, part.astype(np.int16), tile.variance) for part in parts)
+        return sums, low.astype(np.int64) + (high.astype(np.int64) << SQUARE_BITS)
 
 
 def _accumulate(crossbar: Crossbar, tile: Tile, codes: Int16, matrix: Matrix) -> Int64:

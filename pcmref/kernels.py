@@ -19,6 +19,7 @@ import numpy.typing as npt
 from pcmref.arrays import Float32, Float64, Int16, Int64, UInt64
 from pcmref.blocks import LANES, register_block
 from pcmref.converters import largest_code
+from pcmref.doubt import approximate_codes
 from pcmref.draws import MULTIPLIERS, WEYL, WORD, Key
 from pcmref.elementary import (
     ARTANH_SERIES,
@@ -32,12 +33,22 @@ from pcmref.elementary import (
     SQRT_HALF,
 )
 
-__all__ = ["accumulate", "accumulate_float", "add_read_noise", "digitise", "finish", "largest", "moments", "to_codes"]
+__all__ = [
+    "accumulate",
+    "accumulate_float",
+    "add_read_noise",
+    "digitise",
+    "digitise_noisy",
+    "finish",
+    "largest",
+    "moments",
+    "to_codes",
+]
 
 
 #: SHA-256 of the files that the machine code depends on besides this one.  numba's cache looks at this file only; a
 #: change of those must change it too, and a test sees to that.
-SOURCES = "bd063c54484fb10f02d9906f91e2b08848b586996f98d3485ee24f25e161b8a0"
+SOURCES = "be4c0f4abead0bd846b643049dd63577ebff31fe1b6d35048435c56f92364277"
 
 
 def compiled(function: Callable[..., Any]) -> Any:
@@ -235,9 +246,10 @@ def _philox(first, tile, low, high, k0, k1, words):  # type: ignore[no-untyped-d
 
 @compiled
 def _round(c0, c1, c2, c3, k0, k1):  # type: ignore[no-untyped-def]
-    even = c0 * M0
-    odd = c2 * M1
-    return (odd >> HALF) ^ c1 ^ k0, odd & MASK, (even >> HALF) ^ c3 ^ k1, even & MASK
+    # the high halves of the words are never looked at
+    even = (c0 & MASK) * M0
+    odd = (c2 & MASK) * M1
+    return (odd >> HALF) ^ c1 ^ k0, odd, (even >> HALF) ^ c3 ^ k1, even
 
 
 @compiled
@@ -303,6 +315,56 @@ def _digitise(sums, gain, limit, out):  # type: ignore[no-untyped-def]
             for c in range(columns):
                 code = np.rint(np.float64(sums[i, p, c]) * gain)
                 out[i, p, c] = np.int32(min(max(code, -limit), limit))
+
+
+def digitise_noisy(
+    sums: npt.NDArray[Any],
+    variance: npt.NDArray[Any],
+    columns: int,
+    key: Key,
+    tile: int,
+    image: UInt64,
+    gain: float,
+    bits: int,
+) -> npt.NDArray[np.int32]:
+    """Convert sums with fresh read noise to ADC codes; see the twin."""
+    out = np.empty(sums.shape, np.int32)
+    keys = np.uint64(key[0]), np.uint64(key[1]), np.uint64(tile)
+    sums, variance = np.ascontiguousarray(sums), np.ascontiguousarray(variance)
+    _digitise_noisy(sums, variance, columns, *keys, image, gain, float(largest_code(bits)), out)
+    return out[..., :columns]
+
+
+_approximate_codes = approximate_codes()
+
+
+@compiled
+def _digitise_noisy(sums, variance, columns, k0, k1, tile, image, gain, limit, out):  # type: ignore[no-untyped-def]
+    n, pixels, padded = sums.shape
+    rows = 4 * max(1, DRAWS // (4 * columns))  # a multiple of 4, so that they start with a block of draws
+    words = np.zeros(rows * columns + LANES, np.uint32)
+    one, z, tail, place = words[:1].copy(), np.empty(1), np.empty(1), np.empty(1, np.int64)
+    for i in range(n):
+        for start in range(0, pixels, rows):
+            stop = min(start + rows, pixels)
+            drawn = words[: ((stop - start) * columns + 3) // 4 * 4]
+            _philox(start * columns // 4, tile, image[i] & MASK, image[i] >> HALF, k0, k1, drawn)
+            for p in range(start, stop):
+                for v in range(0, padded, LANES):
+                    w = (p - start) * columns + v
+                    at = (i * pixels + p) * padded + v
+                    doubt = _approximate_codes(words, w, sums, variance, out, at, np.float32(gain), np.float32(limit))
+                    c = v
+                    while doubt != 0 and c < columns:
+                        if doubt & 1:
+                            one[0] = words[w + c - v]
+                            _normals(one, z, tail, place)
+                            noise = np.rint(z[0] * math.sqrt(64.0 * np.float64(variance[i, p, c])))
+                            total = np.int64(sums[i, p, c]) + np.int64(noise)
+                            code = np.rint(np.float64(total) * gain)
+                            out[i, p, c] = np.int32(min(max(code, -limit), limit))
+                        doubt >>= 1
+                        c += 1
 
 
 def finish(

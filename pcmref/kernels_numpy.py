@@ -11,7 +11,17 @@ from pcmref.arrays import Float32, Float64, Int16, Int64, UInt64
 from pcmref.converters import adc_codes as digitise
 from pcmref.draws import Key, normals, philox
 
-__all__ = ["accumulate", "accumulate_float", "add_read_noise", "digitise", "finish", "largest", "moments", "to_codes"]
+__all__ = [
+    "accumulate",
+    "accumulate_float",
+    "add_read_noise",
+    "digitise",
+    "digitise_noisy",
+    "finish",
+    "largest",
+    "moments",
+    "to_codes",
+]
 
 
 def largest(x: Float32) -> Float32:
@@ -129,6 +139,17 @@ def add_read_noise(sums: Int64, variance: Int64, columns: int, key: Key, tile: i
     z = normals(philox(counter, key).reshape(n, -1)[:, : pixels * columns]).reshape(n, pixels, columns)
     noise = np.rint(z * np.sqrt(64.0 * variance[..., :columns]))
     return sums[..., :columns].astype(np.int64) + noise.astype(np.int64)
+
+
+def digitise_noisy(
+    sums: Int64, variance: Int64, columns: int, key: Key, tile: int, image: UInt64, gain: float, bits: int
+) -> Int64:
+    """Convert sums with fresh read noise to ADC codes: `digitise` of what `add_read_noise` gives.
+
+    The noisy sums themselves are not handed out, so that a fast kernel need not make them.  Parameters as there; the
+    last axis of `sums` and `variance` is a multiple of 16.
+    """
+    return digitise(add_read_noise(sums, variance, columns, key, tile, image), gain, bits)
 
 
 def finish(

@@ -115,7 +115,7 @@ def analog(
     for chain in chains(snapshot.network, fused=tap is None):
         if matrix := crossbars.get(chain.head.name):
             norm = None if chain.norm is None else _folded(chain.norm, corrections)
-            operation = _crossbar_node(chain, matrix.geometry, matrix.unit, _analog_sums(matrix), norm, tap)
+            operation = _crossbar_node(chain, matrix.geometry, matrix.unit, _analog_sums(matrix, tap), norm, tap)
         else:
             operation = _digital_node(chain.head, corrections, tap)
         steps.append(Step(name=chain.name, inputs=chain.inputs, operation=operation))
@@ -147,7 +147,7 @@ def calibration(snapshot: Snapshot, *, corrections: Corrections, readout: Readou
             norm, before = chain.head, _identity
         elif matrix is not None:
             alone = Chain(head=chain.head, name=chain.head.name) if norm is not None else chain
-            before = _crossbar_node(alone, matrix.geometry, matrix.unit, _analog_sums(matrix), None, None)
+            before = _crossbar_node(alone, matrix.geometry, matrix.unit, _analog_sums(matrix, None), None, None)
         else:
             before = _digital_node(chain.head, corrections, None)
         if norm is None:
@@ -187,9 +187,9 @@ def _crossbars(
 Sums: TypeAlias = tuple[npt.NDArray[Any], Float32, crossbar.Product | None]
 
 
-def _analog_sums(matrix: crossbar.Crossbar) -> Callable[[Float32, UInt64], Sums]:
+def _analog_sums(matrix: crossbar.Crossbar, tap: Tap | None) -> Callable[[Float32, UInt64], Sums]:
     def sums(x: Float32, image: UInt64) -> Sums:
-        product = crossbar.multiply(matrix, x, image)
+        product = crossbar.multiply(matrix, x, image, keep_sums=tap is not None)
         return product.output_codes, product.output_step, product
 
     return sums

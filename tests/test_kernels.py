@@ -22,6 +22,7 @@ from tests import naive
 
 numba = pytest.importorskip("numba")
 blocks = pytest.importorskip("pcmref.blocks")
+doubt = pytest.importorskip("pcmref.doubt")
 fast = pytest.importorskip("pcmref.kernels")
 
 laws = settings(max_examples=settings.default.max_examples // 2)
@@ -392,6 +393,116 @@ def test_digitise(seed, shape, bits, gain, kind):
     assert expected.tolist() == [[[naive.clip(round(v * gain), limit) for v in p] for p in i] for i in sums.tolist()]
 
 
+# digitise_noisy
+
+
+def noisy_case(seed, shape, kind, top, spread):
+    """Sums and variances with filling columns; noise of about `spread` times the sums."""
+    rng = np.random.default_rng(seed)
+    n, pixels, columns = shape
+    lanes = (n, pixels, -(-columns // LANES) * LANES)
+    sums = rng.integers(-top, top, lanes, endpoint=True).astype(kind)
+    variance = (rng.random(lanes) * (spread * top / 8) ** 2).astype(kind)
+    return sums, variance, rng.integers(0, 2**64, n, np.uint64)
+
+
+@laws
+@given(
+    seeds,
+    st.tuples(st.integers(1, 3), st.integers(1, 40), st.integers(1, 70)),
+    st.tuples(word, word),
+    st.integers(0, 300),
+    st.integers(2, 24),
+    st.sampled_from([0.0, 1e-300, 1e-3, 0.5, 1.0, 1 / 3, 3.0, 1e30, 1e300]),
+    st.sampled_from([(np.int32, 2**20, 0.1), (np.int64, 2**45, 1e-4), (np.int64, 5, 3.0), (np.int32, 0, 0.0)]),
+)
+def test_noisy_codes_are_the_same_integers(seed, shape, key, tile, bits, gain, case):
+    kind, top, spread = case
+    sums, variance, image = noisy_case(seed, shape, kind, top, spread)
+    arguments = sums, variance, shape[2], key, tile, image, gain, bits
+    same(fast.digitise_noisy(*arguments), twin.digitise_noisy(*arguments))
+    gain = 2 ** (bits - 1) / max(top, 1)  # sums from one end of the converter to the other
+    arguments = *arguments[:-2], gain, bits
+    expected = twin.digitise_noisy(*arguments)
+    same(fast.digitise_noisy(*arguments), expected)
+    noisy = twin.add_read_noise(*arguments[:-2])
+    same(expected, twin.digitise(noisy, gain, bits))
+
+
+@pytest.mark.parametrize("columns", [10, 16, 28, 56, 64])
+def test_a_million_noisy_codes(columns):
+    """Where few outputs are in doubt: 8 bits, noise of a few codes."""
+    pixels = 2**17 // columns
+    sums, variance, image = noisy_case(columns, (8, pixels, columns), np.int32, 2**20, 0.02)
+    arguments = sums, variance, columns, (3, 4), 2, image, 127 / 2**20, 8
+    expected = twin.digitise_noisy(*arguments)
+    same(fast.digitise_noisy(*arguments), expected)
+    assert (np.abs(expected) == 127).any()
+
+
+@pytest.mark.parametrize("bits", [4, 8, 12])
+def test_sums_at_the_bound_between_two_codes(bits):
+    """Single precision cannot tell on which side they are."""
+    rng = np.random.default_rng(bits)
+    limit = 2 ** (bits - 1) - 1
+    for scale in (2.0**-22, 1e-6, 1e-5 / 3):
+        code = rng.integers(-limit - 2, limit + 2, (1, 4096, LANES)) + 0.5
+        sums = np.rint(code / scale).astype(np.int64) + rng.integers(-1, 2, code.shape)
+        for variance in (np.zeros_like(sums), rng.integers(0, 2, sums.shape)):
+            arguments = sums, variance, LANES, (1, 2), 0, np.zeros(1, np.uint64), scale, bits
+            same(fast.digitise_noisy(*arguments), twin.digitise_noisy(*arguments))
+
+
+needs_jit = pytest.mark.skipif(numba.config.DISABLE_JIT, reason="without JIT every output is in doubt")
+#: Words around each power of two and its complement, where the exponent of p changes, and random ones.
+WORDS = np.concatenate([near := (2 ** np.arange(32)[:, None] + np.arange(-40, 41)).ravel() % 2**32, 2**32 - 1 - near,
+                        np.random.default_rng(7).integers(0, 2**32, 100_000)]).astype(np.uint32)  # fmt: skip
+
+
+def approximated(words, gain, limit):
+    """Return the approximate codes of sums 0 and variances 1, and which are in doubt."""
+    block = doubt.approximate_codes()
+    size = len(words) // LANES * LANES
+
+    @numba.njit
+    def run(words, sums, variance, out, doubtful, gain, limit):
+        for at in range(0, len(out), LANES):
+            bits = block(words, at, sums, variance, out, at, np.float32(gain), np.float32(limit))
+            for lane in range(LANES):
+                doubtful[at + lane] = (bits >> lane) & 1
+
+    out, doubtful = np.empty(size, np.int32), np.empty(size, np.bool_)
+    run(words, np.zeros(size, np.int32), np.ones(size, np.int32), out, doubtful, gain, limit)
+    return words[:size], out, doubtful
+
+
+@needs_jit
+def test_approximate_normals_are_as_close_as_they_claim():
+    words, out, doubtful = approximated(WORDS, 2.0**15, 2.0**23 - 1)
+    p = (np.minimum(words, ~words) + 0.5) * 2.0**-32
+    likely = p > 2.0**-doubt.Z_TOP
+    error = out / 2.0**18 - normals(words)
+    assert np.abs(error[likely]).max() < doubt.Z_ERROR / 2
+    assert doubtful[np.abs(out) < 2**22].all()  # none is certain to a part in 2^18
+
+
+@needs_jit
+def test_only_rare_normals_are_in_doubt_where_noise_is_small():
+    words, out, doubtful = approximated(WORDS, 1e-3, 127.0)
+    p = (np.minimum(words, ~words) + 0.5) * 2.0**-32
+    assert doubtful[p < 0.99 * 2.0**-doubt.Z_TOP].all()
+    assert not doubtful[p > 1.01 * 2.0**-doubt.Z_TOP].any()
+    assert not out.any()
+
+
+@needs_jit
+def test_few_codes_are_in_doubt_where_noise_is_a_code():
+    _, _, doubtful = approximated(np.random.default_rng(8).integers(0, 2**32, 2**20).astype(np.uint32), 1 / 8, 127.0)
+    assert 0 < doubtful.mean() < 0.3  # with a gain of 1/8, the noise's own rounding leaves a quarter open
+    _, _, doubtful = approximated(np.random.default_rng(8).integers(0, 2**32, 2**20).astype(np.uint32), 1e-4, 127.0)
+    assert doubtful.mean() < 2.0**-10
+
+
 # finish
 
 
@@ -512,6 +623,6 @@ def test_interpreted_blocks_equal_compiled_ones(pixels, vectors, kinds):
 def test_cached_machine_code_depends_on_all_its_sources():
     """Whoever changes one of these files must paste the new digest into ``kernels.py``: numba's cache needs it."""
     folder = Path(fast.__file__).parent
-    names = ("blocks.py", "elementary.py", "draws.py", "converters.py")
+    names = ("blocks.py", "doubt.py", "elementary.py", "draws.py", "converters.py")
     digest = hashlib.sha256("".join((folder / name).read_text(encoding="utf-8") for name in names).encode()).hexdigest()
     assert digest == fast.SOURCES
