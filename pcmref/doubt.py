@@ -61,7 +61,7 @@ def _compiled() -> Callable[..., int]:
         index, single = numba.types.intp, numba.types.float32
 
         def generate(context, builder, signature, args):  # type: ignore[no-untyped-def]
-            def vector(place, position):  # type: ignore[no-untyped-def]
+            def vector(place: int, position: Any) -> Any:
                 kind = signature.args[place]
                 data = context.make_array(kind)(context, builder, args[place]).data
                 return load(builder, data, position, ir.VectorType(context.get_value_type(kind.dtype), LANES))

@@ -1,11 +1,20 @@
-"""CIFAR-style ResNets in PyTorch, with the parameter names that `pcmref.convert` reads."""
+"""CIFAR-style ResNets in PyTorch, with the parameter names that `pcmref.convert` reads, and a wide teacher for them."""
 
 from __future__ import annotations
 
+import itertools
+import math
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from pcmref.convert import Architecture
+
+if TYPE_CHECKING:
+    from data import Images
 
 
 class PadShortcut(nn.Module):
@@ -80,3 +89,61 @@ class ResNet(nn.Module):
         for stage in range(1, self.stages + 1):
             x = self.get_submodule(f"layer{stage}")(x)
         return self.fc(x.mean(dim=(2, 3)))
+
+
+class Group(nn.Module):
+    """Three 3x3 convolutions, the image halved after the first, the last one around a shortcut."""
+
+    def __init__(self, inputs: int, outputs: int) -> None:
+        super().__init__()
+        widths = (inputs, outputs, outputs)
+        self.convs = nn.ModuleList(nn.Conv2d(width, outputs, 3, 1, 1, bias=False) for width in widths)
+        self.norms = nn.ModuleList(nn.BatchNorm2d(outputs) for _ in widths)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return the group's output."""
+        x = functional.gelu(self.norms[0](functional.max_pool2d(self.convs[0](x), 2)))
+        y = functional.gelu(self.norms[1](self.convs[1](x)))
+        return functional.gelu(self.norms[2](self.convs[2](y)) + x)
+
+
+class Teacher(nn.Module):
+    """A network that learns fast: few, wide layers behind a fixed convolution that whitens 2x2 patches.
+
+    The shape follows K. Jordan, "94 % on CIFAR-10 in 3.29 seconds on a single GPU", arXiv 2404.00498.
+
+    Parameters
+    ----------
+    size : int
+        Rows of the images.
+    inputs : int
+        Channels of the images.
+    classes : int
+    widths : sequence of int
+        Channels of the groups; there are as many groups as leave a pixel.
+    """
+
+    def __init__(self, size: int, inputs: int, classes: int, widths: Sequence[int]) -> None:
+        super().__init__()
+        self.whiten = nn.Conv2d(inputs, 8 * inputs, 2, bias=False).requires_grad_(False)
+        widths = (8 * inputs, *widths[: int(math.log2(size - 1))])
+        self.groups = nn.Sequential(*(Group(*pair) for pair in itertools.pairwise(widths)))
+        self.fc = nn.Linear(widths[-1], classes, bias=False)
+
+    @torch.no_grad()
+    def whiten_as(self, images: Images, count: int = 5000, floor: float = 5e-4) -> None:
+        """Set the first layer to +- the eigenvectors of the covariance of `images`' 2x2 patches.
+
+        Each is scaled so that its output has unit variance; `floor` is added to the eigenvalues, so that the
+        directions of least variance stay small.
+        """
+        batch, _ = images.batch(slice(count))
+        patches = functional.unfold(batch, 2).transpose(1, 2).flatten(0, 1).double()
+        variances, directions = torch.linalg.eigh(patches.T @ patches / len(patches))
+        filters = (directions / (variances + floor).sqrt()).T.reshape(-1, *self.whiten.weight.shape[1:])
+        self.whiten.weight.copy_(torch.cat([filters, -filters]))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return the logits of a batch of images, shape ``(n, channels, height, width)``."""
+        x = self.groups(functional.gelu(self.whiten(x)))
+        return self.fc(x.amax(dim=(2, 3))) / 8

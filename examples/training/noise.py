@@ -3,11 +3,20 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+import math
+from collections.abc import Callable, Iterator
+from typing import TypeAlias
 
+import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn.utils import parameters_to_vector, vector_to_parameters
+
+from pcmref.pcm import PcmModel
+
+#: What the devices of a crossbar matrix do to its weights, a vector.
+Disturbance: TypeAlias = Callable[[Tensor], Tensor]
+#: Cells of the table of a model's laws over the relative conductance.
+CELLS = 4096
 
 
 def crossbars(model: nn.Module) -> list[list[nn.Parameter]]:
@@ -19,29 +28,80 @@ def flatten(model: nn.Module) -> tuple[list[nn.Parameter], Tensor, tuple[Tensor,
     """Return the parameters on PCM, their values as one vector, and its part for each crossbar matrix."""
     matrices = crossbars(model)
     parameters = [parameter for matrix in matrices for parameter in matrix]
-    vector = parameters_to_vector(parameters).detach()
+    vector = torch.cat([parameter.detach().reshape(-1) for parameter in parameters])
     return parameters, vector, vector.split([sum(p.numel() for p in matrix) for matrix in matrices])
 
 
-@contextlib.contextmanager
-def noisy(model: nn.Module, eta: float) -> Iterator[None]:
-    """Add Gaussian noise to the weights on PCM for as long as the block runs.
+def gaussian(eta: float) -> Disturbance:
+    """Return the noise of [J20]: every weight gets a normal error of `eta` times the largest of its crossbar matrix."""
 
-    Its standard deviation is `eta` times the largest absolute weight of each crossbar matrix.  Because
-    the noise is additive, a gradient that is computed inside the block is the gradient for the clean
-    weights, which come back when the block ends.
+    def disturbed(weights: Tensor) -> Tensor:
+        return weights + eta * weights.abs().amax() * torch.randn_like(weights)
+
+    return disturbed
+
+
+def devices(model: PcmModel, first_s: float, last_s: float) -> Disturbance:
+    """Return the error of PCM devices that were programmed, drifted, were read and scaled back by a global factor.
+
+    The time since programming is drawn anew at each use, from `first_s` to `last_s`, evenly on a logarithmic
+    scale. With ``g = |w| / max |w|`` and independent standard normal numbers z1, z2, z3 for each weight ::
+
+        g_prog = max(g + sigma_prog(g) z1 / G_max, 0)
+        g_drift = g_prog (t / t_c)^-(mu_nu(g) + sigma_nu(g) z2)
+        g_read = max(g_drift (1 + Q_s(g) sqrt(ln((t + t_read) / (2 t_read))) z3), 0)
+
+    and the sign of w, divided by ``sum(g_read) / sum(g)``. A weight of 0 stays 0. The laws are read off a table.
     """
+    g = (np.arange(CELLS + 1) + 0.5) / CELLS
+    laws = (model.programming_spread_us(g) / model.g_max_us, model.exponent_mean(g), model.exponent_spread(g))
+    table = torch.from_numpy(np.stack([*laws, model.read_noise(g)])).float()
+
+    def disturbed(weights: Tensor) -> Tensor:
+        t_s = first_s * (last_s / first_s) ** torch.rand(()).item()
+        passed = math.log((t_s + model.t_offset_s) / model.t_c_s)
+        reading = math.sqrt(math.log((t_s + model.t_read_s) / (2 * model.t_read_s)))
+        sizes = weights.abs()
+        g = sizes / sizes.amax()
+        spread, mean, exponent_spread, noise = table.to(g.device)[:, (g * CELLS).long()]
+        z1, z2, z3 = torch.randn(3, *g.shape, device=g.device)
+        decay = torch.exp(-passed * (mean + exponent_spread * z2))
+        read = (g + spread * z1).clamp(min=0) * decay * (1 + noise * reading * z3).clamp(min=0)
+        return weights.sign() * read * (sizes.sum() / read.sum())
+
+    return disturbed
+
+
+@contextlib.contextmanager
+def noisy(model: nn.Module, disturbance: Disturbance | None) -> Iterator[None]:
+    """Disturb the weights on PCM, one crossbar matrix after the other, for as long as the block runs.
+
+    A gradient that is computed inside the block is taken at the disturbed weights and serves the clean ones, which
+    come back when the block ends. Without a disturbance nothing happens.
+    """
+    if disturbance is None:
+        yield
+        return
     parameters, clean, matrices = flatten(model)
-    largest = torch.cat([matrix.abs().amax().expand_as(matrix) for matrix in matrices])
-    vector_to_parameters(clean + eta * largest * torch.randn_like(clean), parameters)
+    put(torch.cat([disturbance(matrix) for matrix in matrices]), parameters)
     try:
         yield
     finally:
-        vector_to_parameters(clean, parameters)
+        put(clean, parameters)
+
+
+@torch.no_grad()
+def put(vector: Tensor, parameters: list[nn.Parameter]) -> None:
+    """Copy the parts of `vector` into `parameters`, which stay where they are in memory."""
+    parts = vector.split([parameter.numel() for parameter in parameters])
+    for parameter, part in zip(parameters, parts, strict=True):
+        parameter.copy_(part.view_as(parameter))
 
 
 def clip(model: nn.Module, alpha: float) -> None:
     """Clip each crossbar matrix to +- `alpha` times the standard deviation of its weights."""
+    if math.isinf(alpha):
+        return
     parameters, vector, matrices = flatten(model)
     limit = alpha * torch.cat([matrix.std(correction=0).expand_as(matrix) for matrix in matrices])
-    vector_to_parameters(vector.clamp(-limit, limit), parameters)
+    put(vector.clamp(-limit, limit), parameters)

@@ -1,4 +1,4 @@
-"""Train a network for phase-change memory: pretrain, train on with weight noise, export.
+"""Train a network for phase-change memory: a teacher, pretraining, training with weight noise, export.
 
 ``python examples/training/train.py STAGE --help`` lists the options of a stage.
 """
@@ -20,11 +20,13 @@ from typing import Any, TypeAlias
 import numpy as np
 import torch
 from data import Data, Images, load
-from model import ResNet
-from noise import clip, noisy
-from torch import nn
+from model import ResNet, Teacher
+from noise import Disturbance, clip, devices, gaussian, noisy
+from torch import Tensor, nn
 from torch.nn import functional
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
+import pcmref.pcm
 import pcmref.weights
 from pcmref.convert import architecture, network_from_tensors
 from pcmref.errors import ParameterError, PcmrefError
@@ -37,6 +39,8 @@ State: TypeAlias = dict[str, Any]
 PLACES = {"stage", "run", "out", "start", "device", "data_dir"}
 #: Options that a noise stage takes over from the network that it starts from.
 INHERITED = ("data", "arch", "all_data")
+#: Options that a student's stage must share with its teacher's: what the teacher learnt from.
+SHARED = ("data", "all_data")
 #: Part of a stage in which the learning rate rises, before its cosine fall.
 RISE = 0.05
 
@@ -48,17 +52,21 @@ def rate(progress: float) -> float:
     return 0.5 + 0.5 * math.cos(math.pi * (progress - RISE) / (1 - RISE))
 
 
-def build(options: Options, data: Data) -> ResNet:
+def build(options: Options, data: Data) -> nn.Module:
     """Return an untrained network."""
     torch.manual_seed(options["seed"])
-    return ResNet(architecture(options["arch"]), data.training.images.shape[-1], len(data.classes))
+    channels, classes = data.training.images.shape[-1], len(data.classes)
+    if "widths" in options:
+        return Teacher(data.training.images.shape[1], channels, classes, options["widths"])
+    return ResNet(architecture(options["arch"]), channels, classes)
 
 
 @torch.no_grad()
-def accuracy(model: nn.Module, images: Images, eta: float = 0.0) -> float:
-    """Return the accuracy in percent, under weight noise of relative size `eta`."""
+def accuracy(model: nn.Module, images: Images, disturbance: Disturbance | None = None, *, bf16: bool = False) -> float:
+    """Return the accuracy in percent, under a disturbance of the weights."""
     model.eval()
-    with noisy(model, eta):
+    device = images.labels.device
+    with noisy(model, disturbance), torch.autocast(device.type, torch.bfloat16, enabled=bf16):
         right = 0
         for start in range(0, len(images), 1000):
             batch, labels = images.batch(slice(start, start + 1000))
@@ -66,28 +74,79 @@ def accuracy(model: nn.Module, images: Images, eta: float = 0.0) -> float:
     return 100 * right / len(images)
 
 
-def train_epoch(
-    model: nn.Module, images: Images, optimiser: torch.optim.Optimizer, epoch: int, options: Options
-) -> float:
-    """Train `model` for one epoch and return the mean loss."""
-    model.train()
-    device = images.labels.device
-    total = torch.zeros((), device=device)
-    batches = torch.randperm(len(images), device=device).split(options["batch"])
-    for step, index in enumerate(batches):
-        progress = (epoch + step / len(batches)) / options["epochs"]
-        optimiser.param_groups[0]["lr"] = options["lr"] * rate(progress)
-        batch, labels = images.batch(index, augment=True)
-        optimiser.zero_grad()
-        with noisy(model, options["eta"]):
-            with torch.autocast(device.type, torch.bfloat16, enabled=options["bf16"]):
-                logits = model(batch)
-            loss = functional.cross_entropy(logits.float(), labels, label_smoothing=options["smoothing"])
-            loss.backward()
-        optimiser.step()
-        clip(model, options["clip"])
-        total += loss.detach() * len(index)
-    return total.item() / len(images)
+def disturbance_of(options: Options) -> Disturbance | None:
+    """Return what happens to the weights in each step, if anything."""
+    if options["model"]:
+        return devices(pcmref.pcm.model(options["model"]), *options["times"])
+    return gaussian(options["eta"]) if options["eta"] else None
+
+
+def loss_of(logits: Tensor, labels: Tensor, taught: Tensor | None, options: Options) -> Tensor:
+    """Return the mean loss of a batch.
+
+    Without a teacher it is the cross entropy CE with the smoothed labels.  With one it is
+    ``(1 - a) CE + a T^2 KL(softmax(taught / T), softmax(logits / T))``, where a is ``options["distill"]`` and T
+    is ``options["temperature"]`` (Hinton, Vinyals and Dean, arXiv 1503.02531).
+    """
+    labelled = functional.cross_entropy(logits, labels, label_smoothing=options["smoothing"])
+    if taught is None:
+        return labelled
+    share, temperature = options["distill"], options["temperature"]
+    told, heard = ((values / temperature).log_softmax(dim=1) for values in (taught, logits))
+    distance = functional.kl_div(heard, told, log_target=True, reduction="batchmean")
+    return (1 - share) * labelled + share * temperature**2 * distance
+
+
+class Training:
+    """A network while it is trained: with its running average, its optimiser and its teacher, if any."""
+
+    def __init__(self, model: nn.Module, teacher: nn.Module | None, options: Options, device: torch.device) -> None:
+        self.options = options
+        self.model = model.to(device, memory_format=torch.channels_last)
+        average = get_ema_multi_avg_fn(options["average"])
+        self.average = AveragedModel(self.model, multi_avg_fn=average, use_buffers=True)
+        self.optimiser = torch.optim.SGD(
+            (parameter for parameter in model.parameters() if parameter.requires_grad),
+            lr=options["lr"],
+            momentum=0.9,
+            weight_decay=options["weight_decay"],
+            nesterov=True,
+        )
+        self.disturbance = disturbance_of(options)
+        self.teacher = teacher and teacher.to(device, memory_format=torch.channels_last).eval()
+        if options["compile"]:  # in place, so that the names of the parameters stay
+            self.model.compile()
+            self.average.module.compile()
+
+    def autocast(self, device: torch.device) -> torch.autocast:
+        """Return the context in which networks are evaluated."""
+        return torch.autocast(device.type, torch.bfloat16, enabled=self.options["bf16"])
+
+    def epoch(self, images: Images, epoch: int) -> float:
+        """Train for one epoch and return the mean loss."""
+        options, device = self.options, images.labels.device
+        self.model.train()
+        total = torch.zeros((), device=device)
+        batches = torch.randperm(len(images), device=device).split(options["batch"])
+        for step, index in enumerate(batches):
+            progress = (epoch + step / len(batches)) / options["epochs"]
+            self.optimiser.param_groups[0]["lr"] = options["lr"] * rate(progress)
+            batch, labels = images.batch(index, augment=True)
+            taught = None
+            if self.teacher is not None:
+                with torch.no_grad(), self.autocast(device):
+                    taught = self.teacher(batch).float()
+            self.optimiser.zero_grad()
+            with noisy(self.model, self.disturbance):
+                with self.autocast(device):
+                    logits = self.model(batch)
+                loss = loss_of(logits.float(), labels, taught, options)
+                loss.backward()
+            self.optimiser.step()
+            clip(self.model, options["clip"])
+            self.average.update_parameters(self.model)
+            total += loss.detach() * len(index)
+        return total.item() / len(images)
 
 
 def train(args: argparse.Namespace, command: str) -> None:
@@ -101,23 +160,27 @@ def train(args: argparse.Namespace, command: str) -> None:
     options = state["options"]
     data = load(options["data"], state["data_dir"])
     training, validation = (Images(part, data, device) for part in data.parts(all_data=options["all_data"]))
-    model = build(options, data).to(device)
+    model = build(options, data)
+    if isinstance(model, Teacher):
+        model.whiten_as(training)
     if "model" in state:
-        model.load_state_dict(state["model"])
-    optimiser = torch.optim.SGD(
-        model.parameters(), lr=args.lr, momentum=0.9, weight_decay=args.weight_decay, nesterov=True
-    )
-    if "optimiser" in state:
-        optimiser.load_state_dict(state["optimiser"])
+        model.load_state_dict(state["average"] if state["epoch"] == 0 else state["model"])
+    work = Training(model, read_teacher(options, data, device), options, device)
+    if state["epoch"]:
+        work.average.module.load_state_dict(state["average"])
+        work.average.n_averaged.fill_(state["averaged"])
+        work.optimiser.load_state_dict(state["optimiser"])
 
     out.mkdir(parents=True, exist_ok=True)
     for epoch in range(state["epoch"], args.epochs):
         torch.manual_seed(100_003 * args.seed + epoch)
         begin = time.perf_counter()
-        figures = {"loss": train_epoch(model, training, optimiser, epoch, options)}
+        figures = {"loss": work.epoch(training, epoch)}
         if len(validation):
-            figures["accuracy"] = accuracy(model, validation)
-            figures["accuracy with noise"] = accuracy(model, validation, args.eta)
+            average = work.average.module
+            figures["accuracy"] = accuracy(average, validation, bf16=args.bf16)
+            if work.disturbance:
+                figures["accuracy with noise"] = accuracy(average, validation, work.disturbance, bf16=args.bf16)
         figures["seconds"] = time.perf_counter() - begin
         progress = ", ".join(f"{name} {value:.4g}" for name, value in figures.items())
         print(f"{args.stage} {epoch + 1}/{args.epochs}: {progress}", file=sys.stderr, flush=True)
@@ -125,7 +188,9 @@ def train(args: argparse.Namespace, command: str) -> None:
             "epoch": epoch + 1,
             "log": [*state["log"], {"stage": args.stage, "epoch": epoch + 1, **figures}],
             "model": model.state_dict(),
-            "optimiser": optimiser.state_dict(),
+            "average": work.average.module.state_dict(),
+            "averaged": int(work.average.n_averaged),
+            "optimiser": work.optimiser.state_dict(),
         }
         with replacing(out / "log.jsonl") as temporary:
             temporary.write_text("".join(json.dumps(line) + "\n" for line in state["log"]))
@@ -141,7 +206,7 @@ def starting_point(args: argparse.Namespace, command: str, device: torch.device)
     if args.start:
         source = read_checkpoint(args.start, device)
         options |= {name: source["options"][name] for name in INHERITED}
-        state |= {name: source[name] for name in ("log", "commands", "model")}
+        state |= {name: source[name] for name in ("log", "commands", "model", "average")}
         out, data_dir = out or args.start.parent, data_dir or source["data_dir"]
     path = out / f"{args.stage}.pt"
     if path.exists():
@@ -153,6 +218,19 @@ def starting_point(args: argparse.Namespace, command: str, device: torch.device)
     else:
         state |= {"options": options, "commands": [*state["commands"], command]}
     return state | {"data_dir": data_dir}, out
+
+
+def read_teacher(options: Options, data: Data, device: torch.device) -> nn.Module | None:
+    """Return the network that teaches a stage, if any does."""
+    if not options["teacher"]:
+        return None
+    state = read_checkpoint(Path(options["teacher"]), device)
+    for name in SHARED:
+        if state["options"][name] != options[name]:
+            raise ParameterError(f"{name} of the teacher", repr(options[name]), repr(state["options"][name]))
+    teacher = build(state["options"], data)
+    teacher.load_state_dict(state["average"])
+    return teacher
 
 
 def read_checkpoint(path: Path, device: torch.device) -> State:
@@ -169,7 +247,7 @@ def export(args: argparse.Namespace, command: str) -> None:
     options = state["options"]
     data = load(options["data"], args.data_dir or state["data_dir"])
     model = build(options, data)
-    model.load_state_dict(state["model"])
+    model.load_state_dict(state["average"])
     found = accuracy(model, Images(data.test, data, torch.device("cpu")))
     held_out = f"{found:.2f} % of the {len(data.test)} held-out images"
     stages = [[line for line in state["log"] if line["stage"] == stage] for stage in ("pretrain", "noise")]
@@ -211,22 +289,40 @@ def parser() -> argparse.ArgumentParser:
     common.add_argument("--batch", type=int, default=128, help="images in a step (128)")
     common.add_argument("--weight-decay", type=float, default=5e-4, help="(0.0005)")
     common.add_argument("--smoothing", type=float, default=0.1, help="label smoothing (0.1)")
+    common.add_argument(
+        "--average", type=float, default=0.0, help="share of the past in the running average of weights (0)"
+    )
     common.add_argument("--seed", type=int, default=0, help="of all that is random (0)")
     cuda = torch.cuda.is_available()
     common.add_argument("--device", default="cuda" if cuda else "cpu")
     common.add_argument("--bf16", action=argparse.BooleanOptionalAction, default=cuda, help="autocast")
+    common.add_argument("--compile", action="store_true", help="compile the networks: faster, needs a C++ compiler")
+    begin = argparse.ArgumentParser(add_help=False, parents=[common])
+    begin.add_argument("--data", default="digits", help="digits, cifar10 or a network file with digits")
+    begin.add_argument("--all-data", action="store_true", help="train on the validation images too")
+    begin.add_argument("--out", type=Path, required=True, help="directory for the checkpoint and log.jsonl")
+    begin.set_defaults(run=train, start=None, eta=0.0, model="", clip=math.inf)
+    taught = argparse.ArgumentParser(add_help=False)
+    taught.add_argument("--teacher", default="", help="teacher.pt: learn from its logits too")
+    taught.add_argument("--distill", type=float, default=0.9, help="share of the teacher in the loss (0.9)")
+    taught.add_argument("--temperature", type=float, default=4.0, help="of the softmax that is compared (4)")
 
-    first = stages.add_parser("pretrain", parents=[common], help="train without noise")
-    first.add_argument("--data", default="digits", help="digits, cifar10 or a network file with digits")
+    zeroth = stages.add_parser("teacher", parents=[begin], help="train a wide network to learn from")
+    zeroth.add_argument("--widths", type=int, nargs="+", default=[64, 256, 256], help="channels (64 256 256)")
+    zeroth.add_argument("--lr", type=float, default=0.25, help="largest learning rate (0.25)")
+    zeroth.set_defaults(teacher="", weight_decay=1e-3)
+
+    first = stages.add_parser("pretrain", parents=[begin, taught], help="train without noise")
     first.add_argument("--arch", default="joshi-resnet8", help="as in pcmref.convert (joshi-resnet8)")
-    first.add_argument("--all-data", action="store_true", help="train on the validation images too")
     first.add_argument("--lr", type=float, default=0.05, help="largest learning rate (0.05)")
-    first.add_argument("--out", type=Path, required=True, help="directory for pretrain.pt and log.jsonl")
-    first.set_defaults(run=train, start=None, eta=0.0, clip=math.inf)
 
-    second = stages.add_parser("noise", parents=[common], help="train on with noise on the weights")
+    second = stages.add_parser("noise", parents=[common, taught], help="train on with noise on the weights")
     second.add_argument("--from", dest="start", type=Path, required=True, help="pretrain.pt")
     second.add_argument("--eta", type=float, default=0.038, help="noise / largest weight (0.038)")
+    second.add_argument("--model", default="", help="instead: the errors of the devices of this model of pcmref")
+    second.add_argument(
+        "--times", type=float, nargs=2, default=[25.0, 3.15e7], help="seconds after programming (25 to 3.15e7)"
+    )
     second.add_argument("--clip", type=float, default=2.0, help="largest weight / standard deviation (2)")
     second.add_argument("--lr", type=float, default=0.005, help="largest learning rate (0.005)")
     second.add_argument("--out", type=Path, help="directory for noise.pt and log.jsonl (that of --from)")
