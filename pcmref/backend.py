@@ -10,7 +10,7 @@ from types import ModuleType
 
 from pcmref.errors import ParameterError, describe
 
-__all__ = ["VARIABLE", "kernels"]
+__all__ = ["VARIABLE", "fused", "kernels"]
 
 #: Environment variable that chooses: "numba" or "numpy".
 VARIABLE = "PCMREF_KERNELS"
@@ -19,6 +19,12 @@ VARIABLE = "PCMREF_KERNELS"
 def kernels() -> ModuleType:
     """Return the module of kernels to use: ``PCMREF_KERNELS``, or numba's if numba is installed."""
     return _load(os.environ.get(VARIABLE, ""))
+
+
+def fused() -> ModuleType | None:
+    """Return the module of layers in one call, if the kernels are numba's."""
+    fast = kernels().__name__ == "pcmref.kernels"
+    return importlib.import_module("pcmref.fused") if fast else None
 
 
 @lru_cache

@@ -18,7 +18,7 @@ from pcmref.errors import PcmrefError
 from pcmref.im2col import Geometry
 from pcmref.profiling import stage
 
-__all__ = ["Crossbar", "Matrix", "Product", "Tile", "build", "multiply"]
+__all__ = ["Crossbar", "Matrix", "Product", "Tile", "build", "check_finite", "multiply"]
 
 
 #: Columns of packed matrices are filled up to a multiple of this with zeros.
@@ -189,9 +189,7 @@ def multiply(crossbar: Crossbar, x: Float32, image: UInt64, *, keep_sums: bool =
     limit = largest_code(bits)
     with stage("DAC"):
         top = fast.largest(x)
-        if not np.isfinite(top).all():
-            place = int(image[np.argmin(np.isfinite(top))])
-            raise PcmrefError(f"input of {crossbar.name}", "finite numbers", f"an overflow for image {place}")
+        check_finite(crossbar, top, image)
         if crossbar.input_top is not None:
             top = np.full(len(x), crossbar.input_top, np.float32)
         elif shape.bias:
@@ -214,6 +212,14 @@ def multiply(crossbar: Crossbar, x: Float32, image: UInt64, *, keep_sums: bool =
     for other in outputs[1:]:
         total = total.astype(np.int64) + other
     return Product(input_codes=codes, input_step=step, sums=sums, output_codes=total, output_step=output_step)
+
+
+def check_finite(crossbar: Crossbar, top: Float32, image: UInt64) -> None:
+    """Raise `PcmrefError`, with the address of the image, where the largest input of an image is no number."""
+    finite = np.isfinite(top)
+    if not finite.all():
+        place = int(image[np.argmin(finite)])
+        raise PcmrefError(f"input of {crossbar.name}", "finite numbers", f"an overflow for image {place}")
 
 
 def _tile_sums(crossbar: Crossbar, number: int, codes: Int16, image: UInt64) -> Int64:

@@ -13,9 +13,9 @@ from typing import Any, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from pcmref import crossbar, periphery
+from pcmref import crossbar, periphery, profiling
 from pcmref.arrays import Float32, UInt64
-from pcmref.backend import kernels
+from pcmref.backend import fused, kernels
 from pcmref.chip import Snapshot
 from pcmref.converters import PRESETS, Readout
 from pcmref.draws import Purpose, stream_key
@@ -116,6 +116,8 @@ def analog(
         if matrix := crossbars.get(chain.head.name):
             norm = None if chain.norm is None else _folded(chain.norm, corrections)
             operation = _crossbar_node(chain, matrix.geometry, matrix.unit, _analog_sums(matrix, tap), norm, tap)
+            if tap is None:
+                operation = _fused_analog(chain, matrix, norm, operation)
         else:
             operation = _digital_node(chain.head, corrections, tap)
         steps.append(Step(name=chain.name, inputs=chain.inputs, operation=operation))
@@ -130,7 +132,10 @@ def floats(network: Network, *, tap: Tap | None = None) -> Plan:
             shape = _geometry(network, layer)
             norm = None if chain.norm is None else _folded(chain.norm, Corrections())
             unit = np.ones(layer.columns, np.float32)
-            operation = _crossbar_node(chain, shape, unit, _float_sums(layer, shape), norm, tap)
+            filled = _filled(layer)
+            operation = _crossbar_node(chain, shape, unit, _float_sums(filled, shape), norm, tap)
+            if tap is None:
+                operation = _fused_floats(chain, shape, filled, norm, operation)
         else:
             operation = _digital_node(layer, Corrections(), tap)
         steps.append(Step(name=chain.name, inputs=chain.inputs, operation=operation))
@@ -148,6 +153,7 @@ def calibration(snapshot: Snapshot, *, corrections: Corrections, readout: Readou
         elif matrix is not None:
             alone = Chain(head=chain.head, name=chain.head.name) if norm is not None else chain
             before = _crossbar_node(alone, matrix.geometry, matrix.unit, _analog_sums(matrix, None), None, None)
+            before = _fused_analog(alone, matrix, None, before)
         else:
             before = _digital_node(chain.head, corrections, None)
         if norm is None:
@@ -195,10 +201,14 @@ def _analog_sums(matrix: crossbar.Crossbar, tap: Tap | None) -> Callable[[Float3
     return sums
 
 
-def _float_sums(layer: CrossbarLayer, shape: Geometry) -> Callable[[Float32, UInt64], Sums]:
+def _filled(layer: CrossbarLayer) -> Float32:
+    """Return the weights of a float layer, filled up with columns of 0."""
     matrix = np.zeros((layer.rows, -(-layer.columns // crossbar.LANES) * crossbar.LANES), np.float32)
     matrix[:, : layer.columns] = layer.matrix()
+    return matrix
 
+
+def _float_sums(matrix: Float32, shape: Geometry) -> Callable[[Float32, UInt64], Sums]:
     def sums(x: Float32, image: UInt64) -> Sums:
         with stage("digital baseline"):
             found = kernels().accumulate_float(_padded(x, shape), shape.pixel, shape.row, matrix)
@@ -226,6 +236,46 @@ def _crossbar_node(
             wide = None if product is None else product.widened()
             tap(Trace(layer=chain.name, image=image, product=wide, activations=values))
         return values
+
+    return operation
+
+
+def _fused_analog(
+    chain: Chain, matrix: crossbar.Crossbar, norm: tuple[Float32, Float32] | None, staged: Operation
+) -> Operation:
+    """Return a layer in one call where there is one; with the same bits as `staged`."""
+    module = fused()
+    layer = None if module is None else module.analog(matrix, norm, chain.rectify)
+    if layer is None:
+        return staged
+
+    def checked(x: Float32, other: Float32 | None, image: UInt64) -> Float32:
+        values, top = layer(x, other, image)
+        crossbar.check_finite(matrix, top, image)
+        return np.asarray(values)
+
+    return _fused_node(matrix.geometry, checked, staged)
+
+
+def _fused_floats(
+    chain: Chain, shape: Geometry, matrix: Float32, norm: tuple[Float32, Float32] | None, staged: Operation
+) -> Operation:
+    module = fused()
+    if module is None:
+        return staged
+    return _fused_node(shape, module.floats(shape, matrix, shape.out_shape[-1], norm, chain.rectify), staged)
+
+
+def _fused_node(
+    shape: Geometry, layer: Callable[[Float32, Float32 | None, UInt64], Float32], staged: Operation
+) -> Operation:
+    def operation(x: Float32, *rest: Any) -> Float32:
+        if profiling.active():
+            return staged(x, *rest)
+        *other, image = rest
+        addend = other[0].reshape(len(x), -1, shape.out_shape[-1]) if other else None
+        values = layer(x.reshape(len(x), shape.height, shape.width, shape.channels), addend, image)
+        return values.reshape(len(x), *shape.out_shape)
 
     return operation
 

@@ -24,6 +24,7 @@ numba = pytest.importorskip("numba")
 blocks = pytest.importorskip("pcmref.blocks")
 doubt = pytest.importorskip("pcmref.doubt")
 fast = pytest.importorskip("pcmref.kernels")
+fused = pytest.importorskip("pcmref.fused")
 
 laws = settings(max_examples=settings.default.max_examples // 2)
 both = pytest.mark.parametrize("kernels", [twin, fast], ids=["twin", "fast"])
@@ -621,8 +622,9 @@ def test_interpreted_blocks_equal_compiled_ones(pixels, vectors, kinds):
 
 
 def test_cached_machine_code_depends_on_all_its_sources():
-    """Whoever changes one of these files must paste the new digest into ``kernels.py``: numba's cache needs it."""
+    """Whoever changes one of these files must paste the new digests into those that use it: numba's cache needs it."""
     folder = Path(fast.__file__).parent
     names = ("blocks.py", "doubt.py", "elementary.py", "draws.py", "converters.py")
-    digest = hashlib.sha256("".join((folder / name).read_text(encoding="utf-8") for name in names).encode()).hexdigest()
-    assert digest == fast.SOURCES
+    for module, sources in ((fast, names), (fused, ("kernels.py",))):
+        text = "".join((folder / name).read_text(encoding="utf-8") for name in sources)
+        assert hashlib.sha256(text.encode()).hexdigest() == module.SOURCES, module.__name__

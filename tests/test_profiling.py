@@ -58,7 +58,7 @@ def test_command_line_prints_it(capsys):
     options = ["--images", "8", "--times", "1d", "--compensation", "gdc+adabs", "--preset", "chip8", "--profile"]
     assert cli.main(["retention", *options]) == 0
     out = capsys.readouterr().out
-    for name in ("DAC", "product", "noise variance", "read noise", "ADC", "digital periphery", "batch statistics"):
+    for name in ("DAC", "product", "noise variance", "read noise, ADC", "digital periphery", "batch statistics"):
         assert f"\n{name} " in out
     for name in ("program devices", "drift and read devices", "digital baseline"):
         assert f"\n{name} " in out
