@@ -139,7 +139,7 @@ def _add_retention(command: argparse.ArgumentParser) -> None:
     command.add_argument("--threads", type=int, metavar="T", help="default: all processors")
     command.add_argument("--plot", type=Path, metavar="FILE.png", help="draw the curves")
     command.add_argument("--json", type=Path, metavar="FILE", help="write rows and configuration")
-    command.add_argument("--profile", action="store_true", help="print where the time went")
+    command.add_argument("--profile", action="store_true", help="print where the time went, stages running one by one")
 
 
 def _retention(options: argparse.Namespace) -> None:
@@ -158,7 +158,8 @@ def _retention(options: argparse.Namespace) -> None:
     if options.images is not None:
         samples = samples.first(_at_least_one("--images", options.images))
     start = time.perf_counter()
-    with _progress("images") as progress, recording() as profile:
+    profiled = recording() if options.profile else contextlib.nullcontext(Profile())
+    with _progress("images") as progress, profiled as profile:
         result = retention(
             network,
             samples,

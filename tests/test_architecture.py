@@ -67,6 +67,7 @@ def test_third_parties(module):
     assert used <= {"numpy"} | {
         "kernels": {"numba"},
         "blocks": {"numba", "llvmlite"},
+        "doubt": {"numba", "llvmlite"},
         "hdf5": {"h5py"},
         "weights": {"h5py"},
         "corrections": {"h5py"},
