@@ -41,8 +41,8 @@ def pretrain(out, *arguments, epochs=2):
     run("pretrain", "--data", DIGITS, "--out", out, "--epochs", epochs, "--device", "cpu", *arguments)
 
 
-def tensors(checkpoint):
-    return torch.load(checkpoint, weights_only=True)["model"]
+def tensors(checkpoint, which="model"):
+    return torch.load(checkpoint, weights_only=True)[which]
 
 
 def test_every_weight_of_a_crossbar_is_on_pcm():
@@ -61,7 +61,7 @@ def test_noise_is_gaussian_in_proportion_to_the_largest_weight():
     clean = matrices(net)
     drawn = []
     for _ in range(draws):
-        with noise.noisy(net, eta):
+        with noise.noisy(net, noise.gaussian(eta)):
             drawn.append([noisy - value for noisy, value in zip(matrices(net), clean, strict=True)])
     for values, *errors in zip(clean, *drawn, strict=True):
         z = torch.stack(errors).double() / (eta * values.abs().max())
@@ -73,7 +73,7 @@ def test_noise_is_gaussian_in_proportion_to_the_largest_weight():
 def test_clean_weights_come_back_exactly():
     net = network()
     clean = matrices(net)
-    with contextlib.suppress(KeyboardInterrupt), noise.noisy(net, 0.1):
+    with contextlib.suppress(KeyboardInterrupt), noise.noisy(net, noise.gaussian(0.1)):
         assert not any(map(torch.equal, matrices(net), clean))
         raise KeyboardInterrupt
     assert all(map(torch.equal, matrices(net), clean))
@@ -81,11 +81,67 @@ def test_clean_weights_come_back_exactly():
 
 def test_gradients_are_those_at_the_noisy_weights():
     net = network()
-    with noise.noisy(net, 0.1):
+    with noise.noisy(net, noise.gaussian(0.1)):
         sum(p.square().sum() / 2 for p in net.parameters()).backward()
         noisy = matrices(net)
     gradients = [torch.cat([p.grad.flatten() for p in matrix]) for matrix in noise.crossbars(net)]
     assert all(map(torch.equal, gradients, noisy))
+
+
+def test_without_a_disturbance_nothing_happens():
+    net = network()
+    clean = matrices(net)
+    with noise.noisy(net, None):
+        assert all(map(torch.equal, matrices(net), clean))
+
+
+@pytest.mark.parametrize("name", ["NANDAKUMAR_2019", "HERMES_1"])
+@pytest.mark.parametrize("t_s", [60.0, 3.15e7])
+def test_devices_err_as_pcmref_s_do(name, t_s):
+    """The mean and the spread of weights of one size, against devices that pcmref programs and reads."""
+    model = pcmref.MODELS[name]
+    sizes = [0.02, 0.1, 0.3, 0.7, 1.0]
+    count = 40_000
+    weight = np.tile(np.float32(sizes), (count, 1))
+    torch.manual_seed(5)
+    disturbed = noise.devices(model, t_s, t_s)
+    drawn = disturbed(torch.from_numpy(weight.ravel())).numpy().reshape(weight.shape)
+    z = np.random.default_rng(6).standard_normal((3, *weight.shape))
+    g_us = weight.astype(float) * model.g_max_us
+    q_s, mean, spread = (
+        law(g_us / model.g_max_us) for law in (model.read_noise, model.exponent_mean, model.exponent_spread)
+    )
+    programmed = pcmref.pcm.programmed_us(model, g_us, z[0])
+    drifted = programmed * ((t_s + model.t_offset_s) / model.t_c_s) ** -(mean + spread * z[1])
+    noisy = 1 + q_s * np.sqrt(np.log((t_s + model.t_read_s) / (2 * model.t_read_s))) * z[2]
+    expected = drifted * np.maximum(noisy, 0)
+    expected *= g_us.sum() / expected.sum()
+    expected /= model.g_max_us
+    for column, size in enumerate(sizes):
+        ours, theirs = drawn[:, column], expected[:, column]
+        sigma = theirs.std()
+        assert abs(ours.mean() - theirs.mean()) < 5 * sigma * math.sqrt(2 / count) + 1e-3 * size
+        assert abs(ours.std() / sigma - 1) < 5 * math.sqrt(1 / count) + 0.01
+    assert not disturbed(torch.zeros(10)[:5].index_fill(0, torch.tensor([2]), 1.0))[[0, 1, 3, 4]].any()
+
+
+def test_devices_change_the_sizes_of_weights_and_not_their_signs():
+    weights = torch.linspace(-1, 1, 201)
+    found = noise.devices(pcmref.MODELS["NANDAKUMAR_2019"], 25.0, 3.15e7)(weights)
+    assert (found * weights >= 0).all()
+    assert found.abs().sum() == pytest.approx(weights.abs().sum())
+
+
+def test_the_time_of_devices_is_drawn_anew():
+    disturbed = noise.devices(pcmref.pcm.without_noise(pcmref.MODELS["NANDAKUMAR_2019"]), 25.0, 3.15e7)
+    weights = torch.linspace(-1, 1, 201)
+    torch.testing.assert_close(disturbed(weights), weights)  # without noise, at any time
+    disturbed = noise.devices(pcmref.MODELS["NANDAKUMAR_2019"], 25.0, 3.15e12)
+    torch.manual_seed(7)
+    # the later the read, the more small weights have lost beside large ones
+    shares = [(f := disturbed(torch.cat([torch.full((5000,), 0.01), torch.ones(5000)])))[:5000].mean() / f.mean()
+              for _ in range(20)]  # fmt: skip
+    assert max(shares) > 1.5 * min(shares)
 
 
 @pytest.mark.parametrize("alpha", [1.0, 2.0, math.inf])
@@ -151,25 +207,26 @@ def test_trained_network_is_exported(tmp_path, capsys):
 
 
 def test_interrupted_training_ends_the_same(tmp_path, monkeypatch):
-    pretrain(tmp_path / "once")
-    whole_epoch = train.train_epoch
+    pretrain(tmp_path / "once", "--average", 0.9)
+    whole_epoch = train.Training.epoch
 
-    def interrupted(net, images, optimiser, epoch, options):
-        loss = whole_epoch(net, images, optimiser, epoch, options)
+    def interrupted(training, images, epoch):
+        loss = whole_epoch(training, images, epoch)
         if epoch == 1:
             raise KeyboardInterrupt
         return loss
 
     with monkeypatch.context() as patch:
-        patch.setattr(train, "train_epoch", interrupted)
+        patch.setattr(train.Training, "epoch", interrupted)
         with pytest.raises(KeyboardInterrupt):
-            pretrain(tmp_path / "twice")
+            pretrain(tmp_path / "twice", "--average", 0.9)
     assert (tmp_path / "twice" / "pretrain.pt").is_file()
     torch.manual_seed(99)  # what the process did before must not matter
-    pretrain(tmp_path / "twice")
-    once, twice = (tensors(tmp_path / name / "pretrain.pt") for name in ("once", "twice"))
-    assert once.keys() == twice.keys()
-    assert all(torch.equal(once[name], twice[name]) for name in once)
+    pretrain(tmp_path / "twice", "--average", 0.9)
+    for which in ("model", "average"):
+        once, twice = (tensors(tmp_path / name / "pretrain.pt", which) for name in ("once", "twice"))
+        assert once.keys() == twice.keys()
+        assert all(torch.equal(once[name], twice[name]) for name in once)
 
 
 def test_other_options_do_not_go_on(tmp_path, capsys):
@@ -204,3 +261,66 @@ def test_augmentations():
     assert hidden.min() >= 16
     assert hidden.max() == 64
     torch.testing.assert_close(data.wobble(torch.ones(64, 1, 8, 8))[:, :, 3:5, 3:5], torch.ones(64, 1, 2, 2))
+
+
+def test_running_average(tmp_path):
+    pretrain(tmp_path / "off", epochs=1)
+    model, average = (tensors(tmp_path / "off" / "pretrain.pt", which) for which in ("model", "average"))
+    assert all(torch.equal(model[name], average[name]) for name in model)
+    pretrain(tmp_path / "on", "--average", 0.5, epochs=1)
+    averaged = tensors(tmp_path / "on" / "pretrain.pt", "average")
+    assert torch.equal(tensors(tmp_path / "on" / "pretrain.pt")["fc.weight"], model["fc.weight"])
+    assert not torch.equal(averaged["fc.weight"], model["fc.weight"])
+    assert not torch.equal(averaged["bn1.running_var"], model["bn1.running_var"])
+
+
+def test_a_teacher_is_heard(tmp_path, capsys):
+    run("teacher", "--data", DIGITS, "--widths", 8, 12, "--out", tmp_path, "--epochs", 2, "--device", "cpu")
+    log = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
+    assert [line["stage"] for line in log] == ["teacher", "teacher"]
+    teacher = tmp_path / "teacher.pt"
+    pretrain(tmp_path / "alone", epochs=1)
+    pretrain(tmp_path / "taught", "--teacher", teacher, epochs=1)
+    pretrain(tmp_path / "deaf", "--teacher", teacher, "--distill", 0, epochs=1)
+    alone, taught, deaf = (
+        tensors(tmp_path / name / "pretrain.pt")["fc.weight"] for name in ("alone", "taught", "deaf")
+    )
+    assert not torch.equal(taught, alone)
+    torch.testing.assert_close(deaf, alone)
+    other = ["pretrain", "--data", str(DIGITS), "--all-data", "--out", str(tmp_path / "x"), "--teacher", str(teacher)]
+    assert train.main(other) == 2
+    assert "all_data of the teacher: expected True, found False" in capsys.readouterr().err
+
+
+def test_loss_with_a_teacher():
+    options = {"smoothing": 0.0, "distill": 0.25, "temperature": 3.0}
+    rng = torch.Generator().manual_seed(8)
+    logits, taught = torch.randn(2, 5, 4, generator=rng, dtype=torch.float64)
+    labels = torch.tensor([0, 1, 2, 3, 1])
+    p, q = (torch.softmax(v / 3, dim=1) for v in (taught, logits))
+    own = -torch.log_softmax(logits, dim=1)[range(5), labels].mean()
+    heard = (p * (p / q).log()).sum(dim=1).mean()
+    assert train.loss_of(logits, labels, taught, options) == pytest.approx(0.75 * own + 0.25 * 9 * heard)
+    assert train.loss_of(logits, labels, None, options) == pytest.approx(own)
+
+
+def test_the_teacher_s_first_layer_whitens():
+    images = data.Images(pcmref.weights.load(DIGITS).calibration, data.load(str(DIGITS), None), torch.device("cpu"))
+    teacher = model.Teacher(8, 1, 10, (6, 7))
+    teacher.whiten_as(images, count=500, floor=0.0)
+    with torch.no_grad():
+        out = teacher.whiten(images.batch(slice(500))[0])
+    rows = out.transpose(0, 1).flatten(1)
+    assert out.shape[1] == 8
+    torch.testing.assert_close(rows[:4], -rows[4:])
+    torch.testing.assert_close(rows[:4] @ rows[:4].T / rows.shape[1], torch.eye(4), rtol=0, atol=1e-4)
+
+
+def test_trained_with_the_errors_of_devices(tmp_path):
+    pretrain(tmp_path, epochs=1)
+    model = ["--model", "NANDAKUMAR_2019", "--times", 25, 1e6, "--device", "cpu"]
+    run("noise", "--from", tmp_path / "pretrain.pt", "--epochs", 1, "--out", tmp_path / "devices", *model)
+    run("noise", "--from", tmp_path / "pretrain.pt", "--epochs", 1, "--out", tmp_path / "gauss", "--device", "cpu")
+    devices, gauss = (tensors(tmp_path / name / "noise.pt")["conv1.weight"] for name in ("devices", "gauss"))
+    assert not torch.equal(devices, gauss)
+    assert train.main(["noise", "--from", str(tmp_path / "pretrain.pt"), "--model", "x", "--out", str(tmp_path)]) == 2
