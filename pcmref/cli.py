@@ -25,7 +25,7 @@ from pcmref.compensation import ADABS_BATCHES, ADABS_IMAGES, COMPENSATIONS
 from pcmref.converters import PRESETS, preset
 from pcmref.datasets import load_cifar10
 from pcmref.errors import DataError, ParameterError, PcmrefError, PcmrefWarning, describe
-from pcmref.evaluate import DAY_S, HOUR_S, TIMES_S, YEAR_S, Retention, retention
+from pcmref.evaluate import DAY_S, HOUR_S, TIMES_S, YEAR_S, Retention, retention, stored
 from pcmref.files import check_outputs, replacing
 from pcmref.network import Conv, Network, Samples
 from pcmref.plots import LABELS, check_format, plot_retention
@@ -153,7 +153,9 @@ def _retention(options: argparse.Namespace) -> None:
     compensations = [name.strip() for name in options.compensation.split(",")]
     chips = _at_least_one("--chips", options.chips)
     network = pcmref.load(path)
-    needs_calibration = readout.adc_bits is not None or any("adabs" in c for c in compensations)
+    readout = stored(network, readout, model=model, scale=options.scale)
+    needs_ranges = readout.adc_bits is not None and readout.ranges is None
+    needs_calibration = needs_ranges or any("adabs" in c for c in compensations)
     samples, calibration = _samples(network, options.data, needs_calibration)
     if options.images is not None:
         samples = samples.first(_at_least_one("--images", options.images))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal, TypeAlias, get_args
 
 import numpy as np
@@ -11,7 +11,17 @@ import numpy as np
 from pcmref.arrays import Float32, Int64
 from pcmref.errors import ParameterError, describe
 
-__all__ = ["PRESETS", "Range", "ReadNoise", "Readout", "adc_codes", "input_gain", "largest_code", "preset"]
+__all__ = [
+    "PRESETS",
+    "Range",
+    "ReadNoise",
+    "Readout",
+    "adc_codes",
+    "input_gain",
+    "largest_code",
+    "preset",
+    "with_stored_ranges",
+]
 
 #: "frozen": one read of every device serves all products, as in the experiment of [J20].
 #: "fresh": every product sees new noise.
@@ -21,6 +31,8 @@ ReadNoise: TypeAlias = Literal["frozen", "fresh"]
 SMALLEST_INPUT = np.float32(2.0**-100)
 #: Full scales that float32 arithmetic bears.
 RANGE_LEAST, RANGE_MOST = 2.0**-126, 2.0**100
+#: G_max that the ranges in network files are for, uS.
+STORED_G_MAX_US = 25.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -118,6 +130,26 @@ def preset(name: str) -> Readout:
     if name not in PRESETS:
         raise ParameterError("preset", f"one of {', '.join(PRESETS)}", describe(name))
     return PRESETS[name]
+
+
+def with_stored_ranges(
+    readout: Readout, stored: Mapping[str, Mapping[str, Range]], *, g_max_us: float = STORED_G_MAX_US
+) -> Readout | None:
+    """Return a preset with the ranges that come with a network; None if it has none, or `readout` is no preset.
+
+    Parameters
+    ----------
+    readout : Readout
+    stored : mapping of preset to mapping of layer to Range
+        `Network.ranges`: for a G_max of 25 uS.
+    g_max_us : float
+        Of the devices; partial sums are in proportion to it.
+    """
+    if readout.name not in stored or PRESETS.get(readout.name) != readout:
+        return None
+    ratio = g_max_us / STORED_G_MAX_US
+    ranges = {name: replace(r, sum_top_us=r.sum_top_us * ratio) for name, r in stored[readout.name].items()}
+    return replace(readout, ranges=ranges)
 
 
 def largest_code(bits: int) -> int:

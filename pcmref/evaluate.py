@@ -11,7 +11,7 @@ import numpy as np
 from pcmref.arrays import UInt8
 from pcmref.chip import Chip, program
 from pcmref.compensation import ADABS_IMAGES, COMPENSATIONS, GdcReadout, calibrate, calibrate_ranges
-from pcmref.converters import PRESETS, Readout
+from pcmref.converters import PRESETS, Readout, with_stored_ranges
 from pcmref.draws import check_seed
 from pcmref.errors import ParameterError, describe
 from pcmref.mapping import Scale
@@ -19,7 +19,7 @@ from pcmref.network import Network, Samples
 from pcmref.pcm import NANDAKUMAR_2019, PcmModel, check_time
 from pcmref.simulate import batches, digital, logits
 
-__all__ = ["DAY_S", "HOUR_S", "TIMES_S", "YEAR_S", "Retention", "Row", "retention"]
+__all__ = ["DAY_S", "HOUR_S", "TIMES_S", "YEAR_S", "Retention", "Row", "retention", "stored"]
 
 HOUR_S = 3600.0
 DAY_S = 24 * HOUR_S
@@ -99,7 +99,8 @@ def retention(
     samples : Samples
         Images to judge by; the position of an image is its address.
     calibration : Samples, optional
-        Training images: for AdaBS, and for the ranges of a readout whose converters need some.
+        Training images: for AdaBS, and for the ranges of a readout whose converters need some and for which the
+        network has none.
     times_s : sequence of float
     compensations : sequence of str
         Out of "none", "gdc", "adabs", "gdc+adabs".
@@ -125,6 +126,7 @@ def retention(
     times_s = [check_time(model, t_s) for t_s in times_s]
     seeds = [check_seed(seed) for seed in seeds]
     images = None if calibration is None else calibration.images
+    readout = stored(network, readout, model=model, scale=scale)
     needs_ranges = readout.adc_bits is not None and readout.ranges is None
     _check(network, samples, images, times_s, compensations, seeds, scale, gdc_readout, needs_ranges=needs_ranges)
     if images is not None and needs_ranges:
@@ -178,6 +180,13 @@ def retention(
         digital_correct=baseline,
         readout=readout,
     )
+
+
+def stored(network: Network, readout: Readout, *, model: PcmModel, scale: Scale) -> Readout:
+    """Return `readout` with the converter ranges that come with the network, or as it is if none fit."""
+    if scale != "layer":
+        return readout
+    return with_stored_ranges(readout, network.ranges, g_max_us=model.g_max_us) or readout
 
 
 def _check(

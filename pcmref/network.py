@@ -14,6 +14,7 @@ from typing import ClassVar, TypeAlias
 import numpy as np
 
 from pcmref.arrays import Float32, Int64, UInt8
+from pcmref.converters import Range
 from pcmref.errors import DataError, NetworkFileError, describe
 
 __all__ = [
@@ -391,6 +392,9 @@ class Network:
         Recipe, data, software, date, accuracies: whatever the author recorded.
     evaluation, calibration : Samples, optional
         Held-out images to judge the network by, and training images for AdaBS and converter ranges.
+    ranges : mapping of preset to mapping of crossbar layer to Range
+        Full scales of converters that were calibrated when the network was made, for a G_max of 25 uS and one scale a
+        layer; `pcmref.converters.with_stored_ranges` applies them.
     sha256 : str
         Of the file that it was read from; empty otherwise.
 
@@ -407,6 +411,7 @@ class Network:
     provenance: Mapping[str, str] = field(default_factory=dict)
     evaluation: Samples | None = None
     calibration: Samples | None = None
+    ranges: Mapping[str, Mapping[str, Range]] = field(default_factory=dict)
     sha256: str = ""
 
     def __post_init__(self) -> None:
@@ -432,6 +437,10 @@ class Network:
             )
         self._check_samples("evaluation", self.evaluation)
         self._check_samples("calibration", self.calibration)
+        names = [layer.name for layer in self.crossbar_layers]
+        for preset, ranges in self.ranges.items():
+            if sorted(ranges) != sorted(names):
+                raise NetworkFileError(f"ranges/{preset}", f"the crossbar layers {names}", describe(list(ranges)))
 
     def _check_samples(self, where: str, samples: Samples | None) -> None:
         if samples is None:

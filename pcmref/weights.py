@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pcmref.errors import NetworkFileError, describe
+from pcmref.converters import Range
+from pcmref.errors import NetworkFileError, ParameterError, describe
 from pcmref.files import replacing, sha256_of
 from pcmref.hdf5 import array, expect_header, expect_members, group, header, json_text, opened
 from pcmref.network import (
@@ -118,6 +119,13 @@ def _write(file: h5py.File, network: Network) -> None:
     )
     file["classes"] = _text(list(network.classes))
     file["provenance"] = _text(dict(network.provenance))
+    if network.ranges:
+        file["ranges"] = _text(
+            {
+                preset: {name: [top.input_top, top.sum_top_us] for name, top in ranges.items()}
+                for preset, ranges in network.ranges.items()
+            }
+        )
     for part in fields(Normalisation):
         value = getattr(network.normalisation, part.name)
         file[f"normalisation/{part.name}"] = np.asarray(value, np.float64)
@@ -143,7 +151,7 @@ def _read(file: h5py.File, sha256: str) -> Network:
     expect_members(
         file,
         required={"graph", "classes", "provenance", "normalisation", "tensors"},
-        optional={"evaluation", "calibration"},
+        optional={"evaluation", "calibration", "ranges"},
     )
     graph = json_text(file, "graph", dict)
     if set(graph) != {"input", "nodes"} or not all(isinstance(v, list) for v in graph.values()):
@@ -161,6 +169,7 @@ def _read(file: h5py.File, sha256: str) -> Network:
         provenance=provenance,
         evaluation=_samples(file, "evaluation"),
         calibration=_samples(file, "calibration"),
+        ranges=_ranges(file),
         sha256=sha256,
     )
 
@@ -207,3 +216,24 @@ def _samples(file: h5py.File, name: str) -> Samples | None:
         labels=array(parent, "labels", np.int64, axes=1),
         where=name,
     )
+
+
+def _ranges(file: h5py.File) -> dict[str, dict[str, Range]]:
+    if "ranges" not in file:
+        return {}
+    found = {}
+    for preset, tops in json_text(file, "ranges", dict).items():
+        where = f"ranges/{preset}"
+        if not isinstance(tops, dict):
+            raise NetworkFileError(where, "an object with two numbers for each crossbar layer", describe(tops))
+        found[preset] = {name: _range(f"{where}/{name}", pair) for name, pair in tops.items()}
+    return found
+
+
+def _range(where: str, pair: object) -> Range:
+    if not isinstance(pair, list) or len(pair) != 2 or not all(type(top) in (int, float) for top in pair):
+        raise NetworkFileError(where, "two numbers", describe(pair))
+    try:
+        return Range(input_top=float(pair[0]), sum_top_us=float(pair[1]))
+    except (ParameterError, OverflowError) as error:
+        raise NetworkFileError(where, "two positive numbers, 2^-126 to 2^100", describe(pair)) from error

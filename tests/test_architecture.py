@@ -50,10 +50,10 @@ def test_imports_point_one_way():
         ("elementary", set()),
         ("draws", {"elementary", "errors"}),
         ("pcm", {"elementary", "errors"}),
-        ("network", {"errors"}),
+        ("network", {"converters", "errors"}),
         ("files", {"errors"}),
         ("hdf5", {"errors"}),
-        ("weights", {"errors", "files", "hdf5", "network"}),
+        ("weights", {"converters", "errors", "files", "hdf5", "network"}),
     ],
 )
 def test_the_foundation_knows_nothing_of_what_stands_on_it(module, allowed):

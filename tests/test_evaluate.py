@@ -68,6 +68,29 @@ def test_preset_chip8_calibrates_its_ranges(net):
     assert result.rows[0].accuracy > 0.9
 
 
+def test_ranges_that_come_with_a_network_are_used(net):
+    """Without calibration images; the sums of devices of another size are in proportion."""
+    chip8 = pcmref.PRESETS["chip8"]
+    own = pcmref.calibrate_ranges(net, net.calibration.images[:200], chip8)
+    with_ranges = dataclasses.replace(net, ranges={"chip8": own.ranges})
+    options = {"times_s": (25.0,), "compensations": ("none",), "readout": chip8}
+    calibrated = retention(net, net.evaluation.first(20), calibration=net.calibration, **options)
+    found = retention(with_ranges, net.evaluation.first(20), **options)
+    assert found == calibrated
+    with pytest.raises(ParameterError, match=r"^calibration"):
+        retention(with_ranges, net.evaluation.first(20), scale="column", **options)
+    other = dataclasses.replace(chip8, adc_bits=7)  # no longer the preset that they are for
+    with pytest.raises(ParameterError, match=r"^calibration"):
+        retention(with_ranges, net.evaluation.first(20), **(options | {"readout": other}))
+    small = pcmref.MODELS["HERMES_1"]
+    ideal = pcmref.calibrate_ranges(net, net.calibration.images[:200], chip8, model=small)
+    scaled = retention(with_ranges, net.evaluation.first(1), **options, model=small).readout
+    for name, top in scaled.ranges.items():
+        assert top.input_top == pytest.approx(ideal.ranges[name].input_top, rel=0.01)
+        assert top.sum_top_us == pytest.approx(ideal.ranges[name].sum_top_us, rel=0.01)
+        assert top.sum_top_us == own.ranges[name].sum_top_us * (10.35 / 25)
+
+
 @pytest.mark.parametrize(
     ("change", "place"),
     [

@@ -18,6 +18,7 @@ from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
 from pcmref import hdf5, weights
+from pcmref.converters import Range
 from pcmref.errors import NetworkFileError, OutputError
 from pcmref.files import sha256_of
 from pcmref.network import Conv, GlobalAveragePool, MaxPool, Samples
@@ -51,6 +52,13 @@ def refused(path, place=None):
     return message.removeprefix(f"{where}: expected ")
 
 
+def ranges_of(network):
+    """Ranges of all sizes that converters bear, each different."""
+    names = [layer.name for layer in network.crossbar_layers]
+    tops = np.geomspace(2.0**-126, 2.0**100, 2 * len(names)).reshape(-1, 2).clip(2.0**-126, 2.0**100)
+    return {name: Range(input_top=a, sum_top_us=b) for name, (a, b) in zip(names, tops.tolist(), strict=True)}
+
+
 # Round trip
 
 
@@ -68,9 +76,10 @@ def test_round_trip(tmp_path):
         {"calibration": None},
         {"evaluation": None, "calibration": None, "provenance": {}},
         {"provenance": {"": "", "é": "a\nb\n"}, "classes": ("", " ", '"', "語")},
+        {"ranges": {"chip8": ranges_of(tiny()), "other": ranges_of(tiny())}},
         {"evaluation": Samples(images=np.zeros((0, 6, 6, 3), np.uint8), labels=np.zeros(0, int), where="evaluation")},
     ],
-    ids=["no evaluation", "no calibration", "no samples", "odd texts", "zero samples"],
+    ids=["no evaluation", "no calibration", "no samples", "odd texts", "ranges", "zero samples"],
 )
 def test_round_trip_of_the_optional_parts(tmp_path, changes):
     network = tiny(**changes)
@@ -509,6 +518,18 @@ ZOO = {
     "labels of int32": ("calibration/labels", entry("calibration/labels", np.zeros(3, np.int32))),
     "labels of two axes": ("calibration/labels", entry("calibration/labels", np.zeros((3, 1), np.int64))),
     "label missing": ("calibration/labels", entry("calibration/labels", np.zeros(2, np.int64))),
+    "ranges of a list": ("ranges", entry("ranges", np.bytes_("[]"))),
+    "ranges of a number": ("ranges/chip8", entry("ranges", np.bytes_('{"chip8": 1}'))),
+    "ranges of some layers": ("ranges/chip8", entry("ranges", np.bytes_('{"chip8": {"fc": [1, 2]}}'))),
+    "one range": ("ranges/chip8/fc", entry("ranges", np.bytes_('{"chip8": {"fc": [1]}}'))),
+    "range of text": ("ranges/chip8/fc", entry("ranges", np.bytes_('{"chip8": {"fc": [1, "2"]}}'))),
+    "range true": ("ranges/chip8/fc", entry("ranges", np.bytes_('{"chip8": {"fc": [1, true]}}'))),
+    "range 0": ("ranges/chip8/fc", entry("ranges", np.bytes_('{"chip8": {"fc": [1, 0.0]}}'))),
+    "range NaN": ("ranges/chip8/fc", entry("ranges", np.bytes_('{"chip8": {"fc": [NaN, 1]}}'))),
+    "range of 400 digits": (
+        "ranges/chip8/fc",
+        entry("ranges", np.bytes_('{"chip8": {"fc": [1' + "0" * 400 + ", 1]}}")),
+    ),
     "images of float32": ("calibration/images", entry("calibration/images", np.zeros((3, 6, 6, 3), np.float32))),
     "images of three axes": ("calibration/images", entry("calibration/images", np.zeros((3, 6, 6), np.uint8))),
     "images of another size": ("calibration/images", entry("calibration/images", np.zeros((3, 6, 5, 3), np.uint8))),
@@ -569,6 +590,8 @@ def test_what_a_file_declares_is_not_allocated(path, defect):
         ("label beyond the classes", "labels below 4, found 4"),
         ("label missing", "3 int64 labels, found int64 of shape (2,)"),
         ("images of another size", "images of shape (6, 6, 3), found (6, 5, 3)"),
+        ("ranges of some layers", "the crossbar layers ['conv1', "),
+        ("range 0", "two positive numbers, 2^-126 to 2^100, found [1, 0.0]"),
         ("too few classes", "an output of 3 classes, found (4,)"),
     ],
 )
