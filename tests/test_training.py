@@ -287,6 +287,9 @@ def test_a_teacher_is_heard(tmp_path, capsys):
     )
     assert not torch.equal(taught, alone)
     torch.testing.assert_close(deaf, alone)
+    run("noise", "--from", tmp_path / "taught" / "pretrain.pt", "--teacher", teacher, "--epochs", 1, "--device", "cpu")
+    commands = tensors(tmp_path / "taught" / "noise.pt", "commands")
+    assert [command.split()[1] for command in commands] == ["teacher", "pretrain", "noise"]
     other = ["pretrain", "--data", str(DIGITS), "--all-data", "--out", str(tmp_path / "x"), "--teacher", str(teacher)]
     assert train.main(other) == 2
     assert "all_data of the teacher: expected True, found False" in capsys.readouterr().err

@@ -12,8 +12,9 @@ from torch import Tensor
 from torch.nn import functional
 
 import pcmref.weights
-from pcmref.datasets import CLASSES, load_cifar10
+from pcmref.datasets import CLASSES, find_cifar10, load_cifar10
 from pcmref.errors import DataError
+from pcmref.files import sha256_of
 from pcmref.network import Normalisation, Samples
 
 #: How many of the digits are training images, and the seed of the order that they are the first of.
@@ -34,6 +35,8 @@ class Data:
     classes : tuple of str
     source : str
         What the images are, whose, under which licence.
+    files : str
+        SHA-256 of each file that they were read from.
     augment : callable
         Random variants of a batch of images with values from 0 to 1.
     cutout : int
@@ -48,6 +51,7 @@ class Data:
     normalisation: Normalisation
     classes: tuple[str, ...]
     source: str
+    files: str = ""
     augment: Callable[[Tensor], Tensor]
     cutout: int = 0
     shipped: bool = False
@@ -71,12 +75,15 @@ def load(name: str, location: str | None) -> Data:
 
 def _cifar10(location: str | None) -> Data:
     training = load_cifar10(location, split="train")
+    place = find_cifar10(location)
+    files = sorted(place.glob("*_batch*")) if place.is_dir() else [place]
     return Data(
         training=training,
         test=load_cifar10(location, split="test"),
         validation=5000,
         normalisation=normalisation_of(training, 255.0),
         classes=CLASSES,
+        files="\n".join(f"{sha256_of(path)}  {path.name}" for path in files),
         source="CIFAR-10, A. Krizhevsky, Learning Multiple Layers of Features from Tiny Images, 2009",
         augment=crop_and_flip,
         cutout=8,

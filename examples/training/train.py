@@ -6,6 +6,8 @@
 from __future__ import annotations
 
 import argparse
+import collections
+import dataclasses
 import datetime
 import json
 import math
@@ -41,6 +43,8 @@ PLACES = {"stage", "run", "out", "start", "device", "data_dir"}
 INHERITED = ("data", "arch", "all_data")
 #: Options that a student's stage must share with its teacher's: what the teacher learnt from.
 SHARED = ("data", "all_data")
+#: Training images that the ranges of converters are found with.
+RANGE_IMAGES = 200
 #: Part of a stage in which the learning rate rises, before its cosine fall.
 RISE = 0.05
 
@@ -191,11 +195,19 @@ def train(args: argparse.Namespace, command: str) -> None:
             "average": work.average.module.state_dict(),
             "averaged": int(work.average.n_averaged),
             "optimiser": work.optimiser.state_dict(),
+            "hardware": hardware(device),
         }
         with replacing(out / "log.jsonl") as temporary:
             temporary.write_text("".join(json.dumps(line) + "\n" for line in state["log"]))
         with replacing(out / f"{args.stage}.pt") as temporary:
             torch.save(state, temporary)
+
+
+def hardware(device: torch.device) -> str:
+    """Return what trains."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    return f"{platform.machine()} CPU, {torch.get_num_threads()} threads"
 
 
 def starting_point(args: argparse.Namespace, command: str, device: torch.device) -> tuple[State, Path]:
@@ -216,7 +228,11 @@ def starting_point(args: argparse.Namespace, command: str, device: torch.device)
                 begun = f"{state['options'][name]!r}, with which {path} was begun"
                 raise ParameterError(name, begun, repr(value))
     else:
-        state |= {"options": options, "commands": [*state["commands"], command]}
+        earlier = state["commands"]
+        if options["teacher"]:
+            taught = read_checkpoint(Path(options["teacher"]), device)["commands"]
+            earlier = [*(line for line in taught if line not in earlier), *earlier]
+        state |= {"options": options, "commands": [*earlier, command]}
     return state | {"data_dir": data_dir}, out
 
 
@@ -250,7 +266,9 @@ def export(args: argparse.Namespace, command: str) -> None:
     model.load_state_dict(state["average"])
     found = accuracy(model, Images(data.test, data, torch.device("cpu")))
     held_out = f"{found:.2f} % of the {len(data.test)} held-out images"
-    stages = [[line for line in state["log"] if line["stage"] == stage] for stage in ("pretrain", "noise")]
+    epochs = collections.Counter(line["stage"] for line in state["log"])
+    last = state["log"][-1]
+    validated = {name: value for name, value in last.items() if name.startswith("accuracy")}
     network = network_from_tensors(
         {name: tensor.numpy() for name, tensor in model.state_dict().items()},
         architecture(options["arch"]),
@@ -260,11 +278,15 @@ def export(args: argparse.Namespace, command: str) -> None:
         provenance={
             "title": f"{options['arch']} for {options['data']}, trained with noise on its weights",
             "commands": "\n".join([*state["commands"], command]),
-            "epochs": f"{len(stages[0])} without noise, {len(stages[1])} with noise",
+            "epochs": f"{epochs['pretrain']} without noise, {epochs['noise']} with noise",
             "seed": str(options["seed"]),
             "data": data.source,
-            "split": f"{len(data.training)} training images, {len(data.test)} held out",
+            "data files, SHA-256": data.files,
+            "split": f"{len(data.parts(all_data=options['all_data'])[0])} training images, "
+            f"{len(data.parts(all_data=options['all_data'])[1])} for validation, {len(data.test)} held out",
+            "validation": ", ".join(f"{name} {value:.2f} %" for name, value in validated.items()),
             "digital accuracy": held_out,
+            "hardware": state["hardware"],
             "software": f"Python {platform.python_version()}, PyTorch {torch.__version__}, "
             f"NumPy {np.__version__}, pcmref {pcmref.__version__}",
             "date": datetime.datetime.now(datetime.timezone.utc).date().isoformat(),
@@ -273,6 +295,9 @@ def export(args: argparse.Namespace, command: str) -> None:
         evaluation=data.test if data.shipped else None,
         calibration=data.training if data.shipped else None,
     )
+    if not data.shipped:  # whoever has no images needs the ranges
+        chip8 = pcmref.calibrate_ranges(network, data.training.images[:RANGE_IMAGES], pcmref.PRESETS["chip8"])
+        network = dataclasses.replace(network, ranges={"chip8": chip8.ranges})
     pcmref.weights.save(args.network, network)
     print(f"{args.network}: {held_out}")
 
