@@ -51,6 +51,17 @@ def test_scaling(tmp_path):
     assert (tmp_path / "out.png").read_bytes().startswith(b"\x89PNG")
 
 
+def test_tolerance(tmp_path):
+    picture = tmp_path / "out.png"
+    out = run("tolerance.py", "--plot", str(picture), "--images", "100", "--draws", "2", "--etas", "0,5,80")
+    rows = [[float(n) for n in re.findall(r"[\d.]+", line)] for line in out.splitlines()[3:]]
+    (eta, clean, none), (_, noisy, _), (_, lost, spread) = rows
+    assert (eta, none) == (0.0, 0.0)
+    assert clean >= noisy > 80 > lost
+    assert spread > 0
+    assert picture.read_bytes().startswith(b"\x89PNG")
+
+
 def test_readme_python():
     found = doctest.testfile(str(ROOT / "README.md"), module_relative=False, optionflags=doctest.ELLIPSIS)
     assert found.attempted >= 10
