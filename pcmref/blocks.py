@@ -16,10 +16,9 @@ from llvmlite import ir
 from numba.core import cgutils, config
 from numba.extending import intrinsic
 
-__all__ = ["LANES", "everywhere", "load", "register_block"]
+from pcmref.kernels_numpy import LANES
 
-#: Columns that one vector holds.
-LANES = 16
+__all__ = ["everywhere", "load", "register_block"]
 
 _I16, _I32, _F32 = ir.IntType(16), ir.IntType(32), ir.FloatType()
 

@@ -14,7 +14,7 @@ import numpy as np
 from pcmref import pcm
 from pcmref.arrays import Float64, Int16, Int64, UInt32
 from pcmref.draws import Purpose, check_seed, normals, stream_key, uniforms, weight_words
-from pcmref.errors import ParameterError, describe
+from pcmref.errors import ParameterError, describe, integer
 from pcmref.mapping import MappedLayer, Scale, map_network
 from pcmref.network import Network
 from pcmref.pcm import NANDAKUMAR_2019, PcmModel
@@ -133,8 +133,7 @@ class Chip:
         return self._snapshot(self.model.reference_time_s, 0)
 
     def _snapshot(self, t_s: float, read: int) -> Snapshot:
-        if isinstance(read, bool) or not isinstance(read, int) or not 0 <= read < 1 << 32:
-            raise ParameterError("read", "an integer from 0 to 2**32 - 1", describe(read))
+        read = integer("read", read, "an integer from 0 to 2**32 - 1", 0, (1 << 32) - 1)
         layers = []
         for address, layer in enumerate(self.layers):
             with stage("drift and read devices"):

@@ -9,7 +9,7 @@ from typing import Literal, TypeAlias, get_args
 import numpy as np
 
 from pcmref.arrays import Float32, Int64
-from pcmref.errors import ParameterError, describe
+from pcmref.errors import ParameterError, describe, integer
 
 __all__ = [
     "PRESETS",
@@ -31,6 +31,8 @@ ReadNoise: TypeAlias = Literal["frozen", "fresh"]
 SMALLEST_INPUT = np.float32(2.0**-100)
 #: Full scales that float32 arithmetic bears.
 RANGE_LEAST, RANGE_MOST = 2.0**-126, 2.0**100
+#: More rows than any tile has.
+ROWS_MOST = 1 << 31
 #: G_max that the ranges in network files are for, uS.
 STORED_G_MAX_US = 25.0
 
@@ -84,12 +86,15 @@ class Readout:
     ranges: Mapping[str, Range] | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
-        for name, value, most in (("dac_bits", self.dac_bits, 16), ("adc_bits", self.adc_bits, 24)):
-            optional = name == "adc_bits"
-            if not (optional and value is None) and not (isinstance(value, int) and 2 <= value <= most):
-                raise ParameterError(f"readout {self.name}: {name}", f"from 2 to {most}", describe(value))
-        if self.tile_rows is not None and (type(self.tile_rows) is not int or self.tile_rows < 1):
-            raise ParameterError(f"readout {self.name}: tile_rows", "a positive integer", describe(self.tile_rows))
+        for name, expected, least, most in (
+            ("dac_bits", "from 2 to 16", 2, 16),
+            ("adc_bits", "from 2 to 24", 2, 24),
+            ("tile_rows", "a positive integer", 1, ROWS_MOST),
+        ):
+            value = getattr(self, name)
+            if value is not None or name == "dac_bits":
+                whole = integer(f"readout {self.name}: {name}", value, expected, least, most)
+                object.__setattr__(self, name, whole)
         if self.read_noise not in get_args(ReadNoise):
             raise ParameterError(
                 f"readout {self.name}: read_noise",

@@ -16,13 +16,12 @@ from pcmref.converters import Readout, input_gain, largest_code
 from pcmref.draws import Key
 from pcmref.errors import PcmrefError
 from pcmref.im2col import Geometry
+from pcmref.kernels_numpy import LANES
 from pcmref.profiling import stage
 
 __all__ = ["Crossbar", "Matrix", "Product", "Tile", "build", "check_finite", "multiply"]
 
 
-#: Columns of packed matrices are filled up to a multiple of this with zeros.
-LANES = 16
 #: The square of a DAC code is split into two numbers of at most 15 bits.
 SQUARE_BITS = 15
 

@@ -16,7 +16,8 @@ from llvmlite import ir
 from numba.core import cgutils, config
 from numba.extending import intrinsic
 
-from pcmref.blocks import LANES, everywhere, load
+from pcmref.blocks import everywhere, load
+from pcmref.kernels_numpy import LANES
 
 __all__ = ["Z_ERROR", "Z_TOP", "approximate_codes"]
 

@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from pcmref.arrays import Float64, UInt32
 from pcmref.elementary import normal_quantile
-from pcmref.errors import ParameterError, describe
+from pcmref.errors import integer
 
 __all__ = ["Key", "Purpose", "check_seed", "normals", "philox", "stream_key", "uniforms", "weight_words"]
 
@@ -48,9 +48,7 @@ class Purpose(IntEnum):
 
 def check_seed(seed: object) -> int:
     """Return `seed` if it is an integer from 0 to 2**64 - 1; raise `ParameterError` otherwise."""
-    if isinstance(seed, (bool, np.bool_)) or not isinstance(seed, (int, np.integer)) or not 0 <= seed < 1 << 64:
-        raise ParameterError("seed", "an integer from 0 to 2**64 - 1", describe(seed))
-    return int(seed)
+    return integer("seed", seed, "an integer from 0 to 2**64 - 1", 0, (1 << 64) - 1)
 
 
 def philox(counter: npt.ArrayLike, key: Key) -> UInt32:

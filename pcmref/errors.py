@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from numbers import Integral
 from types import ModuleType
 from typing import Any
 
@@ -14,6 +15,7 @@ __all__ = [
     "PcmrefError",
     "PcmrefWarning",
     "describe",
+    "integer",
     "require",
 ]
 
@@ -67,6 +69,19 @@ def describe(value: object, limit: int = 60) -> str:
     """Return a short, one-line ``repr`` of `value` for an error message."""
     text = repr(value)
     return text if len(text) <= limit else text[: limit - 3] + "..."
+
+
+def integer(where: str, value: object, expected: str, least: int, most: int) -> int:
+    """Return `value` as an int if it is an integer, NumPy's included, from `least` to `most`.
+
+    Raises
+    ------
+    ParameterError
+        Otherwise, and for True and False.
+    """
+    if isinstance(value, bool) or not isinstance(value, Integral) or not least <= int(value) <= most:
+        raise ParameterError(where, expected, describe(value))
+    return int(value)
 
 
 def require(module: str, extra: str) -> Any:

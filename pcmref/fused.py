@@ -35,7 +35,7 @@ Analog: TypeAlias = "Callable[[Float32, Float32 | None, UInt64], tuple[Float32, 
 Floats: TypeAlias = "Callable[[Float32, Float32 | None, UInt64], Float32]"
 
 #: SHA-256 of the files that the machine code depends on besides this one, as in ``kernels.py``.
-SOURCES = "19665b8cdcd6ccb25e4b470aa4afb1f0f1aa79ed0a5786483805aff559b0ddb7"
+SOURCES = "bc92676dbd32b80f5ddf2ec8219aa4238ee94d4b1316205fa4fe48fc667ee78e"
 
 
 def analog(crossbar: Crossbar, norm: tuple[Float32, Float32] | None, rectify: bool) -> Analog | None:

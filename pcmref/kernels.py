@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pcmref.arrays import Float32, Float64, Int16, Int64, UInt64
-from pcmref.blocks import LANES, register_block
+from pcmref.blocks import register_block
 from pcmref.converters import largest_code
 from pcmref.doubt import approximate_codes
 from pcmref.draws import MULTIPLIERS, WEYL, WORD, Key
@@ -32,6 +32,7 @@ from pcmref.elementary import (
     QUANTILE_SPLIT_SQUARED,
     SQRT_HALF,
 )
+from pcmref.kernels_numpy import LANES
 
 __all__ = [
     "accumulate",
@@ -48,7 +49,7 @@ __all__ = [
 
 #: SHA-256 of the files that the machine code depends on besides this one.  numba's cache looks at this file only; a
 #: change of those must change it too, and a test sees to that.
-SOURCES = "14b45ba3057705141a357407a32c56a4c45b603fe1324f89cff1167f7187f061"
+SOURCES = "c370b60a19addf39c7e32039001f71962a6bece012304616875f3dff7e55992e"
 
 
 def compiled(function: Callable[..., Any]) -> Any:

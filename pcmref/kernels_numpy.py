@@ -23,6 +23,9 @@ __all__ = [
     "to_codes",
 ]
 
+#: Columns of packed matrices are filled up to a multiple of this with zeros: what one vector of 512 bits holds.
+LANES = 16
+
 
 def largest(x: Float32) -> Float32:
     """Return the largest size of an element of each image, shape ``(n,)``, for `x` of shape ``(n, ...)``."""

@@ -21,6 +21,7 @@ from pcmref.converters import PRESETS, Readout
 from pcmref.draws import Purpose, stream_key
 from pcmref.errors import ParameterError, describe
 from pcmref.im2col import Geometry, geometry
+from pcmref.kernels_numpy import LANES
 from pcmref.network import (
     Add,
     BatchNorm,
@@ -203,7 +204,7 @@ def _analog_sums(matrix: crossbar.Crossbar, tap: Tap | None) -> Callable[[Float3
 
 def _filled(layer: CrossbarLayer) -> Float32:
     """Return the weights of a float layer, filled up with columns of 0."""
-    matrix = np.zeros((layer.rows, -(-layer.columns // crossbar.LANES) * crossbar.LANES), np.float32)
+    matrix = np.zeros((layer.rows, -(-layer.columns // LANES) * LANES), np.float32)
     matrix[:, : layer.columns] = layer.matrix()
     return matrix
 

@@ -15,7 +15,7 @@ import numpy as np
 from pcmref.arrays import Float32, Int64, UInt8, UInt64
 from pcmref.chip import Snapshot
 from pcmref.converters import PRESETS, Readout
-from pcmref.errors import DataError, ParameterError, PcmrefError, describe
+from pcmref.errors import DataError, ParameterError, PcmrefError, describe, integer
 from pcmref.network import Network
 from pcmref.periphery import Corrections
 from pcmref.plans import Plan, Tap, analog, floats
@@ -172,6 +172,4 @@ def processors(threads: int | None) -> int:
     """Return how many threads to use: as asked for, or one a processor."""
     if threads is None:
         return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    if isinstance(threads, bool) or not isinstance(threads, int) or not 1 <= threads <= 1024:
-        raise ParameterError("threads", "an integer from 1 to 1024", describe(threads))
-    return threads
+    return integer("threads", threads, "an integer from 1 to 1024", 1, 1024)

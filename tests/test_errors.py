@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from pcmref import errors
-from pcmref.errors import MissingExtraError, PcmrefError, PcmrefWarning, describe, require
+from pcmref.errors import MissingExtraError, ParameterError, PcmrefError, PcmrefWarning, describe, integer, require
 
 FAMILY = [kind for kind in vars(errors).values() if isinstance(kind, type) and issubclass(kind, PcmrefError)]
 
@@ -55,3 +55,16 @@ def test_require_names_the_extra_and_the_command(name):
     assert message.startswith("no_such_module: expected the extra 'train' (pip install 'pcmref[train]')")
     assert "not installed (No module named 'no_such_module')" in message
     assert isinstance(caught.value.__cause__, ImportError)
+
+
+@pytest.mark.parametrize("value", [2, 5, np.int8(3), np.uint64(4)])
+def test_integers(value):
+    found = integer("x", value, "from 2 to 5", 2, 5)
+    assert type(found) is int
+    assert found == value
+
+
+@pytest.mark.parametrize("value", [1, 6, True, np.True_, 3.0, np.float32(3), "3", None, [3]])
+def test_no_integers_of_that_range(value):
+    with pytest.raises(ParameterError, match=r"^x: expected from 2 to 5, found "):
+        integer("x", value, "from 2 to 5", 2, 5)
