@@ -84,7 +84,9 @@ def _parser() -> argparse.ArgumentParser:
 
     command = commands.add_parser("inspect", help="layers, devices and crossbars of a network file")
     command.set_defaults(run=_inspect)
-    command.add_argument("network", nargs="?", type=Path, metavar="NETWORK.h5", help="default: bundled")
+    command.add_argument(
+        "network", nargs="?", type=Path, metavar="NETWORK", help="a file, or a bundled name (default: digits-resnet8)"
+    )
     command.add_argument("--tile", default="256x256", metavar="RxC", help="tile limit (default: %(default)s)")
 
     command = commands.add_parser("convert", help="turn a PyTorch checkpoint into a network file")
@@ -119,7 +121,7 @@ def _add_retention(command: argparse.ArgumentParser) -> None:
         command.add_argument(option, default=joined, metavar="A,B,...", help=f"{text} (default: {joined})")
 
     command.add_argument(
-        "network", nargs="?", type=Path, metavar="NETWORK.h5", help="default: bundled handwritten digits"
+        "network", nargs="?", type=Path, metavar="NETWORK", help="a file, or a bundled name (default: digits-resnet8)"
     )
     command.add_argument(
         "--data", type=Path, metavar="DIR", help="CIFAR-10, a directory or an archive, python or binary format"
@@ -142,8 +144,17 @@ def _add_retention(command: argparse.ArgumentParser) -> None:
     command.add_argument("--profile", action="store_true", help="print where the time went, stages running one by one")
 
 
+def _network(named: Path | None) -> Path:
+    """Return the path of a network file: as named, or else of the network of this name that comes with pcmref."""
+    if named is None:
+        return bundled()
+    if named.exists() or named.suffix or named.parent != Path():
+        return named
+    return bundled(str(named))
+
+
 def _retention(options: argparse.Namespace) -> None:
-    path = options.network or bundled()
+    path = _network(options.network)
     check_outputs([options.plot, options.json], inputs=[path])
     if options.plot is not None:
         check_format(options.plot)
@@ -275,7 +286,7 @@ def _inspect(options: argparse.Namespace) -> None:
     if match is None:
         raise ParameterError("--tile", "ROWSxCOLUMNS, for example 256x256", describe(options.tile))
     tile_rows, tile_columns = map(int, match.groups())
-    path = options.network or bundled()
+    path = _network(options.network)
     network = pcmref.load(path)
     print(f"{path.name}  sha256 {network.sha256}")
     scale = network.normalisation
@@ -286,6 +297,8 @@ def _inspect(options: argparse.Namespace) -> None:
         samples = getattr(network, name)
         if samples is not None:
             print(f"{name} {len(samples):,} images in the file")
+    for name in network.ranges:
+        print(f"ranges of converters for preset {name} in the file")
     for key, text in sorted(network.provenance.items()):
         print(f"{key}: {text}")
     print(f"\n{'layer':28}{'kernel':>8}{'stride':>8}{'output':>12}{'crossbar':>12}{'weights':>11}{'tiles':>7}")

@@ -48,12 +48,25 @@ OPERATIONS: Mapping[str, type[Layer]] = {
 }
 
 
-def bundled() -> Path:
-    """Return the path of the network that comes with pcmref: a ResNet for handwritten digits."""
-    name = "digits-resnet8.h5"
+def bundled(name: str = "digits-resnet8") -> Path:
+    """Return the path of a network that comes with pcmref; ``weights/README.md`` describes each.
+
+    Parameters
+    ----------
+    name : str
+        By default a small ResNet for handwritten digits, with its images.
+
+    Raises
+    ------
+    ParameterError
+        With the list of names, if there is no such network.
+    """
     package = Path(__file__).resolve().parent
-    installed, checkout = package / "data" / name, package.parent / "weights" / name
-    return installed if installed.exists() else checkout
+    installed, checkout = package / "data", package.parent / "weights"
+    networks = {path.stem: path for path in sorted((installed if installed.exists() else checkout).glob("*.h5"))}
+    if name not in networks:
+        raise ParameterError("network", f"one of {', '.join(networks)}", describe(name))
+    return networks[name]
 
 
 def load(path: str | Path) -> Network:

@@ -90,6 +90,7 @@ def test_plot_without_matplotlib(tmp_path, capsys, monkeypatch):
     ("arguments", "words"),
     [
         (["missing.h5"], ["missing.h5", "nothing"]),
+        (["missing"], ["network", "one of digits-resnet8", "'missing'"]),
         (["--times", "0s"], ["t_s", "0.0"]),
         (["--times=-5s"], ["--times", "-5s"]),
         (["--times", "nan"], ["--times", "nan"]),
@@ -130,6 +131,8 @@ def test_inspect_counts_the_bundled_network(capsys):
     assert f"{tiles} tiles of 64x32" in out
     assert net.sha256 in out
     assert "CC BY 4.0" in out
+    assert cli.main(["inspect", "digits-resnet8", "--tile", "64x32"]) == 0
+    assert capsys.readouterr().out == out
     for layer in net.crossbar_layers:
         assert f"{layer.rows}x{layer.columns}" in out
 

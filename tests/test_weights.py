@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 
 from pcmref import hdf5, weights
 from pcmref.converters import Range
-from pcmref.errors import NetworkFileError, OutputError
+from pcmref.errors import NetworkFileError, OutputError, ParameterError
 from pcmref.files import sha256_of
 from pcmref.network import Conv, GlobalAveragePool, MaxPool, Samples
 from tests.nets import assert_same, replace_layer, tiny
@@ -159,10 +159,14 @@ def test_the_bundled_network():
 
 def test_the_bundled_network_of_an_installation(tmp_path, monkeypatch):
     monkeypatch.setattr(weights, "__file__", str(tmp_path / "pcmref" / "weights.py"))
-    assert weights.bundled() == tmp_path / "weights" / "digits-resnet8.h5"
-    (tmp_path / "pcmref" / "data").mkdir(parents=True)
-    (tmp_path / "pcmref" / "data" / "digits-resnet8.h5").touch()
-    assert weights.bundled() == tmp_path / "pcmref" / "data" / "digits-resnet8.h5"
+    for folder in (tmp_path / "weights", tmp_path / "pcmref" / "data"):
+        folder.mkdir(parents=True)
+        for name in ("digits-resnet8", "other"):
+            (folder / f"{name}.h5").touch()
+            assert weights.bundled(name) == folder / f"{name}.h5"
+        assert weights.bundled() == folder / "digits-resnet8.h5"
+    with pytest.raises(ParameterError, match=r"^network: expected one of digits-resnet8, other, found 'x'$"):
+        weights.bundled("x")
 
 
 # Not a file, not HDF5
