@@ -13,7 +13,8 @@ import numpy as np
 
 from pcmref import pcm
 from pcmref.arrays import Float64, Int16, Int64, UInt32
-from pcmref.draws import Purpose, check_seed, normals, stream_key, uniforms, weight_words
+from pcmref.backend import kernels
+from pcmref.draws import Purpose, check_seed, stream_key, uniforms
 from pcmref.errors import ParameterError, describe, integer
 from pcmref.mapping import MappedLayer, Scale, map_network
 from pcmref.network import Network
@@ -138,7 +139,7 @@ class Chip:
         for address, layer in enumerate(self.layers):
             with stage("drift and read devices"):
                 key = stream_key(self.seed, Purpose.READ, address, t_s=t_s, read=read)
-                layers.append(read_layer(self.model, layer, t_s, weight_words(key, _weights(layer))))
+                layers.append(read_layer(self.model, layer, t_s, kernels().weight_words(key, _weights(layer))))
         return Snapshot(
             network=self.network, model=self.model, seed=self.seed, t_s=t_s, read=read, layers=tuple(layers)
         )
@@ -182,10 +183,10 @@ def program(
     for address, mapped in enumerate(map_network(network, g_max_us=model.g_max_us, scale=scale)):
         weights = mapped.g_target_us.size
         with stage("program devices"):
-            noise = weight_words(stream_key(seed, Purpose.PROGRAM, address), weights)
+            noise = kernels().weight_words(stream_key(seed, Purpose.PROGRAM, address), weights)
             convergence = None
             if model.nonconverged_share > 0.0:
-                convergence = weight_words(stream_key(seed, Purpose.CONVERGENCE, address), weights)
+                convergence = kernels().weight_words(stream_key(seed, Purpose.CONVERGENCE, address), weights)
             layers.append(program_layer(model, mapped, noise, convergence))
         progress(mapped.name)
     return Chip(network=network, model=model, seed=seed, layers=tuple(layers))
@@ -213,13 +214,13 @@ def program_layer(
     device = np.flatnonzero(np.ones_like(targets) if model.programs_zero else targets).astype(np.int64)
     target_us = targets[device]
     target = target_us / model.g_max_us
-    g_prog_us = pcm.programmed_us(model, target_us, normals(noise[:2].reshape(-1)[device]))
+    g_prog_us = pcm.programmed_us(model, target_us, kernels().normals(noise[:2].reshape(-1)[device]))
     if convergence is not None:
         failed = uniforms(convergence[:2].reshape(-1)[device]) < model.nonconverged_share
         failed &= target_us > 0.0
         anywhere_us = uniforms(convergence[2:].reshape(-1)[device]) * model.g_max_us
         g_prog_us = np.where(failed, anywhere_us, g_prog_us)
-    nu = pcm.drift_exponent(model, target, normals(noise[2:].reshape(-1)[device]))
+    nu = pcm.drift_exponent(model, target, kernels().normals(noise[2:].reshape(-1)[device]))
     read_at = g_prog_us / model.g_max_us if model.read_noise_of_programmed else target
     return ChipLayer(
         mapped=mapped,
@@ -243,7 +244,7 @@ def read_layer(model: PcmModel, layer: ChipLayer, t_s: float, noise: UInt32) -> 
     """
     drift_us = pcm.drifted_us(model, layer.g_prog_us, layer.nu, t_s)
     spread_us = pcm.read_noise_spread_us(model, drift_us, layer.q_s, t_s)
-    read_us = pcm.read_us(drift_us, spread_us, normals(noise[:2].reshape(-1)[layer.device]))
+    read_us = pcm.read_us(drift_us, spread_us, kernels().normals(noise[:2].reshape(-1)[layer.device]))
     mean, read = (layer.dense(_grid(g_us, model.g_step_us)) for g_us in (drift_us, read_us))
     variance = layer.dense(spread_us * spread_us).sum(axis=0)
     variance_step = VARIANCE_STEP * model.g_step_us**2

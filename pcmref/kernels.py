@@ -16,7 +16,7 @@ import numba
 import numpy as np
 import numpy.typing as npt
 
-from pcmref.arrays import Float32, Float64, Int16, Int64, UInt64
+from pcmref.arrays import Float32, Float64, Int16, Int64, UInt32, UInt64
 from pcmref.blocks import register_block
 from pcmref.converters import largest_code
 from pcmref.doubt import approximate_codes
@@ -43,7 +43,9 @@ __all__ = [
     "finish",
     "largest",
     "moments",
+    "normals",
     "to_codes",
+    "weight_words",
 ]
 
 
@@ -286,6 +288,28 @@ def _normals(words, z, tail, place):  # type: ignore[no-untyped-def]
         tail[i] = _polynomial(QUANTILE_NEAR[0], t) / _polynomial(QUANTILE_NEAR[1], t)
     for i in range(tails):
         z[place[i]] = -tail[i] if words[place[i]] < CENTRE_FIRST else tail[i]
+
+
+def weight_words(key: Key, weights: int) -> UInt32:
+    """Return one block a weight; see the twin."""
+    words = np.empty((weights, 4), np.uint32)
+    zero = np.uint64(0)
+    _philox(0, zero, zero, zero, np.uint64(key[0]), np.uint64(key[1]), words.reshape(-1))
+    return np.ascontiguousarray(words.T)
+
+
+def normals(words: UInt32) -> Float64:
+    """Return one standard normal number a word; see the twin."""
+    z = np.empty(words.shape)
+    _all_normals(np.ascontiguousarray(words).reshape(-1), z.reshape(-1))
+    return z
+
+
+@compiled
+def _all_normals(words, z):  # type: ignore[no-untyped-def]
+    tail, place = np.empty(DRAWS), np.empty(DRAWS, np.int64)
+    for start in range(0, len(words), DRAWS):
+        _normals(words[start : start + DRAWS], z[start : start + DRAWS], tail, place)
 
 
 @compiled

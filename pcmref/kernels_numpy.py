@@ -1,6 +1,7 @@
 """The kernels in plain NumPy: the reference that the fast ones in ``kernels.py`` equal bit for bit.
 
-``accumulate_float`` alone, which serves only the digital baseline, agrees to rounding.
+`weight_words` and `normals` are those of ``draws.py``.  ``accumulate_float`` alone, which serves only the digital
+baseline, agrees to rounding.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ import numpy as np
 
 from pcmref.arrays import Float32, Float64, Int16, Int64, UInt64
 from pcmref.converters import adc_codes as digitise
-from pcmref.draws import Key, normals, philox
+from pcmref.draws import Key, normals, philox, weight_words
 
 __all__ = [
     "accumulate",
@@ -20,7 +21,9 @@ __all__ = [
     "finish",
     "largest",
     "moments",
+    "normals",
     "to_codes",
+    "weight_words",
 ]
 
 #: Columns of packed matrices are filled up to a multiple of this with zeros: what one vector of 512 bits holds.

@@ -373,6 +373,18 @@ def test_the_fast_kernel_s_quantile_of_any_word():
         assert z.tobytes() == normals(some).tobytes()
 
 
+@laws
+@given(st.tuples(word, word), st.integers(0, 3000))
+def test_words_of_weights_are_the_same_bits(key, weights):
+    words = twin.weight_words(key, weights)
+    same(fast.weight_words(key, weights), words)
+    assert words.shape == (4, weights)
+    z = twin.normals(words[:2])
+    same(fast.normals(words[:2]), z)
+    same(fast.normals(words[::2, ::3]), twin.normals(words[::2, ::3]))
+    assert z.dtype == np.float64
+
+
 # digitise
 
 
