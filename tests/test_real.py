@@ -1,6 +1,6 @@
-"""Real input: the public CIFAR-10 checkpoints, on all test images.
+"""Real input: our CIFAR-10 network and the public checkpoints, on CIFAR-10's test images.
 
-Needs ``PCMREF_DATA`` (CIFAR-10), ``PCMREF_PRETRAINED`` (the checkpoints of the He-style ResNets) and PyTorch.
+Needs ``PCMREF_DATA`` (CIFAR-10); the checkpoints of the He-style ResNets also ``PCMREF_PRETRAINED`` and PyTorch.
 """
 
 import os
@@ -14,10 +14,11 @@ from pcmref.convert import convert
 from pcmref.datasets import LOCATION_VARIABLE, load_cifar10
 
 FOLDER = os.environ.get("PCMREF_PRETRAINED")
-pytestmark = [
-    pytest.mark.skipif(LOCATION_VARIABLE not in os.environ, reason=f"{LOCATION_VARIABLE} (CIFAR-10) is not set"),
-    pytest.mark.skipif(not FOLDER, reason="PCMREF_PRETRAINED (public checkpoints) is not set"),
-]
+pytestmark = pytest.mark.skipif(
+    LOCATION_VARIABLE not in os.environ, reason=f"{LOCATION_VARIABLE} (CIFAR-10) is not set"
+)
+needs_checkpoints = pytest.mark.skipif(not FOLDER, reason="PCMREF_PRETRAINED (public checkpoints) is not set")
+DAY_S = 86_400.0
 
 
 @pytest.fixture(scope="module")
@@ -57,6 +58,7 @@ def torch_logits(path, images, blocks):
     return np.concatenate(outputs)
 
 
+@needs_checkpoints
 @pytest.mark.parametrize(
     ("name", "arch", "blocks", "correct"),
     [("resnet20-12fca82f.th", "he-resnet20", 3, 9173), ("resnet32-d509ac18.th", "he-resnet32", 5, 9263)],
@@ -70,6 +72,7 @@ def test_digital_agrees_with_torch(name, arch, blocks, correct, test_images):
     assert int((ours.argmax(axis=1) != theirs.argmax(axis=1)).sum()) <= 3
 
 
+@needs_checkpoints
 def test_compensation_on_real_images(test_images):
     """A network that was not trained for noise: chance after a day, most of it kept with GDC and AdaBS."""
     net = convert(Path(FOLDER) / "resnet20-12fca82f.th", "he-resnet20")
@@ -85,3 +88,28 @@ def test_compensation_on_real_images(test_images):
     assert day["none"] < 0.2
     assert day["gdc"] > 0.7
     assert day["gdc+adabs"] > day["gdc"] - 0.03
+
+
+def test_the_bundled_network_has_the_accuracy_that_it_claims(test_images):
+    net = pcmref.load(pcmref.bundled("resnet32-cifar10"))
+    assert (net.weights, net.devices) == (361_722, 723_444)  # the paper's
+    correct = int((pcmref.digital(net, test_images.images).argmax(axis=1) == test_images.labels).sum())
+    claimed = float(net.provenance["digital accuracy"].partition(" %")[0])
+    assert abs(correct - 100 * claimed) <= 3  # images; PyTorch rounds otherwise
+
+
+@pytest.mark.parametrize("preset", ["paper", "chip8"])
+def test_the_bundled_network_bears_a_day(preset, test_images):
+    """Chip 0 on 2,000 images: within 2 points of the digital baseline, which is 5 sigma beyond what was measured."""
+    net = pcmref.load(pcmref.bundled("resnet32-cifar10"))
+    result = pcmref.retention(
+        net,
+        test_images.first(2000),
+        calibration=load_cifar10(split="train").first(2600),
+        times_s=(DAY_S,),
+        compensations=("none", "gdc+adabs"),
+        readout=pcmref.PRESETS[preset],
+    )
+    assert result.accuracies(DAY_S, "gdc+adabs")[0] > result.digital_accuracy - 0.02
+    assert result.accuracies(DAY_S, "none")[0] < 0.5
+    assert result.readout.ranges is None or set(result.readout.ranges) == set(net.ranges["chip8"])

@@ -163,7 +163,11 @@ def wobble(images: Tensor) -> Tensor:
 
 
 def crop_and_flip(images: Tensor) -> Tensor:
-    """Shift by up to 4 pixels, mirror every other image."""
+    """Shift by up to 4 pixels, mirror every other image.
+
+    What comes in at the border is the image reflected. Black borders would move the statistics of every layer away from
+    those of whole images, with which AdaBS works.
+    """
     count, _, height, width = images.shape
     device = images.device
     down, right = torch.randint(9, (2, count, 1), device=device)
@@ -172,7 +176,7 @@ def crop_and_flip(images: Tensor) -> Tensor:
     rows = torch.arange(height, device=device) + down
     columns = torch.where(mirrored, column.flip(0), column) + right
     image = torch.arange(count, device=device)[:, None, None]
-    padded = functional.pad(images, (4, 4, 4, 4))
+    padded = functional.pad(images, (4, 4, 4, 4), mode="reflect")
     return padded[image, :, rows[:, :, None], columns[:, None, :]].permute(0, 3, 1, 2)
 
 

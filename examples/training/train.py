@@ -163,6 +163,8 @@ def train(args: argparse.Namespace, command: str) -> None:
     state, out = starting_point(args, command, device)
     options = state["options"]
     data = load(options["data"], state["data_dir"])
+    if options["cutout"] is not None:
+        data = dataclasses.replace(data, cutout=options["cutout"])
     training, validation = (Images(part, data, device) for part in data.parts(all_data=options["all_data"]))
     model = build(options, data)
     if isinstance(model, Teacher):
@@ -276,7 +278,8 @@ def export(args: argparse.Namespace, command: str) -> None:
         normalisation=data.normalisation,
         classes=data.classes,
         provenance={
-            "title": f"{options['arch']} for {options['data']}, trained with noise on its weights",
+            "title": f"{options['arch']} for {options['data']}, trained "
+            + ("with noise on its weights" if epochs["noise"] else "without noise"),
             "commands": "\n".join([*state["commands"], command]),
             "epochs": f"{epochs['pretrain']} without noise, {epochs['noise']} with noise",
             "seed": str(options["seed"]),
@@ -317,6 +320,7 @@ def parser() -> argparse.ArgumentParser:
     common.add_argument(
         "--average", type=float, default=0.0, help="share of the past in the running average of weights (0)"
     )
+    common.add_argument("--cutout", type=int, help="side of the square that is blanked, pixels (CIFAR-10 8, digits 0)")
     common.add_argument("--seed", type=int, default=0, help="of all that is random (0)")
     cuda = torch.cuda.is_available()
     common.add_argument("--device", default="cuda" if cuda else "cpu")
