@@ -245,9 +245,9 @@ def machine():
 
 
 def peak_memory(preset, count):
-    """Return the largest resident memory of a process that infers `count` images, MB."""
+    """Return the largest resident memory of a process that infers `count` images, MB; on Linux only."""
     code = f"""
-import resource, sys
+import re, sys
 sys.path.insert(0, {str(Path(__file__).parent)!r})
 import numpy as np, pcmref, side_by_side
 net = side_by_side.random_network()
@@ -257,7 +257,8 @@ readout = pcmref.PRESETS[{preset!r}]
 if readout.adc_bits:
     readout = pcmref.calibrate_ranges(net, images[:50], readout)
 pcmref.logits(pcmref.program(net, seed=0).at(86_400.0), images, readout=readout)
-print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1000)
+# not getrusage, which counts the process that started this one too
+print(int(re.search(r"VmHWM:\\s+(\\d+)", open("/proc/self/status").read())[1]) / 1000)
 """
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     return float(run.stdout)
