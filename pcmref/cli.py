@@ -9,7 +9,9 @@ import json
 import math
 import os
 import re
+import signal
 import sys
+import threading
 import time
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -46,7 +48,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="replace")  # a terminal without "±" still gets its table
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), _interruptible() as options.interrupted:
         warnings.simplefilter("default", PcmrefWarning)
         warnings.showwarning = _show_warning
         try:
@@ -65,7 +67,31 @@ def main(arguments: Sequence[str] | None = None) -> int:
             reason = getattr(error, "strerror", None) or type(error).__name__
             print(f"pcmref: error: {reason}", file=sys.stderr)
             return 1
+        except Exception:
+            if not options.interrupted.is_set():
+                raise
+            print("pcmref: interrupted", file=sys.stderr)
+            return 130
     return 0
+
+
+@contextlib.contextmanager
+def _interruptible() -> Iterator[threading.Event]:
+    """Remember Ctrl-C: one that comes while numba compiles may be lost, or become another error."""
+    asked = threading.Event()
+
+    def handle(number: int, frame: object) -> None:
+        asked.set()
+        raise KeyboardInterrupt
+
+    if threading.current_thread() is not threading.main_thread():
+        yield asked  # only the main thread gets signals
+        return
+    before = signal.signal(signal.SIGINT, handle)
+    try:
+        yield asked
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def _show_warning(message: Warning | str, *_: object, **__: object) -> None:
@@ -172,7 +198,7 @@ def _retention(options: argparse.Namespace) -> None:
         samples = samples.first(_at_least_one("--images", options.images))
     start = time.perf_counter()
     profiled = recording() if options.profile else contextlib.nullcontext(Profile())
-    with _progress("images") as progress, profiled as profile:
+    with _progress("images", options.interrupted) as progress, profiled as profile:
         result = retention(
             network,
             samples,
@@ -328,24 +354,30 @@ def _convert(options: argparse.Namespace) -> None:
 def _fetch(options: argparse.Namespace) -> None:
     from pcmref import fetch
 
-    with _progress("bytes") as progress:
+    with _progress("bytes", options.interrupted) as progress:
         path = fetch.fetch_cifar10(options.to, url=options.url or fetch.CIFAR10_URL, progress=progress)
     print(path)
 
 
 @contextlib.contextmanager
-def _progress(unit: str) -> Iterator[Callable[[int, int], None]]:
-    """Give a callback ``(done, total)`` that draws a bar on a terminal, if tqdm is there."""
+def _progress(unit: str, interrupted: threading.Event) -> Iterator[Callable[[int, int], None]]:
+    """Give a callback ``(done, total)`` that draws a bar on a terminal, if tqdm is there, and stops if asked to."""
     try:
         from tqdm import tqdm
     except ImportError:
         tqdm = None
+
+    def check() -> None:
+        if interrupted.is_set():
+            raise KeyboardInterrupt
+
     if tqdm is None:
-        yield lambda done, total: None
+        yield lambda done, total: check()
         return
     with tqdm(unit=f" {unit}", unit_scale=True, disable=None, leave=False, file=sys.stderr) as bar:
 
         def show(done: int, total: int) -> None:
+            check()
             bar.total = total or None
             bar.update(done - bar.n)
 

@@ -1,5 +1,6 @@
 """The command line as a person meets it."""
 
+import contextlib
 import json
 import os
 import signal
@@ -12,7 +13,7 @@ import pytest
 
 import pcmref
 from pcmref import cli
-from pcmref.evaluate import TIMES_S
+from pcmref.evaluate import TIMES_S, retention
 
 QUICK = ["retention", "--images", "20", "--times", "25s,1d", "--compensation", "none,gdc", "--threads", "1"]
 
@@ -176,13 +177,43 @@ def test_interrupt_leaves_nothing(tmp_path):
     path = tmp_path / "out.json"
     command = [sys.executable, "-m", "pcmref", "retention", "--chips", "500", "--json", str(path)]
     process = subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-    time.sleep(6)  # into the work: what matters is that it has started, not how far it is
-    process.send_signal(signal.SIGINT)
-    out, err = process.communicate(timeout=60)
+    try:
+        time.sleep(6)  # into the work: what matters is that it has started, not how far it is
+        process.send_signal(signal.SIGINT)
+        out, err = process.communicate(timeout=120)
+    finally:
+        process.kill()
+        process.communicate()
     assert process.returncode == 130
     assert err == "pcmref: interrupted\n"
     assert out == ""
     assert not list(tmp_path.iterdir())
+
+
+def test_interrupt_that_got_lost_is_remembered(capsys, monkeypatch):
+    """As in the middle of a compilation, where numba goes on, or fails in some other way."""
+    program = retention.__globals__["program"]
+
+    def lost(*arguments, **options):
+        with contextlib.suppress(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGINT)
+        return program(*arguments, **options)
+
+    monkeypatch.setitem(retention.__globals__, "program", lost)
+    handler = signal.getsignal(signal.SIGINT)
+    assert cli.main(QUICK) == 130
+    assert capsys.readouterr().err == "pcmref: interrupted\n"
+
+    def other(*arguments, **options):
+        try:
+            signal.raise_signal(signal.SIGINT)
+        except KeyboardInterrupt:
+            raise RuntimeError("no compiled object yet") from None
+
+    monkeypatch.setitem(retention.__globals__, "program", other)
+    assert cli.main(QUICK) == 130
+    assert capsys.readouterr().err == "pcmref: interrupted\n"
+    assert signal.getsignal(signal.SIGINT) is handler
 
 
 def test_reader_that_stops_early_is_no_error():
