@@ -250,18 +250,86 @@ def test_every_stretch_of_the_digits_is_balanced():
         assert np.abs(counts - share).max() <= 2
 
 
+@pytest.mark.parametrize("side", [12, 8, 4, 2])
+def test_crops(side):
+    torch.manual_seed(4)
+    size, shift = 12, 4
+    rows, columns = torch.meshgrid(torch.arange(float(size)), torch.arange(float(size)), indexing="ij")
+    crops = data.crop_and_flip(torch.stack([rows, columns]).repeat(400, 1, 1, 1), side)
+    assert crops.shape == (400, 2, side, side)
+    assert (crops[:, 0] == crops[:, 0, :, :1]).all()
+    assert (crops[:, 1] == crops[:, 1, :1]).all()
+    down, right = crops[:, 0, :, 0], crops[:, 1, 0]  # where each row and column comes from
+    reflected = torch.arange(-size, 2 * size).sub(size - 1).abs().sub(size - 1).abs()
+    middle = (size - side) // 2
+    windows = {tuple(reflected[size + middle + k : size + middle + k + side].tolist()) for k in range(-shift, shift + 1)}
+    assert {tuple(row.int().tolist()) for row in down} == windows
+    seen = {tuple(row.int().tolist()) for row in right}
+    assert seen == windows | {window[::-1] for window in windows}
+
+
 def test_augmentations():
     torch.manual_seed(4)
     images = torch.rand(64, 3, 12, 10) + 1
-    cropped = data.crop_and_flip(images)
-    assert cropped.shape == images.shape
-    assert set(cropped[0].unique().tolist()) <= set(images[0].unique().tolist())  # no black border
-    assert cropped[0].unique().numel() > images[0].numel() / 2
     hidden = (data.cut_out(images, 8) == 0).sum(dim=(2, 3))
     assert (hidden == hidden[:, :1]).all()
     assert hidden.min() >= 16
     assert hidden.max() == 64
-    torch.testing.assert_close(data.wobble(torch.ones(64, 1, 8, 8))[:, :, 3:5, 3:5], torch.ones(64, 1, 2, 2))
+    torch.testing.assert_close(data.wobble(torch.ones(64, 1, 8, 8), 8)[:, :, 3:5, 3:5], torch.ones(64, 1, 2, 2))
+    torch.testing.assert_close(data.wobble(torch.ones(64, 1, 8, 8), 4), torch.ones(64, 1, 4, 4))
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_batch_norm_is_pytorch_s(training):
+    rng = torch.Generator().manual_seed(5)
+    fast, plain = model.BatchNorm(6).train(training), torch.nn.BatchNorm2d(6).train(training)
+    found = []
+    for norm in (fast, plain):
+        with torch.no_grad():
+            norm.weight.copy_(torch.linspace(0.5, 2, 6))
+            norm.bias.copy_(torch.linspace(-1, 1, 6))
+        rng.manual_seed(5)
+        for _ in range(2):
+            x = (3 + 2 * torch.randn(9, 6, 4, 5, generator=rng)).requires_grad_()
+            y = norm(x)
+        (y**2 * torch.rand(y.shape, generator=rng)).sum().backward()
+        found.append([y, x.grad, norm.weight.grad, norm.bias.grad, norm.running_mean, norm.running_var])
+    for one, other in zip(*found, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-4)
+
+
+def test_a_stage_begins_with_small_images(tmp_path, monkeypatch, capsys):
+    sides, variants = [], data.Images.variants
+    monkeypatch.setattr(data.Images, "variants", lambda self, side: sides.append(side) or variants(self, side))
+    pretrain(tmp_path, "--crop", 6, "--crop-share", 0.5, epochs=3)
+    assert sides == [6, 6, 8]
+    assert train.main(["pretrain", "--data", str(DIGITS), "--out", str(tmp_path / "x"), "--crop", "9"]) == 2
+    assert "crop: expected at most 8, the side of the images, found 9" in capsys.readouterr().err
+
+
+def test_views_come_again(tmp_path, monkeypatch):
+    run("teacher", "--data", DIGITS, "--widths", 8, 12, "--out", tmp_path, "--epochs", 1, "--device", "cpu")
+    seen, variants = [], data.Images.variants
+    monkeypatch.setattr(data.Images, "variants", lambda *args: seen.append(variants(*args)) or seen[-1])
+    asked, forward = [], model.Teacher.forward
+    monkeypatch.setattr(model.Teacher, "forward", lambda *args: asked.append(1) or forward(*args))
+    pretrain(tmp_path / "a", "--teacher", tmp_path / "teacher.pt", "--views", 2, "--crop", 6, epochs=5)
+    assert torch.equal(seen[0], seen[2])
+    assert not torch.equal(seen[0], seen[1])
+    assert [batch.shape[-1] for batch in seen] == [6, 6, 6, 8, 8]
+    assert len(asked) == 2 * 4  # each view and its mirror image once: 2 small and 2 whole
+    fresh = len(seen)
+    pretrain(tmp_path / "b", "--teacher", tmp_path / "teacher.pt", epochs=3)
+    assert not torch.equal(seen[fresh], seen[fresh + 2])
+    assert len(asked) == 2 * (4 + 3)
+
+
+def test_a_stage_goes_on_from_another(tmp_path):
+    pretrain(tmp_path / "a", epochs=1)
+    pretrain(tmp_path / "b", "--from", tmp_path / "a" / "pretrain.pt", "--lr", 0, epochs=1)
+    one, other = (tensors(tmp_path / name / "pretrain.pt")["fc.weight"] for name in "ab")
+    assert torch.equal(one, other)
+    assert [line["stage"] for line in tensors(tmp_path / "b" / "pretrain.pt", "log")] == ["pretrain"] * 2
 
 
 def test_cutout_can_be_chosen(tmp_path):

@@ -20,6 +20,8 @@ from pcmref.network import Normalisation, Samples
 #: How many of the digits are training images, and the seed of the order that they are the first of.
 DIGITS_TRAINING = 1000
 DIGITS_SEED = 0
+#: Images that are varied at once.
+CHUNK = 1000
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,7 +40,7 @@ class Data:
     files : str
         SHA-256 of each file that they were read from.
     augment : callable
-        Random variants of a batch of images with values from 0 to 1.
+        Random variants of a batch of images with values from 0 to 1, as squares of a given side.
     cutout : int
         Side of the square that `Batches` blanks, in pixels; 0 blanks nothing.
     shipped : bool
@@ -52,7 +54,7 @@ class Data:
     classes: tuple[str, ...]
     source: str
     files: str = ""
-    augment: Callable[[Tensor], Tensor]
+    augment: Callable[[Tensor, int], Tensor]
     cutout: int = 0
     shipped: bool = False
 
@@ -151,19 +153,20 @@ def normalisation_of(samples: Samples, full_scale: float) -> Normalisation:
     return Normalisation(full_scale=full_scale, mean=tuple(mean.tolist()), std=tuple(std.tolist()))
 
 
-def wobble(images: Tensor) -> Tensor:
-    """Rotate by up to 10 degrees, zoom by up to 10 %, shift by up to a pixel."""
+def wobble(images: Tensor, side: int) -> Tensor:
+    """Rotate by up to 10 degrees, zoom by up to 10 %, shift by up to a pixel; keep the middle."""
     count, _, height, width = images.shape
     turn, zoom, down, right = torch.rand(4, count, device=images.device) * 2 - 1
     turn, zoom = turn * math.radians(10), 1 + 0.1 * zoom
     across = torch.stack([zoom * turn.cos(), -zoom * turn.sin(), right * 2 / width], dim=1)
     along = torch.stack([zoom * turn.sin(), zoom * turn.cos(), down * 2 / height], dim=1)
     grid = functional.affine_grid(torch.stack([across, along], dim=1), list(images.shape), align_corners=False)
-    return functional.grid_sample(images, grid, align_corners=False)
+    top, left = (height - side) // 2, (width - side) // 2
+    return functional.grid_sample(images, grid, align_corners=False)[:, :, top : top + side, left : left + side]
 
 
-def crop_and_flip(images: Tensor) -> Tensor:
-    """Shift by up to 4 pixels, mirror every other image.
+def crop_and_flip(images: Tensor, side: int) -> Tensor:
+    """Cut out a square up to 4 pixels from the middle, mirror every other image.
 
     What comes in at the border is the image reflected. Black borders would move the statistics of every layer away from
     those of whole images, with which AdaBS works.
@@ -172,11 +175,12 @@ def crop_and_flip(images: Tensor) -> Tensor:
     device = images.device
     down, right = torch.randint(9, (2, count, 1), device=device)
     mirrored = torch.rand(count, 1, device=device) < 0.5
-    column = torch.arange(width, device=device)
-    rows = torch.arange(height, device=device) + down
-    columns = torch.where(mirrored, column.flip(0), column) + right
+    pixel = torch.arange(side, device=device)
+    rows = pixel + down + max(0, (height - side) // 2 - 4)
+    columns = torch.where(mirrored, pixel.flip(0), pixel) + right + max(0, (width - side) // 2 - 4)
     image = torch.arange(count, device=device)[:, None, None]
-    padded = functional.pad(images, (4, 4, 4, 4), mode="reflect")
+    down_border, side_border = (max(0, 4 - (size - side) // 2) for size in (height, width))
+    padded = functional.pad(images, (side_border, side_border, down_border, down_border), mode="reflect")
     return padded[image, :, rows[:, :, None], columns[:, None, :]].permute(0, 3, 1, 2)
 
 
@@ -207,12 +211,20 @@ class Images:
     def __len__(self) -> int:
         return len(self.labels)
 
-    def batch(self, index: Tensor | slice, *, augment: bool = False) -> tuple[Tensor, Tensor]:
+    def batch(self, index: Tensor | slice) -> tuple[Tensor, Tensor]:
         """Return the images and labels at `index`."""
-        images = self.pixels[index] / self.data.normalisation.full_scale
-        if augment:
-            images = self.data.augment(images)
-        images = (images - self.mean) / self.std
-        if augment and self.data.cutout:
-            images = cut_out(images, self.data.cutout)
-        return images, self.labels[index]
+        return self.normalised(self.pixels[index] / self.data.normalisation.full_scale), self.labels[index]
+
+    def variants(self, side: int) -> Tensor:
+        """Return a random variant of each image, a square of a given side, normalised."""
+        parts = [
+            self.normalised(self.data.augment(pixels / self.data.normalisation.full_scale, side))
+            for pixels in self.pixels.split(CHUNK)
+        ]
+        if self.data.cutout:
+            parts = [cut_out(part, self.data.cutout) for part in parts]
+        return torch.cat(parts).contiguous(memory_format=torch.channels_last)
+
+    def normalised(self, images: Tensor) -> Tensor:
+        """Return images with values from 0 to 1 as the network takes them."""
+        return (images - self.mean) / self.std

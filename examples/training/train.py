@@ -21,7 +21,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 import torch
-from data import Data, Images, load
+from data import CHUNK, Data, Images, load
 from model import ResNet, Teacher
 from noise import Disturbance, clip, devices, gaussian, noisy
 from torch import Tensor, nn
@@ -39,8 +39,8 @@ State: TypeAlias = dict[str, Any]
 
 #: Options that do not define the result of a stage, only where its parts are.
 PLACES = {"stage", "run", "out", "start", "device", "data_dir"}
-#: Options that a noise stage takes over from the network that it starts from.
-INHERITED = ("data", "arch", "all_data")
+#: Options that a stage takes over from the network that it starts from.
+INHERITED = ("data", "arch", "widths", "all_data")
 #: Options that a student's stage must share with its teacher's: what the teacher learnt from.
 SHARED = ("data", "all_data")
 #: Training images that the ranges of converters are found with.
@@ -72,8 +72,8 @@ def accuracy(model: nn.Module, images: Images, disturbance: Disturbance | None =
     device = images.labels.device
     with noisy(model, disturbance), torch.autocast(device.type, torch.bfloat16, enabled=bf16):
         right = 0
-        for start in range(0, len(images), 1000):
-            batch, labels = images.batch(slice(start, start + 1000))
+        for start in range(0, len(images), CHUNK):
+            batch, labels = images.batch(slice(start, start + CHUNK))
             right += int((model(batch).argmax(dim=1) == labels).sum())
     return 100 * right / len(images)
 
@@ -118,9 +118,10 @@ class Training:
         )
         self.disturbance = disturbance_of(options)
         self.teacher = teacher and teacher.to(device, memory_format=torch.channels_last).eval()
+        self.answers: dict[tuple[int, int], Tensor] = {}
         if options["compile"]:  # in place, so that the names of the parameters stay
-            self.model.compile()
-            self.average.module.compile()
+            self.model.compile(dynamic=False)
+            self.average.module.compile(dynamic=False)
 
     def autocast(self, device: torch.device) -> torch.autocast:
         """Return the context in which networks are evaluated."""
@@ -129,28 +130,49 @@ class Training:
     def epoch(self, images: Images, epoch: int) -> float:
         """Train for one epoch and return the mean loss."""
         options, device = self.options, images.labels.device
+        small = options["crop"] and epoch < options["crop_share"] * options["epochs"]
+        side = options["crop"] if small else images.pixels.shape[-1]
+        view = epoch % options["views"] if options["views"] else epoch
+        seed(options, view)
+        variants = images.variants(side)
+        answers = self.taught(variants, side, view)
+        seed(options, epoch)
         self.model.train()
         total = torch.zeros((), device=device)
         batches = torch.randperm(len(images), device=device).split(options["batch"])
         for step, index in enumerate(batches):
             progress = (epoch + step / len(batches)) / options["epochs"]
             self.optimiser.param_groups[0]["lr"] = options["lr"] * rate(progress)
-            batch, labels = images.batch(index, augment=True)
-            taught = None
-            if self.teacher is not None:
-                with torch.no_grad(), self.autocast(device):
-                    taught = self.teacher(batch).float()
             self.optimiser.zero_grad()
             with noisy(self.model, self.disturbance):
                 with self.autocast(device):
-                    logits = self.model(batch)
-                loss = loss_of(logits.float(), labels, taught, options)
+                    logits = self.model(variants[index])
+                taught = None if answers is None else answers[index]
+                loss = loss_of(logits.float(), images.labels[index], taught, options)
                 loss.backward()
             self.optimiser.step()
             clip(self.model, options["clip"])
             self.average.update_parameters(self.model)
             total += loss.detach() * len(index)
         return total.item() / len(images)
+
+    @torch.no_grad()
+    def taught(self, variants: Tensor, side: int, view: int) -> Tensor | None:
+        """Return the teacher's logits, the mean for each image and its mirror image; kept where a view comes again."""
+        if self.teacher is None:
+            return None
+        if (side, view) not in self.answers:
+            with self.autocast(variants.device):
+                parts = [self.teacher(part) + self.teacher(part.flip(3)) for part in variants.split(CHUNK)]
+            if not self.options["views"]:
+                self.answers.clear()
+            self.answers[side, view] = torch.cat(parts).float() / 2
+        return self.answers[side, view]
+
+
+def seed(options: Options, number: int) -> None:
+    """Start the random numbers of an epoch or of a view of the images."""
+    torch.manual_seed(100_003 * options["seed"] + number)
 
 
 def train(args: argparse.Namespace, command: str) -> None:
@@ -165,6 +187,9 @@ def train(args: argparse.Namespace, command: str) -> None:
     data = load(options["data"], state["data_dir"])
     if options["cutout"] is not None:
         data = dataclasses.replace(data, cutout=options["cutout"])
+    whole = data.training.images.shape[1]
+    if options["crop"] > whole:
+        raise ParameterError("crop", f"at most {whole}, the side of the images", str(options["crop"]))
     training, validation = (Images(part, data, device) for part in data.parts(all_data=options["all_data"]))
     model = build(options, data)
     if isinstance(model, Teacher):
@@ -179,7 +204,6 @@ def train(args: argparse.Namespace, command: str) -> None:
 
     out.mkdir(parents=True, exist_ok=True)
     for epoch in range(state["epoch"], args.epochs):
-        torch.manual_seed(100_003 * args.seed + epoch)
         begin = time.perf_counter()
         figures = {"loss": work.epoch(training, epoch)}
         if len(validation):
@@ -219,7 +243,7 @@ def starting_point(args: argparse.Namespace, command: str, device: torch.device)
     out, data_dir = args.out, args.data_dir
     if args.start:
         source = read_checkpoint(args.start, device)
-        options |= {name: source["options"][name] for name in INHERITED}
+        options |= {name: source["options"][name] for name in INHERITED if name in source["options"]}
         state |= {name: source[name] for name in ("log", "commands", "model", "average")}
         out, data_dir = out or args.start.parent, data_dir or source["data_dir"]
     path = out / f"{args.stage}.pt"
@@ -321,16 +345,20 @@ def parser() -> argparse.ArgumentParser:
         "--average", type=float, default=0.0, help="share of the past in the running average of weights (0)"
     )
     common.add_argument("--cutout", type=int, help="side of the square that is blanked, pixels (CIFAR-10 8, digits 0)")
+    common.add_argument("--crop", type=int, default=0, help="side of the images in the first part of a stage (whole)")
+    common.add_argument("--crop-share", type=float, default=0.6, help="how long that part is (0.6)")
+    common.add_argument("--views", type=int, default=0, help="epochs after which the random variants come again (0: never)")
     common.add_argument("--seed", type=int, default=0, help="of all that is random (0)")
     cuda = torch.cuda.is_available()
     common.add_argument("--device", default="cuda" if cuda else "cpu")
     common.add_argument("--bf16", action=argparse.BooleanOptionalAction, default=cuda, help="autocast")
     common.add_argument("--compile", action="store_true", help="compile the networks: faster, needs a C++ compiler")
     begin = argparse.ArgumentParser(add_help=False, parents=[common])
+    begin.add_argument("--from", dest="start", type=Path, help="checkpoint of an earlier stage to go on from")
     begin.add_argument("--data", default="digits", help="digits, cifar10 or a network file with digits")
     begin.add_argument("--all-data", action="store_true", help="train on the validation images too")
     begin.add_argument("--out", type=Path, required=True, help="directory for the checkpoint and log.jsonl")
-    begin.set_defaults(run=train, start=None, eta=0.0, model="", clip=math.inf)
+    begin.set_defaults(run=train, eta=0.0, model="", clip=math.inf)
     taught = argparse.ArgumentParser(add_help=False)
     taught.add_argument("--teacher", default="", help="teacher.pt: learn from its logits too")
     taught.add_argument("--distill", type=float, default=0.9, help="share of the teacher in the loss (0.9)")
