@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import importlib
+import itertools
 import json
 import math
 import sys
@@ -206,7 +207,11 @@ def test_trained_network_is_exported(tmp_path, capsys):
     assert exported.provenance["commands"].count("train.py") == 3
 
 
-def test_interrupted_training_ends_the_same(tmp_path, monkeypatch):
+@pytest.mark.parametrize("stage", ["teacher", "pretrain"])
+def test_interrupted_training_ends_the_same(tmp_path, monkeypatch, stage):
+    def pretrain(out, *arguments):
+        run(stage, "--data", DIGITS, "--out", out, "--epochs", 2, "--device", "cpu", *arguments)
+
     pretrain(tmp_path / "once", "--average", 0.9)
     whole_epoch = train.Training.epoch
 
@@ -220,11 +225,11 @@ def test_interrupted_training_ends_the_same(tmp_path, monkeypatch):
         patch.setattr(train.Training, "epoch", interrupted)
         with pytest.raises(KeyboardInterrupt):
             pretrain(tmp_path / "twice", "--average", 0.9)
-    assert (tmp_path / "twice" / "pretrain.pt").is_file()
+    assert (tmp_path / "twice" / f"{stage}.pt").is_file()
     torch.manual_seed(99)  # what the process did before must not matter
     pretrain(tmp_path / "twice", "--average", 0.9)
     for which in ("model", "average"):
-        once, twice = (tensors(tmp_path / name / "pretrain.pt", which) for name in ("once", "twice"))
+        once, twice = (tensors(tmp_path / name / f"{stage}.pt", which) for name in ("once", "twice"))
         assert once.keys() == twice.keys()
         assert all(torch.equal(once[name], twice[name]) for name in once)
 
@@ -262,7 +267,9 @@ def test_crops(side):
     down, right = crops[:, 0, :, 0], crops[:, 1, 0]  # where each row and column comes from
     reflected = torch.arange(-size, 2 * size).sub(size - 1).abs().sub(size - 1).abs()
     middle = (size - side) // 2
-    windows = {tuple(reflected[size + middle + k : size + middle + k + side].tolist()) for k in range(-shift, shift + 1)}
+    windows = {
+        tuple(reflected[size + middle + k : size + middle + k + side].tolist()) for k in range(-shift, shift + 1)
+    }
     assert {tuple(row.int().tolist()) for row in down} == windows
     seen = {tuple(row.int().tolist()) for row in right}
     assert seen == windows | {window[::-1] for window in windows}
@@ -277,6 +284,39 @@ def test_augmentations():
     assert hidden.max() == 64
     torch.testing.assert_close(data.wobble(torch.ones(64, 1, 8, 8), 8)[:, :, 3:5, 3:5], torch.ones(64, 1, 2, 2))
     torch.testing.assert_close(data.wobble(torch.ones(64, 1, 8, 8), 4), torch.ones(64, 1, 4, 4))
+
+
+def test_filters_are_a_convolution_of_rows():
+    torch.manual_seed(6)
+    filters, x = model.Filters(3, 5), torch.randn(2, 3, 6, 7)
+    weights = filters.matrix.detach().reshape(5, 3, 3, 3).permute(0, 3, 1, 2)
+    torch.testing.assert_close(filters(x), torch.nn.functional.conv2d(x, weights, padding=1))
+    first = weights[:3] / weights[0, 0, 1, 1]
+    assert torch.equal(first, torch.nn.init.dirac_(torch.empty(3, 3, 3, 3)))  # copies of the inputs
+    with torch.no_grad():
+        filters.matrix.mul_(3)
+    filters.normalise()
+    torch.testing.assert_close(filters.matrix.square().sum(dim=1).mean(), torch.tensor(1.0))
+    torch.testing.assert_close(filters.matrix.detach().reshape(5, 3, 3, 3).permute(0, 3, 1, 2), weights)
+
+
+def test_filters_are_trained_by_muon():
+    torch.manual_seed(7)
+    options = train.parser().parse_args(["teacher", "--data", str(DIGITS), "--out", "x", "--bf16"])
+    net = model.Teacher(8, 1, 10, (6, 7))
+    images = data.Images(pcmref.weights.load(DIGITS).calibration, data.load(str(DIGITS), None), torch.device("cpu"))
+    training = train.Training(net, None, vars(options), torch.device("cpu"))
+    before = {name: value.clone() for name, value in net.named_parameters()}
+    training.epoch(images, epoch=0)
+    changed = {name for name, value in net.named_parameters() if not torch.equal(value, before[name])}
+    assert changed == {name for name, value in net.named_parameters() if value.requires_grad}
+    assert {name for name in before if name not in changed} >= {"whiten.weight", "groups.0.norms.0.weight"}
+    for group in net.groups:
+        for filters in group.convs:
+            assert filters.matrix.square().sum(dim=1).mean().item() == pytest.approx(1, abs=1e-5)
+    held = [[id(p) for group in optimiser.param_groups for p in group["params"]] for optimiser in training.optimisers]
+    assert sorted(itertools.chain(*held)) == sorted(id(p) for p in net.parameters() if p.requires_grad)
+    assert {id(filters.matrix) for group in net.groups for filters in group.convs} == set(held[1])
 
 
 @pytest.mark.parametrize("training", [True, False])

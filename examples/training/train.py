@@ -22,7 +22,7 @@ from typing import Any, TypeAlias
 import numpy as np
 import torch
 from data import CHUNK, Data, Images, load
-from model import ResNet, Teacher
+from model import Filters, ResNet, Teacher
 from noise import Disturbance, clip, devices, gaussian, noisy
 from torch import Tensor, nn
 from torch.nn import functional
@@ -109,13 +109,8 @@ class Training:
         self.model = model.to(device, memory_format=torch.channels_last)
         average = get_ema_multi_avg_fn(options["average"])
         self.average = AveragedModel(self.model, multi_avg_fn=average, use_buffers=True)
-        self.optimiser = torch.optim.SGD(
-            (parameter for parameter in model.parameters() if parameter.requires_grad),
-            lr=options["lr"],
-            momentum=0.9,
-            weight_decay=options["weight_decay"],
-            nesterov=True,
-        )
+        self.optimisers = optimisers(model, options)
+        self.filters = [module for module in model.modules() if isinstance(module, Filters)]
         self.disturbance = disturbance_of(options)
         self.teacher = teacher and teacher.to(device, memory_format=torch.channels_last).eval()
         self.answers: dict[tuple[int, int], Tensor] = {}
@@ -142,15 +137,19 @@ class Training:
         batches = torch.randperm(len(images), device=device).split(options["batch"])
         for step, index in enumerate(batches):
             progress = (epoch + step / len(batches)) / options["epochs"]
-            self.optimiser.param_groups[0]["lr"] = options["lr"] * rate(progress)
-            self.optimiser.zero_grad()
+            for optimiser in self.optimisers:
+                optimiser.param_groups[0]["lr"] = options["lr"] * rate(progress)
+                optimiser.zero_grad()
             with noisy(self.model, self.disturbance):
                 with self.autocast(device):
                     logits = self.model(variants[index])
                 taught = None if answers is None else answers[index]
                 loss = loss_of(logits.float(), images.labels[index], taught, options)
                 loss.backward()
-            self.optimiser.step()
+            for optimiser in self.optimisers:
+                optimiser.step()
+            for module in self.filters:
+                module.normalise()
             clip(self.model, options["clip"])
             self.average.update_parameters(self.model)
             total += loss.detach() * len(index)
@@ -168,6 +167,23 @@ class Training:
                 self.answers.clear()
             self.answers[side, view] = torch.cat(parts).float() / 2
         return self.answers[side, view]
+
+
+def optimisers(model: nn.Module, options: Options) -> list[torch.optim.Optimizer]:
+    """Return stochastic gradient descent for the parameters of `model`, and Muon for the matrices of `Filters`.
+
+    Muon (K. Jordan, 2024, https://kellerjordan.github.io/posts/muon) makes each step an orthogonal matrix.
+    """
+    matrices = [module.matrix for module in model.modules() if isinstance(module, Filters)]
+    apart = {id(matrix) for matrix in matrices}
+    others = [p for p in model.parameters() if p.requires_grad and id(p) not in apart]
+    lr, decay = options["lr"], options["weight_decay"]
+    found: list[torch.optim.Optimizer] = [
+        torch.optim.SGD(others, lr=lr, momentum=0.9, weight_decay=decay, nesterov=True)
+    ]
+    if matrices:
+        found.append(torch.optim.Muon(matrices, lr=lr, momentum=0.6, weight_decay=0.0))
+    return found
 
 
 def seed(options: Options, number: int) -> None:
@@ -200,7 +216,8 @@ def train(args: argparse.Namespace, command: str) -> None:
     if state["epoch"]:
         work.average.module.load_state_dict(state["average"])
         work.average.n_averaged.fill_(state["averaged"])
-        work.optimiser.load_state_dict(state["optimiser"])
+        for optimiser, saved in zip(work.optimisers, state["optimisers"], strict=True):
+            optimiser.load_state_dict(saved)
 
     out.mkdir(parents=True, exist_ok=True)
     for epoch in range(state["epoch"], args.epochs):
@@ -220,7 +237,7 @@ def train(args: argparse.Namespace, command: str) -> None:
             "model": model.state_dict(),
             "average": work.average.module.state_dict(),
             "averaged": int(work.average.n_averaged),
-            "optimiser": work.optimiser.state_dict(),
+            "optimisers": [optimiser.state_dict() for optimiser in work.optimisers],
             "hardware": hardware(device),
         }
         with replacing(out / "log.jsonl") as temporary:
@@ -347,7 +364,9 @@ def parser() -> argparse.ArgumentParser:
     common.add_argument("--cutout", type=int, help="side of the square that is blanked, pixels (CIFAR-10 8, digits 0)")
     common.add_argument("--crop", type=int, default=0, help="side of the images in the first part of a stage (whole)")
     common.add_argument("--crop-share", type=float, default=0.6, help="how long that part is (0.6)")
-    common.add_argument("--views", type=int, default=0, help="epochs after which the random variants come again (0: never)")
+    common.add_argument(
+        "--views", type=int, default=0, help="epochs after which the random variants come again (0: never)"
+    )
     common.add_argument("--seed", type=int, default=0, help="of all that is random (0)")
     cuda = torch.cuda.is_available()
     common.add_argument("--device", default="cuda" if cuda else "cpu")
@@ -366,7 +385,7 @@ def parser() -> argparse.ArgumentParser:
 
     zeroth = stages.add_parser("teacher", parents=[begin], help="train a wide network to learn from")
     zeroth.add_argument("--widths", type=int, nargs="+", default=[64, 256, 256], help="channels (64 256 256)")
-    zeroth.add_argument("--lr", type=float, default=0.25, help="largest learning rate (0.25)")
+    zeroth.add_argument("--lr", type=float, default=0.2, help="largest learning rate (0.2)")
     zeroth.set_defaults(teacher="", weight_decay=1e-3)
 
     first = stages.add_parser("pretrain", parents=[begin, taught], help="train without noise")
