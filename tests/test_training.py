@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import importlib
-import itertools
 import json
 import math
 import sys
@@ -21,7 +20,8 @@ torch = pytest.importorskip("torch")
 ROOT = Path(__file__).resolve().parents[1]
 DIGITS = ROOT / "weights" / "digits-resnet8.h5"
 sys.path.append(str(ROOT / "examples" / "training"))
-data, model, noise, train = map(importlib.import_module, ("data", "model", "noise", "train"))
+MODULES = ("data", "model", "noise", "optimiser", "train")
+data, model, noise, optimiser, train = map(importlib.import_module, MODULES)
 
 
 def network(shortcut="conv"):
@@ -286,37 +286,65 @@ def test_augmentations():
     torch.testing.assert_close(data.wobble(torch.ones(64, 1, 8, 8), 4), torch.ones(64, 1, 4, 4))
 
 
-def test_filters_are_a_convolution_of_rows():
-    torch.manual_seed(6)
-    filters, x = model.Filters(3, 5), torch.randn(2, 3, 6, 7)
-    weights = filters.matrix.detach().reshape(5, 3, 3, 3).permute(0, 3, 1, 2)
-    torch.testing.assert_close(filters(x), torch.nn.functional.conv2d(x, weights, padding=1))
-    first = weights[:3] / weights[0, 0, 1, 1]
-    assert torch.equal(first, torch.nn.init.dirac_(torch.empty(3, 3, 3, 3)))  # copies of the inputs
-    with torch.no_grad():
-        filters.matrix.mul_(3)
-    filters.normalise()
-    torch.testing.assert_close(filters.matrix.square().sum(dim=1).mean(), torch.tensor(1.0))
-    torch.testing.assert_close(filters.matrix.detach().reshape(5, 3, 3, 3).permute(0, 3, 1, 2), weights)
+def digits():
+    return data.Images(pcmref.weights.load(DIGITS).calibration, data.load(str(DIGITS), None), torch.device("cpu"))
 
 
-def test_filters_are_trained_by_muon():
+def test_muon_steps_are_orthogonal():
     torch.manual_seed(7)
-    options = train.parser().parse_args(["teacher", "--data", str(DIGITS), "--out", "x", "--bf16"])
+    net = network().to(memory_format=torch.channels_last)
+    take = optimiser.Optimiser(net, lr=0.3, muon=0.02, weight_decay=0.1, batch=250)
+    with torch.no_grad():
+        for value in net.parameters():
+            value.copy_(torch.randn(value.shape))
+            if value.dim() == 4:
+                value.mul_(len(value) ** 0.5 / value.norm())
+    before = {name: value.detach().clone() for name, value in net.named_parameters()}
+    for value in net.parameters():
+        value.grad = torch.randn_like(value, memory_format=torch.preserve_format)
+    take.step(0.5)
+    for name, value in net.named_parameters():
+        if value.dim() != 4:
+            # Nesterov's first step: (1 + 0.9) times the gradient, weight decay included
+            gradient = value.grad + 0.1 * before[name]
+            torch.testing.assert_close(value.detach(), before[name] - 0.5 * 0.3 * 1.9 * gradient, msg=name)
+            continue
+        matrix = value.detach().flatten(1)
+        assert matrix.square().sum(dim=1).mean().item() == pytest.approx(1, abs=1e-5)
+        tall = max(1, matrix.shape[0] / matrix.shape[1]) ** 0.5
+        step = before[name].flatten(1) - matrix * ((before[name].flatten(1) * matrix).sum() / matrix.square().sum())
+        lengths = torch.linalg.svdvals(step) / (0.5 * 0.02 * tall)
+        assert lengths.min() > 0.5, name
+        assert lengths.max() < 1.4, name
+
+
+def test_the_teacher_learns_by_muon():
+    torch.manual_seed(7)
+    options = vars(train.parser().parse_args(["teacher", "--out", "x", "--batch", "100"]))
     net = model.Teacher(8, 1, 10, (6, 7))
-    images = data.Images(pcmref.weights.load(DIGITS).calibration, data.load(str(DIGITS), None), torch.device("cpu"))
-    training = train.Training(net, None, vars(options), torch.device("cpu"))
+    training = train.Training(net, None, options, torch.device("cpu"))
     before = {name: value.clone() for name, value in net.named_parameters()}
-    training.epoch(images, epoch=0)
+    training.epoch(digits(), epoch=0)
     changed = {name for name, value in net.named_parameters() if not torch.equal(value, before[name])}
     assert changed == {name for name, value in net.named_parameters() if value.requires_grad}
-    assert {name for name in before if name not in changed} >= {"whiten.weight", "groups.0.norms.0.weight"}
+    assert set(before) - changed == {"whiten.weight", *(f"groups.{g}.norms.{n}.weight" for g in (0, 1) for n in (0, 1))}
     for group in net.groups:
-        for filters in group.convs:
-            assert filters.matrix.square().sum(dim=1).mean().item() == pytest.approx(1, abs=1e-5)
-    held = [[id(p) for group in optimiser.param_groups for p in group["params"]] for optimiser in training.optimisers]
-    assert sorted(itertools.chain(*held)) == sorted(id(p) for p in net.parameters() if p.requires_grad)
-    assert {id(filters.matrix) for group in net.groups for filters in group.convs} == set(held[1])
+        for conv in group.convs:
+            assert conv.weight.square().sum(dim=(1, 2, 3)).mean().item() == pytest.approx(1, abs=1e-5)
+
+
+def test_stages_have_defaults_of_their_own():
+    lines = (["teacher", "--out", "x"], ["pretrain", "--out", "x"], ["noise", "--from", "x"])
+    parsed = [train.parser().parse_args(line) for line in lines]
+    assert [options.weight_decay for options in parsed] == [1e-3, 5e-4, 5e-4]
+    assert [options.batch for options in parsed] == [1000, 128, 128]
+    assert [options.muon for options in parsed] == [0.17, 0, 0]
+    assert [options.lr for options in parsed] == [0.2, 0.05, 0.005]
+
+
+def test_groups_begin_with_copies_of_their_inputs():
+    first = model.Group(3, 5).convs[0].weight.detach()[:3]
+    assert torch.equal(first, torch.nn.init.dirac_(torch.empty(3, 3, 3, 3)))
 
 
 @pytest.mark.parametrize("training", [True, False])
@@ -426,8 +454,7 @@ def test_loss_with_a_teacher():
 
 
 def test_the_teacher_s_first_layer_whitens():
-    images = data.Images(pcmref.weights.load(DIGITS).calibration, data.load(str(DIGITS), None), torch.device("cpu"))
-    teacher = model.Teacher(8, 1, 10, (6, 7))
+    images, teacher = digits(), model.Teacher(8, 1, 10, (6, 7))
     teacher.whiten_as(images, count=500, floor=0.0)
     with torch.no_grad():
         out = teacher.whiten(images.batch(slice(500))[0])

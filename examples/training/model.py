@@ -115,37 +115,18 @@ class ResNet(nn.Module):
         return self.fc(x.mean(dim=(2, 3)))
 
 
-class Filters(nn.Module):
-    """A 3x3 convolution whose weights are a matrix with a row for each output, as Muon takes them.
+class Group(nn.Module):
+    """Two 3x3 convolutions, the image halved after the first.
 
-    The first outputs begin as copies of the inputs, so that a deep stack passes the image on from the start.
+    Their first outputs begin as copies of the inputs, so that a deep stack passes the image on from the start.
     """
 
     def __init__(self, inputs: int, outputs: int) -> None:
         super().__init__()
-        start = nn.Conv2d(inputs, outputs, 3, bias=False).weight.detach()
-        nn.init.dirac_(start[:inputs])
-        self.matrix = nn.Parameter(start.permute(0, 2, 3, 1).flatten(1))
-        self.normalise()
-
-    @torch.no_grad()
-    def normalise(self) -> None:
-        """Scale the matrix to a mean square norm of its rows of 1; batch normalisation undoes it in the output."""
-        self.matrix.mul_(math.sqrt(len(self.matrix)) / self.matrix.norm())
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Return the filtered image."""
-        return functional.conv2d(x, self.matrix.view(len(self.matrix), 3, 3, -1).permute(0, 3, 1, 2), padding=1)
-
-
-class Group(nn.Module):
-    """Two 3x3 convolutions, the image halved after the first."""
-
-    def __init__(self, inputs: int, outputs: int) -> None:
-        super().__init__()
-        self.convs = nn.ModuleList(Filters(width, outputs) for width in (inputs, outputs))
+        self.convs = nn.ModuleList(nn.Conv2d(width, outputs, 3, 1, 1, bias=False) for width in (inputs, outputs))
         self.norms = nn.ModuleList(nn.BatchNorm2d(outputs, momentum=0.4) for _ in self.convs)
-        for norm in self.norms:
+        for conv, norm in zip(self.convs, self.norms, strict=True):
+            nn.init.dirac_(conv.weight.detach()[: conv.in_channels])
             norm.weight.requires_grad_(False)
 
     def forward(self, x: Tensor) -> Tensor:

@@ -22,8 +22,9 @@ from typing import Any, TypeAlias
 import numpy as np
 import torch
 from data import CHUNK, Data, Images, load
-from model import Filters, ResNet, Teacher
+from model import ResNet, Teacher
 from noise import Disturbance, clip, devices, gaussian, noisy
+from optimiser import Optimiser
 from torch import Tensor, nn
 from torch.nn import functional
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
@@ -109,8 +110,9 @@ class Training:
         self.model = model.to(device, memory_format=torch.channels_last)
         average = get_ema_multi_avg_fn(options["average"])
         self.average = AveragedModel(self.model, multi_avg_fn=average, use_buffers=True)
-        self.optimisers = optimisers(model, options)
-        self.filters = [module for module in model.modules() if isinstance(module, Filters)]
+        self.optimiser = Optimiser(
+            self.model, **{name: options[name] for name in ("lr", "muon", "weight_decay", "batch")}
+        )
         self.disturbance = disturbance_of(options)
         self.teacher = teacher and teacher.to(device, memory_format=torch.channels_last).eval()
         self.answers: dict[tuple[int, int], Tensor] = {}
@@ -137,19 +139,14 @@ class Training:
         batches = torch.randperm(len(images), device=device).split(options["batch"])
         for step, index in enumerate(batches):
             progress = (epoch + step / len(batches)) / options["epochs"]
-            for optimiser in self.optimisers:
-                optimiser.param_groups[0]["lr"] = options["lr"] * rate(progress)
-                optimiser.zero_grad()
+            self.optimiser.zero_grad()
             with noisy(self.model, self.disturbance):
                 with self.autocast(device):
                     logits = self.model(variants[index])
                 taught = None if answers is None else answers[index]
                 loss = loss_of(logits.float(), images.labels[index], taught, options)
                 loss.backward()
-            for optimiser in self.optimisers:
-                optimiser.step()
-            for module in self.filters:
-                module.normalise()
+            self.optimiser.step(rate(progress))
             clip(self.model, options["clip"])
             self.average.update_parameters(self.model)
             total += loss.detach() * len(index)
@@ -167,23 +164,6 @@ class Training:
                 self.answers.clear()
             self.answers[side, view] = torch.cat(parts).float() / 2
         return self.answers[side, view]
-
-
-def optimisers(model: nn.Module, options: Options) -> list[torch.optim.Optimizer]:
-    """Return stochastic gradient descent for the parameters of `model`, and Muon for the matrices of `Filters`.
-
-    Muon (K. Jordan, 2024, https://kellerjordan.github.io/posts/muon) makes each step an orthogonal matrix.
-    """
-    matrices = [module.matrix for module in model.modules() if isinstance(module, Filters)]
-    apart = {id(matrix) for matrix in matrices}
-    others = [p for p in model.parameters() if p.requires_grad and id(p) not in apart]
-    lr, decay = options["lr"], options["weight_decay"]
-    found: list[torch.optim.Optimizer] = [
-        torch.optim.SGD(others, lr=lr, momentum=0.9, weight_decay=decay, nesterov=True)
-    ]
-    if matrices:
-        found.append(torch.optim.Muon(matrices, lr=lr, momentum=0.6, weight_decay=0.0))
-    return found
 
 
 def seed(options: Options, number: int) -> None:
@@ -216,8 +196,7 @@ def train(args: argparse.Namespace, command: str) -> None:
     if state["epoch"]:
         work.average.module.load_state_dict(state["average"])
         work.average.n_averaged.fill_(state["averaged"])
-        for optimiser, saved in zip(work.optimisers, state["optimisers"], strict=True):
-            optimiser.load_state_dict(saved)
+        work.optimiser.load_state_dict(state["optimiser"])
 
     out.mkdir(parents=True, exist_ok=True)
     for epoch in range(state["epoch"], args.epochs):
@@ -237,7 +216,7 @@ def train(args: argparse.Namespace, command: str) -> None:
             "model": model.state_dict(),
             "average": work.average.module.state_dict(),
             "averaged": int(work.average.n_averaged),
-            "optimisers": [optimiser.state_dict() for optimiser in work.optimisers],
+            "optimiser": work.optimiser.state_dict(),
             "hardware": hardware(device),
         }
         with replacing(out / "log.jsonl") as temporary:
@@ -346,6 +325,18 @@ def export(args: argparse.Namespace, command: str) -> None:
     print(f"{args.network}: {held_out}")
 
 
+def taking_steps(
+    *, lr: float, muon: float = 0.0, batch: int = 128, weight_decay: float = 5e-4
+) -> argparse.ArgumentParser:
+    """Return the options of `Optimiser`, with the defaults of a stage."""
+    group = argparse.ArgumentParser(add_help=False)
+    group.add_argument("--lr", type=float, default=lr, help=f"largest learning rate ({lr})")
+    group.add_argument("--muon", type=float, default=muon, help=f"that of Muon for convolutions, 0: no Muon ({muon})")
+    group.add_argument("--batch", type=int, default=batch, help=f"images in a step ({batch})")
+    group.add_argument("--weight-decay", type=float, default=weight_decay, help=f"({weight_decay})")
+    return group
+
+
 def parser() -> argparse.ArgumentParser:
     """Return the parser of the command line."""
     top = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
@@ -355,8 +346,6 @@ def parser() -> argparse.ArgumentParser:
     places.add_argument("--data-dir", help="where CIFAR-10 is (by default where pcmref looks for it)")
     common = argparse.ArgumentParser(add_help=False, parents=[places])
     common.add_argument("--epochs", type=int, default=200, help="(200)")
-    common.add_argument("--batch", type=int, default=128, help="images in a step (128)")
-    common.add_argument("--weight-decay", type=float, default=5e-4, help="(0.0005)")
     common.add_argument("--smoothing", type=float, default=0.1, help="label smoothing (0.1)")
     common.add_argument(
         "--average", type=float, default=0.0, help="share of the past in the running average of weights (0)"
@@ -364,9 +353,7 @@ def parser() -> argparse.ArgumentParser:
     common.add_argument("--cutout", type=int, help="side of the square that is blanked, pixels (CIFAR-10 8, digits 0)")
     common.add_argument("--crop", type=int, default=0, help="side of the images in the first part of a stage (whole)")
     common.add_argument("--crop-share", type=float, default=0.6, help="how long that part is (0.6)")
-    common.add_argument(
-        "--views", type=int, default=0, help="epochs after which the random variants come again (0: never)"
-    )
+    common.add_argument("--views", type=int, default=0, help="epochs after which variants come again (0: never)")
     common.add_argument("--seed", type=int, default=0, help="of all that is random (0)")
     cuda = torch.cuda.is_available()
     common.add_argument("--device", default="cuda" if cuda else "cpu")
@@ -383,16 +370,16 @@ def parser() -> argparse.ArgumentParser:
     taught.add_argument("--distill", type=float, default=0.9, help="share of the teacher in the loss (0.9)")
     taught.add_argument("--temperature", type=float, default=4.0, help="of the softmax that is compared (4)")
 
-    zeroth = stages.add_parser("teacher", parents=[begin], help="train a wide network to learn from")
+    steps = taking_steps(lr=0.2, muon=0.17, batch=1000, weight_decay=1e-3)
+    zeroth = stages.add_parser("teacher", parents=[begin, steps], help="train a wide network to learn from")
     zeroth.add_argument("--widths", type=int, nargs="+", default=[64, 256, 256], help="channels (64 256 256)")
-    zeroth.add_argument("--lr", type=float, default=0.2, help="largest learning rate (0.2)")
-    zeroth.set_defaults(teacher="", weight_decay=1e-3)
+    zeroth.set_defaults(teacher="")
 
-    first = stages.add_parser("pretrain", parents=[begin, taught], help="train without noise")
+    first = stages.add_parser("pretrain", parents=[begin, taught, taking_steps(lr=0.05)], help="train without noise")
     first.add_argument("--arch", default="joshi-resnet8", help="as in pcmref.convert (joshi-resnet8)")
-    first.add_argument("--lr", type=float, default=0.05, help="largest learning rate (0.05)")
 
-    second = stages.add_parser("noise", parents=[common, taught], help="train on with noise on the weights")
+    steps = taking_steps(lr=0.005)
+    second = stages.add_parser("noise", parents=[common, taught, steps], help="train on with noise on the weights")
     second.add_argument("--from", dest="start", type=Path, required=True, help="pretrain.pt")
     second.add_argument("--eta", type=float, default=0.038, help="noise / largest weight (0.038)")
     second.add_argument("--model", default="", help="instead: the errors of the devices of this model of pcmref")
@@ -400,7 +387,6 @@ def parser() -> argparse.ArgumentParser:
         "--times", type=float, nargs=2, default=[25.0, 3.15e7], help="seconds after programming (25 to 3.15e7)"
     )
     second.add_argument("--clip", type=float, default=2.0, help="largest weight / standard deviation (2)")
-    second.add_argument("--lr", type=float, default=0.005, help="largest learning rate (0.005)")
     second.add_argument("--out", type=Path, help="directory for noise.pt and log.jsonl (that of --from)")
     second.set_defaults(run=train)
 
