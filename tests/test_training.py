@@ -436,9 +436,23 @@ def test_a_teacher_is_heard(tmp_path, capsys):
     run("noise", "--from", tmp_path / "taught" / "pretrain.pt", "--teacher", teacher, "--epochs", 1, "--device", "cpu")
     commands = tensors(tmp_path / "taught" / "noise.pt", "commands")
     assert [command.split()[1] for command in commands] == ["teacher", "pretrain", "noise"]
-    other = ["pretrain", "--data", str(DIGITS), "--all-data", "--out", str(tmp_path / "x"), "--teacher", str(teacher)]
+    other = ["pretrain", "--data", "digits", "--out", str(tmp_path / "x"), "--teacher", str(teacher)]
     assert train.main(other) == 2
-    assert "all_data of the teacher: expected True, found False" in capsys.readouterr().err
+    assert "data of the teacher: expected 'digits', found" in capsys.readouterr().err
+
+
+def test_validation_images_stay_unseen(tmp_path, capsys):
+    few, alone = ["--data", str(DIGITS), "--epochs", 1, "--device", "cpu"], tmp_path / "alone"
+    run("teacher", *few, "--all-data", "--widths", 8, 12, "--out", tmp_path)
+    pretrain(alone, epochs=1)
+    other = ["noise", "--from", str(alone / "pretrain.pt"), "--teacher", str(tmp_path / "teacher.pt")]
+    assert train.main(other) == 2
+    assert "all_data of the teacher: expected False" in capsys.readouterr().err
+    assert "accuracy" in tensors(alone / "pretrain.pt", "log")[-1]
+    run(*other, "--all-data", "--epochs", 1, "--out", tmp_path / "all", "--device", "cpu")
+    run("noise", "--from", tmp_path / "all" / "noise.pt", "--epochs", 1, "--out", tmp_path / "on", "--device", "cpu")
+    for name in ("all", "on"):
+        assert "accuracy" not in tensors(tmp_path / name / "noise.pt", "log")[-1]
 
 
 def test_loss_with_a_teacher():

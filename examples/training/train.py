@@ -41,9 +41,7 @@ State: TypeAlias = dict[str, Any]
 #: Options that do not define the result of a stage, only where its parts are.
 PLACES = {"stage", "run", "out", "start", "device", "data_dir"}
 #: Options that a stage takes over from the network that it starts from.
-INHERITED = ("data", "arch", "widths", "all_data")
-#: Options that a student's stage must share with its teacher's: what the teacher learnt from.
-SHARED = ("data", "all_data")
+INHERITED = ("data", "arch", "widths")
 #: Training images that the ranges of converters are found with.
 RANGE_IMAGES = 200
 #: Part of a stage in which the learning rate rises, before its cosine fall.
@@ -240,6 +238,7 @@ def starting_point(args: argparse.Namespace, command: str, device: torch.device)
     if args.start:
         source = read_checkpoint(args.start, device)
         options |= {name: source["options"][name] for name in INHERITED if name in source["options"]}
+        options["all_data"] |= source["options"]["all_data"]  # who has seen the validation images has seen them
         state |= {name: source[name] for name in ("log", "commands", "model", "average")}
         out, data_dir = out or args.start.parent, data_dir or source["data_dir"]
     path = out / f"{args.stage}.pt"
@@ -263,9 +262,10 @@ def read_teacher(options: Options, data: Data, device: torch.device) -> nn.Modul
     if not options["teacher"]:
         return None
     state = read_checkpoint(Path(options["teacher"]), device)
-    for name in SHARED:
-        if state["options"][name] != options[name]:
-            raise ParameterError(f"{name} of the teacher", repr(options[name]), repr(state["options"][name]))
+    if state["options"]["data"] != options["data"]:
+        raise ParameterError("data of the teacher", repr(options["data"]), repr(state["options"]["data"]))
+    if state["options"]["all_data"] and not options["all_data"]:
+        raise ParameterError("all_data of the teacher", "False, for a validation that tells something", "True")
     teacher = build(state["options"], data)
     teacher.load_state_dict(state["average"])
     return teacher
@@ -346,6 +346,7 @@ def parser() -> argparse.ArgumentParser:
     places.add_argument("--data-dir", help="where CIFAR-10 is (by default where pcmref looks for it)")
     common = argparse.ArgumentParser(add_help=False, parents=[places])
     common.add_argument("--epochs", type=int, default=200, help="(200)")
+    common.add_argument("--all-data", action="store_true", help="train on the validation images too")
     common.add_argument("--smoothing", type=float, default=0.1, help="label smoothing (0.1)")
     common.add_argument(
         "--average", type=float, default=0.0, help="share of the past in the running average of weights (0)"
@@ -362,7 +363,6 @@ def parser() -> argparse.ArgumentParser:
     begin = argparse.ArgumentParser(add_help=False, parents=[common])
     begin.add_argument("--from", dest="start", type=Path, help="checkpoint of an earlier stage to go on from")
     begin.add_argument("--data", default="digits", help="digits, cifar10 or a network file with digits")
-    begin.add_argument("--all-data", action="store_true", help="train on the validation images too")
     begin.add_argument("--out", type=Path, required=True, help="directory for the checkpoint and log.jsonl")
     begin.set_defaults(run=train, eta=0.0, model="", clip=math.inf)
     taught = argparse.ArgumentParser(add_help=False)
