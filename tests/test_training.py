@@ -478,6 +478,19 @@ def test_the_teacher_s_first_layer_whitens():
     torch.testing.assert_close(rows[:4] @ rows[:4].T / rows.shape[1], torch.eye(4), rtol=0, atol=1e-4)
 
 
+def test_statistics_can_be_kept(tmp_path):
+    pretrain(tmp_path, epochs=2)
+    go_on = ["noise", "--from", tmp_path / "pretrain.pt", "--epochs", 2, "--lr", 0.05, "--device", "cpu"]
+    run(*go_on, "--out", tmp_path / "moved")
+    run(*go_on, "--out", tmp_path / "kept", "--keep-statistics")
+    before = tensors(tmp_path / "pretrain.pt", "average")
+    moved, kept = (tensors(tmp_path / name / "noise.pt") for name in ("moved", "kept"))
+    assert torch.equal(kept["bn1.running_mean"], before["bn1.running_mean"])
+    assert torch.equal(kept["bn1.running_var"], before["bn1.running_var"])
+    assert not torch.equal(moved["bn1.running_mean"], before["bn1.running_mean"])
+    assert not torch.equal(kept["bn1.weight"], before["bn1.weight"])
+
+
 def test_trained_with_the_errors_of_devices(tmp_path):
     pretrain(tmp_path, epochs=1)
     model = ["--model", "NANDAKUMAR_2019", "--times", 25, 1e6, "--device", "cpu"]

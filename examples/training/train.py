@@ -133,6 +133,10 @@ class Training:
         answers = self.taught(variants, side, view)
         seed(options, epoch)
         self.model.train()
+        if options["keep_statistics"]:
+            for module in self.model.modules():
+                if isinstance(module, nn.BatchNorm2d):
+                    module.eval()
         total = torch.zeros((), device=device)
         batches = torch.randperm(len(images), device=device).split(options["batch"])
         for step, index in enumerate(batches):
@@ -289,8 +293,7 @@ def export(args: argparse.Namespace, command: str) -> None:
     found = accuracy(model, Images(data.test, data, torch.device("cpu")))
     held_out = f"{found:.2f} % of the {len(data.test)} held-out images"
     epochs = collections.Counter(line["stage"] for line in state["log"])
-    last = state["log"][-1]
-    validated = {name: value for name, value in last.items() if name.startswith("accuracy")}
+    validated = next((line for line in reversed(state["log"]) if "accuracy" in line), None)
     network = network_from_tensors(
         {name: tensor.numpy() for name, tensor in model.state_dict().items()},
         architecture(options["arch"]),
@@ -307,7 +310,10 @@ def export(args: argparse.Namespace, command: str) -> None:
             "data files, SHA-256": data.files,
             "split": f"{len(data.parts(all_data=options['all_data'])[0])} training images, "
             f"{len(data.parts(all_data=options['all_data'])[1])} for validation, {len(data.test)} held out",
-            "validation": ", ".join(f"{name} {value:.2f} %" for name, value in validated.items()),
+            "validation": "none"
+            if validated is None
+            else f"{validated['accuracy']:.2f} % of {data.validation} images after epoch {validated['epoch']} of stage "
+            f"{validated['stage']}",
             "digital accuracy": held_out,
             "hardware": state["hardware"],
             "software": f"Python {platform.python_version()}, PyTorch {torch.__version__}, "
@@ -364,7 +370,7 @@ def parser() -> argparse.ArgumentParser:
     begin.add_argument("--from", dest="start", type=Path, help="checkpoint of an earlier stage to go on from")
     begin.add_argument("--data", default="digits", help="digits, cifar10 or a network file with digits")
     begin.add_argument("--out", type=Path, required=True, help="directory for the checkpoint and log.jsonl")
-    begin.set_defaults(run=train, eta=0.0, model="", clip=math.inf)
+    begin.set_defaults(run=train, eta=0.0, model="", clip=math.inf, keep_statistics=False)
     taught = argparse.ArgumentParser(add_help=False)
     taught.add_argument("--teacher", default="", help="teacher.pt: learn from its logits too")
     taught.add_argument("--distill", type=float, default=0.9, help="share of the teacher in the loss (0.9)")
@@ -387,6 +393,9 @@ def parser() -> argparse.ArgumentParser:
         "--times", type=float, nargs=2, default=[25.0, 3.15e7], help="seconds after programming (25 to 3.15e7)"
     )
     second.add_argument("--clip", type=float, default=2.0, help="largest weight / standard deviation (2)")
+    second.add_argument(
+        "--keep-statistics", action="store_true", help="normalise by those of --from, as a chip without AdaBS does"
+    )
     second.add_argument("--out", type=Path, help="directory for noise.pt and log.jsonl (that of --from)")
     second.set_defaults(run=train)
 
