@@ -436,9 +436,10 @@ def test_a_teacher_is_heard(tmp_path, capsys):
     run("noise", "--from", tmp_path / "taught" / "pretrain.pt", "--teacher", teacher, "--epochs", 1, "--device", "cpu")
     commands = tensors(tmp_path / "taught" / "noise.pt", "commands")
     assert [command.split()[1] for command in commands] == ["teacher", "pretrain", "noise"]
-    other = ["pretrain", "--data", "digits", "--out", str(tmp_path / "x"), "--teacher", str(teacher)]
-    assert train.main(other) == 2
-    assert "data of the teacher: expected 'digits', found" in capsys.readouterr().err
+    copy = tmp_path / "copy.h5"
+    copy.write_bytes(DIGITS.read_bytes())
+    assert train.main(["pretrain", "--data", str(copy), "--out", str(tmp_path / "x"), "--teacher", str(teacher)]) == 2
+    assert f"data of the teacher: expected {str(copy)!r}, found {str(DIGITS)!r}" in capsys.readouterr().err
 
 
 def test_validation_images_stay_unseen(tmp_path, capsys):
