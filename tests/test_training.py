@@ -255,21 +255,17 @@ def test_every_stretch_of_the_digits_is_balanced():
         assert np.abs(counts - share).max() <= 2
 
 
-@pytest.mark.parametrize("side", [12, 8, 4, 2])
-def test_crops(side):
+def test_crops():
     torch.manual_seed(4)
-    size, shift = 12, 4
-    rows, columns = torch.meshgrid(torch.arange(float(size)), torch.arange(float(size)), indexing="ij")
-    crops = data.crop_and_flip(torch.stack([rows, columns]).repeat(400, 1, 1, 1), side)
+    side, shift = 12, 4
+    rows, columns = torch.meshgrid(torch.arange(float(side)), torch.arange(float(side)), indexing="ij")
+    crops = data.crop_and_flip(torch.stack([rows, columns]).repeat(400, 1, 1, 1))
     assert crops.shape == (400, 2, side, side)
     assert (crops[:, 0] == crops[:, 0, :, :1]).all()
     assert (crops[:, 1] == crops[:, 1, :1]).all()
     down, right = crops[:, 0, :, 0], crops[:, 1, 0]  # where each row and column comes from
-    reflected = torch.arange(-size, 2 * size).sub(size - 1).abs().sub(size - 1).abs()
-    middle = (size - side) // 2
-    windows = {
-        tuple(reflected[size + middle + k : size + middle + k + side].tolist()) for k in range(-shift, shift + 1)
-    }
+    reflected = torch.arange(-side, 2 * side).sub(side - 1).abs().sub(side - 1).abs()
+    windows = {tuple(reflected[side + k : side + k + side].tolist()) for k in range(-shift, shift + 1)}
     assert {tuple(row.int().tolist()) for row in down} == windows
     seen = {tuple(row.int().tolist()) for row in right}
     assert seen == windows | {window[::-1] for window in windows}
@@ -282,8 +278,7 @@ def test_augmentations():
     assert (hidden == hidden[:, :1]).all()
     assert hidden.min() >= 16
     assert hidden.max() == 64
-    torch.testing.assert_close(data.wobble(torch.ones(64, 1, 8, 8), 8)[:, :, 3:5, 3:5], torch.ones(64, 1, 2, 2))
-    torch.testing.assert_close(data.wobble(torch.ones(64, 1, 8, 8), 4), torch.ones(64, 1, 4, 4))
+    torch.testing.assert_close(data.wobble(torch.ones(64, 1, 8, 8))[:, :, 3:5, 3:5], torch.ones(64, 1, 2, 2))
 
 
 def digits():
@@ -294,6 +289,7 @@ def test_muon_steps_are_orthogonal():
     torch.manual_seed(7)
     net = network().to(memory_format=torch.channels_last)
     take = optimiser.Optimiser(net, lr=0.3, muon=0.02, weight_decay=0.1, batch=250)
+    assert take.parts[1].param_groups[0]["momentum"] == pytest.approx(0.95)
     with torch.no_grad():
         for value in net.parameters():
             value.copy_(torch.randn(value.shape))
@@ -366,30 +362,32 @@ def test_batch_norm_is_pytorch_s(training):
         torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-4)
 
 
-def test_a_stage_begins_with_small_images(tmp_path, monkeypatch, capsys):
-    sides, variants = [], data.Images.variants
-    monkeypatch.setattr(data.Images, "variants", lambda self, side: sides.append(side) or variants(self, side))
-    pretrain(tmp_path, "--crop", 6, "--crop-share", 0.5, epochs=3)
-    assert sides == [6, 6, 8]
-    assert train.main(["pretrain", "--data", str(DIGITS), "--out", str(tmp_path / "x"), "--crop", "9"]) == 2
-    assert "crop: expected at most 8, the side of the images, found 9" in capsys.readouterr().err
-
-
 def test_views_come_again(tmp_path, monkeypatch):
     run("teacher", "--data", DIGITS, "--widths", 8, 12, "--out", tmp_path, "--epochs", 1, "--device", "cpu")
     seen, variants = [], data.Images.variants
     monkeypatch.setattr(data.Images, "variants", lambda *args: seen.append(variants(*args)) or seen[-1])
     asked, forward = [], model.Teacher.forward
     monkeypatch.setattr(model.Teacher, "forward", lambda *args: asked.append(1) or forward(*args))
-    pretrain(tmp_path / "a", "--teacher", tmp_path / "teacher.pt", "--views", 2, "--crop", 6, epochs=5)
+    pretrain(tmp_path / "a", "--teacher", tmp_path / "teacher.pt", "--views", 2, epochs=5)
     assert torch.equal(seen[0], seen[2])
     assert not torch.equal(seen[0], seen[1])
-    assert [batch.shape[-1] for batch in seen] == [6, 6, 6, 8, 8]
-    assert len(asked) == 2 * 4  # each view and its mirror image once: 2 small and 2 whole
+    assert len(asked) == 2 * 2  # each view and its mirror image once
     fresh = len(seen)
     pretrain(tmp_path / "b", "--teacher", tmp_path / "teacher.pt", epochs=3)
     assert not torch.equal(seen[fresh], seen[fresh + 2])
-    assert len(asked) == 2 * (4 + 3)
+    assert len(asked) == 2 * (2 + 3)
+
+
+def test_the_teacher_answers_for_an_image_and_its_mirror_image():
+    torch.manual_seed(8)
+    teacher = model.Teacher(8, 1, 10, (6, 7)).eval()
+    options = vars(train.parser().parse_args(["pretrain", "--out", "x"]))
+    training = train.Training(network(), teacher, options, torch.device("cpu"))
+    x = torch.randn(5, 1, 8, 8)
+    with torch.no_grad():
+        expected = (teacher(x) + teacher(x.flip(3))) / 2
+    torch.testing.assert_close(training.taught(x, view=0), expected)
+    assert not torch.allclose(expected, teacher(x), atol=1e-3)
 
 
 def test_a_stage_goes_on_from_another(tmp_path):

@@ -40,7 +40,7 @@ class Data:
     files : str
         SHA-256 of each file that they were read from.
     augment : callable
-        Random variants of a batch of images with values from 0 to 1, as squares of a given side.
+        Random variants of a batch of images with values from 0 to 1.
     cutout : int
         Side of the square that `Batches` blanks, in pixels; 0 blanks nothing.
     shipped : bool
@@ -54,7 +54,7 @@ class Data:
     classes: tuple[str, ...]
     source: str
     files: str = ""
-    augment: Callable[[Tensor, int], Tensor]
+    augment: Callable[[Tensor], Tensor]
     cutout: int = 0
     shipped: bool = False
 
@@ -153,20 +153,19 @@ def normalisation_of(samples: Samples, full_scale: float) -> Normalisation:
     return Normalisation(full_scale=full_scale, mean=tuple(mean.tolist()), std=tuple(std.tolist()))
 
 
-def wobble(images: Tensor, side: int) -> Tensor:
-    """Rotate by up to 10 degrees, zoom by up to 10 %, shift by up to a pixel; keep the middle."""
+def wobble(images: Tensor) -> Tensor:
+    """Rotate by up to 10 degrees, zoom by up to 10 %, shift by up to a pixel."""
     count, _, height, width = images.shape
     turn, zoom, down, right = torch.rand(4, count, device=images.device) * 2 - 1
     turn, zoom = turn * math.radians(10), 1 + 0.1 * zoom
     across = torch.stack([zoom * turn.cos(), -zoom * turn.sin(), right * 2 / width], dim=1)
     along = torch.stack([zoom * turn.sin(), zoom * turn.cos(), down * 2 / height], dim=1)
     grid = functional.affine_grid(torch.stack([across, along], dim=1), list(images.shape), align_corners=False)
-    top, left = (height - side) // 2, (width - side) // 2
-    return functional.grid_sample(images, grid, align_corners=False)[:, :, top : top + side, left : left + side]
+    return functional.grid_sample(images, grid, align_corners=False)
 
 
-def crop_and_flip(images: Tensor, side: int) -> Tensor:
-    """Cut out a square up to 4 pixels from the middle, mirror every other image.
+def crop_and_flip(images: Tensor) -> Tensor:
+    """Shift by up to 4 pixels, mirror every other image.
 
     What comes in at the border is the image reflected. Black borders would move the statistics of every layer away from
     those of whole images, with which AdaBS works.
@@ -175,12 +174,11 @@ def crop_and_flip(images: Tensor, side: int) -> Tensor:
     device = images.device
     down, right = torch.randint(9, (2, count, 1), device=device)
     mirrored = torch.rand(count, 1, device=device) < 0.5
-    pixel = torch.arange(side, device=device)
-    rows = pixel + down + max(0, (height - side) // 2 - 4)
-    columns = torch.where(mirrored, pixel.flip(0), pixel) + right + max(0, (width - side) // 2 - 4)
+    column = torch.arange(width, device=device)
+    rows = torch.arange(height, device=device) + down
+    columns = torch.where(mirrored, column.flip(0), column) + right
     image = torch.arange(count, device=device)[:, None, None]
-    down_border, side_border = (max(0, 4 - (size - side) // 2) for size in (height, width))
-    padded = functional.pad(images, (side_border, side_border, down_border, down_border), mode="reflect")
+    padded = functional.pad(images, (4, 4, 4, 4), mode="reflect")
     return padded[image, :, rows[:, :, None], columns[:, None, :]].permute(0, 3, 1, 2)
 
 
@@ -215,10 +213,10 @@ class Images:
         """Return the images and labels at `index`."""
         return self.normalised(self.pixels[index] / self.data.normalisation.full_scale), self.labels[index]
 
-    def variants(self, side: int) -> Tensor:
-        """Return a random variant of each image, a square of a given side, normalised."""
+    def variants(self) -> Tensor:
+        """Return a random variant of each image, normalised."""
         parts = [
-            self.normalised(self.data.augment(pixels / self.data.normalisation.full_scale, side))
+            self.normalised(self.data.augment(pixels / self.data.normalisation.full_scale))
             for pixels in self.pixels.split(CHUNK)
         ]
         if self.data.cutout:

@@ -113,7 +113,7 @@ class Training:
         )
         self.disturbance = disturbance_of(options)
         self.teacher = teacher and teacher.to(device, memory_format=torch.channels_last).eval()
-        self.answers: dict[tuple[int, int], Tensor] = {}
+        self.answers: dict[int, Tensor] = {}
         if options["compile"]:  # in place, so that the names of the parameters stay
             self.model.compile(dynamic=False)
             self.average.module.compile(dynamic=False)
@@ -125,12 +125,10 @@ class Training:
     def epoch(self, images: Images, epoch: int) -> float:
         """Train for one epoch and return the mean loss."""
         options, device = self.options, images.labels.device
-        small = options["crop"] and epoch < options["crop_share"] * options["epochs"]
-        side = options["crop"] if small else images.pixels.shape[-1]
         view = epoch % options["views"] if options["views"] else epoch
         seed(options, view)
-        variants = images.variants(side)
-        answers = self.taught(variants, side, view)
+        variants = images.variants()
+        answers = self.taught(variants, view)
         seed(options, epoch)
         self.model.train()
         if options["keep_statistics"]:
@@ -155,17 +153,17 @@ class Training:
         return total.item() / len(images)
 
     @torch.no_grad()
-    def taught(self, variants: Tensor, side: int, view: int) -> Tensor | None:
+    def taught(self, variants: Tensor, view: int) -> Tensor | None:
         """Return the teacher's logits, the mean for each image and its mirror image; kept where a view comes again."""
         if self.teacher is None:
             return None
-        if (side, view) not in self.answers:
+        if view not in self.answers:
             with self.autocast(variants.device):
                 parts = [self.teacher(part) + self.teacher(part.flip(3)) for part in variants.split(CHUNK)]
             if not self.options["views"]:
                 self.answers.clear()
-            self.answers[side, view] = torch.cat(parts).float() / 2
-        return self.answers[side, view]
+            self.answers[view] = torch.cat(parts).float() / 2
+        return self.answers[view]
 
 
 def seed(options: Options, number: int) -> None:
@@ -185,9 +183,6 @@ def train(args: argparse.Namespace, command: str) -> None:
     data = load(options["data"], state["data_dir"])
     if options["cutout"] is not None:
         data = dataclasses.replace(data, cutout=options["cutout"])
-    whole = data.training.images.shape[1]
-    if options["crop"] > whole:
-        raise ParameterError("crop", f"at most {whole}, the side of the images", str(options["crop"]))
     training, validation = (Images(part, data, device) for part in data.parts(all_data=options["all_data"]))
     model = build(options, data)
     if isinstance(model, Teacher):
@@ -358,8 +353,6 @@ def parser() -> argparse.ArgumentParser:
         "--average", type=float, default=0.0, help="share of the past in the running average of weights (0)"
     )
     common.add_argument("--cutout", type=int, help="side of the square that is blanked, pixels (CIFAR-10 8, digits 0)")
-    common.add_argument("--crop", type=int, default=0, help="side of the images in the first part of a stage (whole)")
-    common.add_argument("--crop-share", type=float, default=0.6, help="how long that part is (0.6)")
     common.add_argument("--views", type=int, default=0, help="epochs after which variants come again (0: never)")
     common.add_argument("--seed", type=int, default=0, help="of all that is random (0)")
     cuda = torch.cuda.is_available()
