@@ -314,6 +314,15 @@ def test_muon_steps_are_orthogonal():
         assert lengths.max() < 1.4, name
 
 
+def test_the_learning_rate_rises_and_falls_as_a_cosine(tmp_path, monkeypatch):
+    rates, step = [], optimiser.Optimiser.step
+    monkeypatch.setattr(optimiser.Optimiser, "step", lambda self, rate: rates.append(rate) or step(self, rate))
+    pretrain(tmp_path, "--batch", 40, epochs=5)
+    progress = np.arange(100) / 100  # 800 images, 20 steps an epoch
+    falling = 0.5 + 0.5 * np.cos(np.pi * (progress - 0.05) / 0.95)
+    np.testing.assert_allclose(rates, np.where(progress < 0.05, progress / 0.05, falling), atol=1e-12)
+
+
 def test_the_teacher_learns_by_muon():
     torch.manual_seed(7)
     options = vars(train.parser().parse_args(["teacher", "--out", "x", "--batch", "100"]))
