@@ -24,9 +24,9 @@ MODULES = ("data", "model", "noise", "optimiser", "train")
 data, model, noise, optimiser, train = map(importlib.import_module, MODULES)
 
 
-def network(shortcut="conv"):
+def network(shortcut="conv", classes=3):
     torch.manual_seed(1)
-    return model.ResNet(Architecture(blocks=(1, 2), channels=(4, 6), shortcut=shortcut), 1, 3)
+    return model.ResNet(Architecture(blocks=(1, 2), channels=(4, 6), shortcut=shortcut), 1, classes)
 
 
 def matrices(net):
@@ -327,7 +327,7 @@ def test_the_teacher_learns_by_muon():
     torch.manual_seed(7)
     options = vars(train.parser().parse_args(["teacher", "--out", "x", "--batch", "100"]))
     net = model.Teacher(8, 1, 10, (6, 7))
-    training = train.Training(net, None, options, torch.device("cpu"))
+    training = train.Training(net, [], options, torch.device("cpu"))
     before = {name: value.clone() for name, value in net.named_parameters()}
     training.epoch(digits(), epoch=0)
     changed = {name for name, value in net.named_parameters() if not torch.equal(value, before[name])}
@@ -387,16 +387,17 @@ def test_views_come_again(tmp_path, monkeypatch):
     assert len(asked) == 2 * (2 + 3)
 
 
-def test_the_teacher_answers_for_an_image_and_its_mirror_image():
+def test_teachers_answer_for_an_image_and_its_mirror_image():
     torch.manual_seed(8)
-    teacher = model.Teacher(8, 1, 10, (6, 7)).eval()
+    one, other = model.Teacher(8, 1, 3, (6, 7)), network()
     options = vars(train.parser().parse_args(["pretrain", "--out", "x"]))
-    training = train.Training(network(), teacher, options, torch.device("cpu"))
+    training = train.Training(network(), [one, other], options, torch.device("cpu"))
     x = torch.randn(5, 1, 8, 8)
     with torch.no_grad():
-        expected = (teacher(x) + teacher(x.flip(3))) / 2
+        answers = [one(x), one(x.flip(3)), other(x), other(x.flip(3))]
+    expected = sum(answers) / 4
     torch.testing.assert_close(training.taught(x, view=0), expected)
-    assert not torch.allclose(expected, teacher(x), atol=1e-3)
+    assert not any(torch.allclose(expected, answer, atol=1e-3) for answer in answers)
 
 
 def test_a_stage_goes_on_from_another(tmp_path):
@@ -486,17 +487,28 @@ def test_the_teacher_s_first_layer_whitens():
     torch.testing.assert_close(rows[:4] @ rows[:4].T / rows.shape[1], torch.eye(4), rtol=0, atol=1e-4)
 
 
-def test_statistics_can_be_kept(tmp_path):
+def test_steps_normalise_by_stored_statistics(tmp_path):
     pretrain(tmp_path, epochs=2)
     go_on = ["noise", "--from", tmp_path / "pretrain.pt", "--epochs", 2, "--lr", 0.05, "--device", "cpu"]
-    run(*go_on, "--out", tmp_path / "moved")
-    run(*go_on, "--out", tmp_path / "kept", "--keep-statistics")
+    for share in (0, 0.5, 1):
+        run(*go_on, "--out", tmp_path / str(share), "--stored", share)
     before = tensors(tmp_path / "pretrain.pt", "average")
-    moved, kept = (tensors(tmp_path / name / "noise.pt") for name in ("moved", "kept"))
-    assert torch.equal(kept["bn1.running_mean"], before["bn1.running_mean"])
-    assert torch.equal(kept["bn1.running_var"], before["bn1.running_var"])
-    assert not torch.equal(moved["bn1.running_mean"], before["bn1.running_mean"])
-    assert not torch.equal(kept["bn1.weight"], before["bn1.weight"])
+    after = {share: tensors(tmp_path / str(share) / "noise.pt") for share in (0, 0.5, 1)}
+    for name in ("bn1.running_mean", "bn1.running_var"):
+        assert torch.equal(after[1][name], before[name])
+        assert not torch.equal(after[0.5][name], before[name])
+        assert not torch.equal(after[0.5][name], after[0][name])
+    assert not torch.equal(after[1]["bn1.weight"], before["bn1.weight"])
+
+
+def test_the_share_of_steps_with_stored_statistics(monkeypatch):
+    options = vars(train.parser().parse_args(["noise", "--from", "x", "--batch", "4", "--stored", "0.2"]))
+    training, images, chosen = train.Training(network(classes=10), [], options, torch.device("cpu")), digits(), []
+    monkeypatch.setattr(train, "normalise", lambda _, stored: chosen.append(stored))
+    training.epoch(images, 0)
+    steps = math.ceil(len(images) / 4)
+    assert len(chosen) == steps
+    assert abs(sum(chosen) - 0.2 * steps) < 5 * math.sqrt(0.2 * 0.8 * steps)
 
 
 def test_trained_with_the_errors_of_devices(tmp_path):

@@ -46,6 +46,8 @@ INHERITED = ("data", "arch", "widths")
 RANGE_IMAGES = 200
 #: Part of a stage in which the learning rate rises, before its cosine fall.
 RISE = 0.05
+#: What random numbers are for.
+VARIANTS, STEPS = range(2)
 
 
 def rate(progress: float) -> float:
@@ -101,9 +103,9 @@ def loss_of(logits: Tensor, labels: Tensor, taught: Tensor | None, options: Opti
 
 
 class Training:
-    """A network while it is trained: with its running average, its optimiser and its teacher, if any."""
+    """A network while it is trained: with its running average, its optimiser and its teachers, if any."""
 
-    def __init__(self, model: nn.Module, teacher: nn.Module | None, options: Options, device: torch.device) -> None:
+    def __init__(self, model: nn.Module, teachers: list[nn.Module], options: Options, device: torch.device) -> None:
         self.options = options
         self.model = model.to(device, memory_format=torch.channels_last)
         average = get_ema_multi_avg_fn(options["average"])
@@ -112,7 +114,7 @@ class Training:
             self.model, **{name: options[name] for name in ("lr", "muon", "weight_decay", "batch")}
         )
         self.disturbance = disturbance_of(options)
-        self.teacher = teacher and teacher.to(device, memory_format=torch.channels_last).eval()
+        self.teachers = [teacher.to(device, memory_format=torch.channels_last).eval() for teacher in teachers]
         self.answers: dict[int, Tensor] = {}
         if options["compile"]:  # in place, so that the names of the parameters stay
             self.model.compile(dynamic=False)
@@ -126,19 +128,16 @@ class Training:
         """Train for one epoch and return the mean loss."""
         options, device = self.options, images.labels.device
         view = epoch % options["views"] if options["views"] else epoch
-        seed(options, view)
+        seed(options, VARIANTS, view)
         variants = images.variants()
         answers = self.taught(variants, view)
-        seed(options, epoch)
+        seed(options, STEPS, epoch)
         self.model.train()
-        if options["keep_statistics"]:
-            for module in self.model.modules():
-                if isinstance(module, nn.BatchNorm2d):
-                    module.eval()
         total = torch.zeros((), device=device)
         batches = torch.randperm(len(images), device=device).split(options["batch"])
         for step, index in enumerate(batches):
             progress = (epoch + step / len(batches)) / options["epochs"]
+            normalise(self.model, stored=torch.rand(()).item() < options["stored"])
             self.optimiser.zero_grad()
             with noisy(self.model, self.disturbance):
                 with self.autocast(device):
@@ -154,21 +153,34 @@ class Training:
 
     @torch.no_grad()
     def taught(self, variants: Tensor, view: int) -> Tensor | None:
-        """Return the teacher's logits, the mean for each image and its mirror image; kept where a view comes again."""
-        if self.teacher is None:
+        """Return the mean logits of all teachers for each image and its mirror image; kept where a view comes again."""
+        if not self.teachers:
             return None
         if view not in self.answers:
-            with self.autocast(variants.device):
-                parts = [self.teacher(part) + self.teacher(part.flip(3)) for part in variants.split(CHUNK)]
             if not self.options["views"]:
                 self.answers.clear()
-            self.answers[view] = torch.cat(parts).float() / 2
+            with self.autocast(variants.device):
+                parts = [self.answer(part) for part in variants.split(CHUNK)]
+            self.answers[view] = torch.cat(parts)
         return self.answers[view]
 
+    def answer(self, batch: Tensor) -> Tensor:
+        """Return the mean logits of all teachers for each image of a batch and its mirror image."""
+        logits = [teacher(images).float() for teacher in self.teachers for images in (batch, batch.flip(3))]
+        return torch.stack(logits).mean(dim=0)
 
-def seed(options: Options, number: int) -> None:
-    """Start the random numbers of an epoch or of a view of the images."""
-    torch.manual_seed(100_003 * options["seed"] + number)
+
+def normalise(model: nn.Module, *, stored: bool) -> None:
+    """Let batch normalisation use its stored statistics, as on a chip without AdaBS, or those of each batch."""
+    for module in model.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.train(not stored)
+
+
+def seed(options: Options, what: int, number: int) -> None:
+    """Start the random numbers of the variants of the images (`VARIANTS`) or of the steps of an epoch (`STEPS`)."""
+    state = np.random.SeedSequence([options["seed"], what, number]).generate_state(1, np.uint64)
+    torch.manual_seed(int(state[0]))
 
 
 def train(args: argparse.Namespace, command: str) -> None:
@@ -189,7 +201,8 @@ def train(args: argparse.Namespace, command: str) -> None:
         model.whiten_as(training)
     if "model" in state:
         model.load_state_dict(state["average"] if state["epoch"] == 0 else state["model"])
-    work = Training(model, read_teacher(options, data, device), options, device)
+    teachers = [read_teacher(Path(path), options, data, device) for path in options["teacher"]]
+    work = Training(model, teachers, options, device)
     if state["epoch"]:
         work.average.module.load_state_dict(state["average"])
         work.average.n_averaged.fill_(state["averaged"])
@@ -249,18 +262,16 @@ def starting_point(args: argparse.Namespace, command: str, device: torch.device)
                 raise ParameterError(name, begun, repr(value))
     else:
         earlier = state["commands"]
-        if options["teacher"]:
-            taught = read_checkpoint(Path(options["teacher"]), device)["commands"]
+        for path in map(Path, options["teacher"]):
+            taught = read_checkpoint(path, device)["commands"]
             earlier = [*(line for line in taught if line not in earlier), *earlier]
         state |= {"options": options, "commands": [*earlier, command]}
     return state | {"data_dir": data_dir}, out
 
 
-def read_teacher(options: Options, data: Data, device: torch.device) -> nn.Module | None:
-    """Return the network that teaches a stage, if any does."""
-    if not options["teacher"]:
-        return None
-    state = read_checkpoint(Path(options["teacher"]), device)
+def read_teacher(path: Path, options: Options, data: Data, device: torch.device) -> nn.Module:
+    """Return a network that teaches a stage: the result of any other stage."""
+    state = read_checkpoint(path, device)
     if state["options"]["data"] != options["data"]:
         raise ParameterError("data of the teacher", repr(options["data"]), repr(state["options"]["data"]))
     if state["options"]["all_data"] and not options["all_data"]:
@@ -363,16 +374,16 @@ def parser() -> argparse.ArgumentParser:
     begin.add_argument("--from", dest="start", type=Path, help="checkpoint of an earlier stage to go on from")
     begin.add_argument("--data", default="digits", help="digits, cifar10 or a network file with digits")
     begin.add_argument("--out", type=Path, required=True, help="directory for the checkpoint and log.jsonl")
-    begin.set_defaults(run=train, eta=0.0, model="", clip=math.inf, keep_statistics=False)
+    begin.set_defaults(run=train, eta=0.0, model="", clip=math.inf, stored=0.0)
     taught = argparse.ArgumentParser(add_help=False)
-    taught.add_argument("--teacher", default="", help="teacher.pt: learn from its logits too")
-    taught.add_argument("--distill", type=float, default=0.9, help="share of the teacher in the loss (0.9)")
+    taught.add_argument("--teacher", nargs="+", default=[], help="checkpoints: learn from their mean logits too")
+    taught.add_argument("--distill", type=float, default=0.9, help="share of the teachers in the loss (0.9)")
     taught.add_argument("--temperature", type=float, default=4.0, help="of the softmax that is compared (4)")
 
     steps = taking_steps(lr=0.2, muon=0.17, batch=1000, weight_decay=1e-3)
     zeroth = stages.add_parser("teacher", parents=[begin, steps], help="train a wide network to learn from")
     zeroth.add_argument("--widths", type=int, nargs="+", default=[64, 256, 256], help="channels (64 256 256)")
-    zeroth.set_defaults(teacher="")
+    zeroth.set_defaults(teacher=[])
 
     first = stages.add_parser("pretrain", parents=[begin, taught, taking_steps(lr=0.05)], help="train without noise")
     first.add_argument("--arch", default="joshi-resnet8", help="as in pcmref.convert (joshi-resnet8)")
@@ -387,7 +398,7 @@ def parser() -> argparse.ArgumentParser:
     )
     second.add_argument("--clip", type=float, default=2.0, help="largest weight / standard deviation (2)")
     second.add_argument(
-        "--keep-statistics", action="store_true", help="normalise by those of --from, as a chip without AdaBS does"
+        "--stored", type=float, default=0.0, help="share of the steps that normalise by stored statistics (0)"
     )
     second.add_argument("--out", type=Path, help="directory for noise.pt and log.jsonl (that of --from)")
     second.set_defaults(run=train)
