@@ -22,6 +22,7 @@ DIGITS = ROOT / "weights" / "digits-resnet8.h5"
 sys.path.append(str(ROOT / "examples" / "training"))
 MODULES = ("data", "model", "noise", "optimiser", "train")
 data, model, noise, optimiser, train = map(importlib.import_module, MODULES)
+CPU = torch.device("cpu")
 
 
 def network(shortcut="conv", classes=3):
@@ -499,6 +500,17 @@ def test_steps_normalise_by_stored_statistics(tmp_path):
         assert not torch.equal(after[0.5][name], before[name])
         assert not torch.equal(after[0.5][name], after[0][name])
     assert not torch.equal(after[1]["bn1.weight"], before["bn1.weight"])
+
+
+def test_stored_statistics_follow_the_weights():
+    options = vars(train.parser().parse_args(["noise", "--from", "x", "--stored", "0.5"]))
+    net, (batch, _) = network(), digits().batch(slice(200))
+    training = train.Training(net, [], options, CPU)
+    train.normalise(training.model, stored=False)
+    before = net.bn1.running_mean.clone()
+    net(batch)
+    mean = net.conv1(batch).mean(dim=(0, 2, 3))
+    torch.testing.assert_close(net.bn1.running_mean, (before + mean) / 2)
 
 
 def test_the_share_of_steps_with_stored_statistics(monkeypatch):

@@ -48,6 +48,8 @@ RANGE_IMAGES = 200
 RISE = 0.05
 #: What random numbers are for.
 VARIANTS, STEPS = range(2)
+#: Share of a batch in the stored statistics, where steps rely on them: so they follow the weights.
+MOMENTUM = 0.5
 
 
 def rate(progress: float) -> float:
@@ -116,6 +118,9 @@ class Training:
         self.disturbance = disturbance_of(options)
         self.teachers = [teacher.to(device, memory_format=torch.channels_last).eval() for teacher in teachers]
         self.answers: dict[int, Tensor] = {}
+        if options["stored"]:
+            for norm in norms(self.model):
+                norm.momentum = MOMENTUM
         if options["compile"]:  # in place, so that the names of the parameters stay
             self.model.compile(dynamic=False)
             self.average.module.compile(dynamic=False)
@@ -172,9 +177,13 @@ class Training:
 
 def normalise(model: nn.Module, *, stored: bool) -> None:
     """Let batch normalisation use its stored statistics, as on a chip without AdaBS, or those of each batch."""
-    for module in model.modules():
-        if isinstance(module, nn.BatchNorm2d):
-            module.train(not stored)
+    for norm in norms(model):
+        norm.train(not stored)
+
+
+def norms(model: nn.Module) -> list[nn.BatchNorm2d]:
+    """Return the batch normalisations of a model."""
+    return [module for module in model.modules() if isinstance(module, nn.BatchNorm2d)]
 
 
 def seed(options: Options, what: int, number: int) -> None:
@@ -397,9 +406,7 @@ def parser() -> argparse.ArgumentParser:
         "--times", type=float, nargs=2, default=[25.0, 3.15e7], help="seconds after programming (25 to 3.15e7)"
     )
     second.add_argument("--clip", type=float, default=2.0, help="largest weight / standard deviation (2)")
-    second.add_argument(
-        "--stored", type=float, default=0.0, help="share of the steps that normalise by stored statistics (0)"
-    )
+    second.add_argument("--stored", type=float, default=0.0, help="share of the steps with stored statistics (0)")
     second.add_argument("--out", type=Path, help="directory for noise.pt and log.jsonl (that of --from)")
     second.set_defaults(run=train)
 
