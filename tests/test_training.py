@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import importlib
+import itertools
 import json
 import math
 import sys
@@ -22,12 +23,11 @@ DIGITS = ROOT / "weights" / "digits-resnet8.h5"
 sys.path.append(str(ROOT / "examples" / "training"))
 MODULES = ("data", "model", "noise", "optimiser", "train")
 data, model, noise, optimiser, train = map(importlib.import_module, MODULES)
-CPU = torch.device("cpu")
 
 
-def network(shortcut="conv", classes=3):
+def network(shortcut="conv"):
     torch.manual_seed(1)
-    return model.ResNet(Architecture(blocks=(1, 2), channels=(4, 6), shortcut=shortcut), 1, classes)
+    return model.ResNet(Architecture(blocks=(1, 2), channels=(4, 6), shortcut=shortcut), 1, 3)
 
 
 def matrices(net):
@@ -388,6 +388,17 @@ def test_views_come_again(tmp_path, monkeypatch):
     assert len(asked) == 2 * (2 + 3)
 
 
+def test_random_numbers_for_each_purpose_and_epoch():
+    def drawn(run_seed, what, number):
+        train.seed({"seed": run_seed}, what, number)
+        return torch.rand(()).item()
+
+    cases = list(itertools.product((0, 1), (train.VARIANTS, train.STEPS), (0, 1, 2)))
+    numbers = {case: drawn(*case) for case in cases}
+    assert len(set(numbers.values())) == len(cases)
+    assert all(drawn(*case) == number for case, number in numbers.items())
+
+
 def test_teachers_answer_for_an_image_and_its_mirror_image():
     torch.manual_seed(8)
     one, other = model.Teacher(8, 1, 3, (6, 7)), network()
@@ -486,41 +497,6 @@ def test_the_teacher_s_first_layer_whitens():
     assert out.shape[1] == 8
     torch.testing.assert_close(rows[:4], -rows[4:])
     torch.testing.assert_close(rows[:4] @ rows[:4].T / rows.shape[1], torch.eye(4), rtol=0, atol=1e-4)
-
-
-def test_steps_normalise_by_stored_statistics(tmp_path):
-    pretrain(tmp_path, epochs=2)
-    go_on = ["noise", "--from", tmp_path / "pretrain.pt", "--epochs", 2, "--lr", 0.05, "--device", "cpu"]
-    for share in (0, 0.5, 1):
-        run(*go_on, "--out", tmp_path / str(share), "--stored", share)
-    before = tensors(tmp_path / "pretrain.pt", "average")
-    after = {share: tensors(tmp_path / str(share) / "noise.pt") for share in (0, 0.5, 1)}
-    for name in ("bn1.running_mean", "bn1.running_var"):
-        assert torch.equal(after[1][name], before[name])
-        assert not torch.equal(after[0.5][name], before[name])
-        assert not torch.equal(after[0.5][name], after[0][name])
-    assert not torch.equal(after[1]["bn1.weight"], before["bn1.weight"])
-
-
-def test_stored_statistics_follow_the_weights():
-    options = vars(train.parser().parse_args(["noise", "--from", "x", "--stored", "0.5"]))
-    net, (batch, _) = network(), digits().batch(slice(200))
-    training = train.Training(net, [], options, CPU)
-    train.normalise(training.model, stored=False)
-    before = net.bn1.running_mean.clone()
-    net(batch)
-    mean = net.conv1(batch).mean(dim=(0, 2, 3))
-    torch.testing.assert_close(net.bn1.running_mean, (before + mean) / 2)
-
-
-def test_the_share_of_steps_with_stored_statistics(monkeypatch):
-    options = vars(train.parser().parse_args(["noise", "--from", "x", "--batch", "4", "--stored", "0.2"]))
-    training, images, chosen = train.Training(network(classes=10), [], options, torch.device("cpu")), digits(), []
-    monkeypatch.setattr(train, "normalise", lambda _, stored: chosen.append(stored))
-    training.epoch(images, 0)
-    steps = math.ceil(len(images) / 4)
-    assert len(chosen) == steps
-    assert abs(sum(chosen) - 0.2 * steps) < 5 * math.sqrt(0.2 * 0.8 * steps)
 
 
 def test_trained_with_the_errors_of_devices(tmp_path):

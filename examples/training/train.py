@@ -48,8 +48,6 @@ RANGE_IMAGES = 200
 RISE = 0.05
 #: What random numbers are for.
 VARIANTS, STEPS = range(2)
-#: Share of a batch in the stored statistics, where steps rely on them: so they follow the weights.
-MOMENTUM = 0.5
 
 
 def rate(progress: float) -> float:
@@ -118,9 +116,6 @@ class Training:
         self.disturbance = disturbance_of(options)
         self.teachers = [teacher.to(device, memory_format=torch.channels_last).eval() for teacher in teachers]
         self.answers: dict[int, Tensor] = {}
-        if options["stored"]:
-            for norm in norms(self.model):
-                norm.momentum = MOMENTUM
         if options["compile"]:  # in place, so that the names of the parameters stay
             self.model.compile(dynamic=False)
             self.average.module.compile(dynamic=False)
@@ -142,7 +137,6 @@ class Training:
         batches = torch.randperm(len(images), device=device).split(options["batch"])
         for step, index in enumerate(batches):
             progress = (epoch + step / len(batches)) / options["epochs"]
-            normalise(self.model, stored=torch.rand(()).item() < options["stored"])
             self.optimiser.zero_grad()
             with noisy(self.model, self.disturbance):
                 with self.autocast(device):
@@ -173,17 +167,6 @@ class Training:
         """Return the mean logits of all teachers for each image of a batch and its mirror image."""
         logits = [teacher(images).float() for teacher in self.teachers for images in (batch, batch.flip(3))]
         return torch.stack(logits).mean(dim=0)
-
-
-def normalise(model: nn.Module, *, stored: bool) -> None:
-    """Let batch normalisation use its stored statistics, as on a chip without AdaBS, or those of each batch."""
-    for norm in norms(model):
-        norm.train(not stored)
-
-
-def norms(model: nn.Module) -> list[nn.BatchNorm2d]:
-    """Return the batch normalisations of a model."""
-    return [module for module in model.modules() if isinstance(module, nn.BatchNorm2d)]
 
 
 def seed(options: Options, what: int, number: int) -> None:
@@ -383,7 +366,7 @@ def parser() -> argparse.ArgumentParser:
     begin.add_argument("--from", dest="start", type=Path, help="checkpoint of an earlier stage to go on from")
     begin.add_argument("--data", default="digits", help="digits, cifar10 or a network file with digits")
     begin.add_argument("--out", type=Path, required=True, help="directory for the checkpoint and log.jsonl")
-    begin.set_defaults(run=train, eta=0.0, model="", clip=math.inf, stored=0.0)
+    begin.set_defaults(run=train, eta=0.0, model="", clip=math.inf)
     taught = argparse.ArgumentParser(add_help=False)
     taught.add_argument("--teacher", nargs="+", default=[], help="checkpoints: learn from their mean logits too")
     taught.add_argument("--distill", type=float, default=0.9, help="share of the teachers in the loss (0.9)")
@@ -406,7 +389,6 @@ def parser() -> argparse.ArgumentParser:
         "--times", type=float, nargs=2, default=[25.0, 3.15e7], help="seconds after programming (25 to 3.15e7)"
     )
     second.add_argument("--clip", type=float, default=2.0, help="largest weight / standard deviation (2)")
-    second.add_argument("--stored", type=float, default=0.0, help="share of the steps with stored statistics (0)")
     second.add_argument("--out", type=Path, help="directory for noise.pt and log.jsonl (that of --from)")
     second.set_defaults(run=train)
 
