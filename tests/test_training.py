@@ -453,7 +453,9 @@ def test_a_teacher_is_heard(tmp_path, capsys):
     )
     assert not torch.equal(taught, alone)
     torch.testing.assert_close(deaf, alone)
-    run("noise", "--from", tmp_path / "taught" / "pretrain.pt", "--teacher", teacher, "--epochs", 1, "--device", "cpu")
+    student = tmp_path / "taught" / "pretrain.pt"
+    run("noise", "--from", student, "--teacher", teacher, student, "--epochs", 1, "--device", "cpu")
+    assert tensors(tmp_path / "taught" / "noise.pt", "options")["teacher"] == [str(teacher), str(student)]
     commands = tensors(tmp_path / "taught" / "noise.pt", "commands")
     assert [command.split()[1] for command in commands] == ["teacher", "pretrain", "noise"]
     copy = tmp_path / "copy.h5"
