@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import hashlib
 import json
-import math
 import os
 import re
 import signal
@@ -15,29 +13,25 @@ import threading
 import time
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
-
-import numpy as np
 
 import pcmref
-from pcmref import pcm
+from pcmref import pcm, report
 from pcmref.compensation import ADABS_BATCHES, ADABS_IMAGES, COMPENSATIONS
 from pcmref.converters import PRESETS, preset
 from pcmref.datasets import load_cifar10
 from pcmref.errors import DataError, ParameterError, PcmrefError, PcmrefWarning, describe
-from pcmref.evaluate import DAY_S, HOUR_S, TIMES_S, YEAR_S, Retention, retention, stored
+from pcmref.evaluate import TIMES_S, retention, stored
 from pcmref.files import check_outputs, replacing
-from pcmref.network import Conv, Network, Samples
-from pcmref.plots import LABELS, check_format, plot_retention
+from pcmref.network import Network, Samples
+from pcmref.plots import check_format, plot_retention
 from pcmref.profiling import Profile, recording
 from pcmref.simulate import processors
 from pcmref.weights import bundled
 
 __all__ = ["main"]
 
-UNITS_S = {"s": 1.0, "min": 60.0, "h": HOUR_S, "d": DAY_S, "y": YEAR_S}
 #: Most chips or images of one command.
 COUNT_LIMIT = 1_000_000
 
@@ -153,7 +147,7 @@ def _add_retention(command: argparse.ArgumentParser) -> None:
         "--data", type=Path, metavar="DIR", help="CIFAR-10, a directory or an archive, python or binary format"
     )
     command.add_argument("--images", type=int, metavar="N", help="judge by the first N images (default: all)")
-    several("--times", (_time_text(t).replace(" ", "") for t in TIMES_S), "since programming, units s min h d y")
+    several("--times", (report.time_text(t).replace(" ", "") for t in TIMES_S), "since programming, units s min h d y")
     several("--compensation", COMPENSATIONS, "digital compensation of drift")
     command.add_argument("--chips", type=int, default=1, metavar="K", help="chips to program (default: 1)")
     command.add_argument("--seed", type=int, default=0, metavar="S", help="seed of the first chip (default: 0)")
@@ -215,14 +209,16 @@ def _retention(options: argparse.Namespace) -> None:
         )
     elapsed_s = time.perf_counter() - start
     if options.json is not None:
-        document = _document(result, network, path, model, samples, options)
+        document = report.retention_document(
+            result, network, path, model, samples, scale=options.scale, gdc_readout=options.gdc
+        )
         with replacing(options.json) as temporary:
             temporary.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
     if options.plot is not None:
         plot_retention(result, options.plot, title=path.stem)
-    print(_table(result, network, path, model.name))
+    print(report.retention_table(result, network, path, model.name))
     if options.profile:
-        print("\n" + _profile_table(profile, elapsed_s, processors(options.threads)))
+        print("\n" + report.profile_table(profile, elapsed_s, processors(options.threads)))
 
 
 def _samples(network: Network, data: Path | None, needs_calibration: bool) -> tuple[Samples, Samples | None]:
@@ -241,103 +237,12 @@ def _samples(network: Network, data: Path | None, needs_calibration: bool) -> tu
     return test, load_cifar10(data, split="train").first(ADABS_BATCHES * ADABS_IMAGES)
 
 
-def _table(result: Retention, network: Network, path: Path, model: str) -> str:
-    seeds = sorted({row.seed for row in result.rows})
-    chips = f"chip {seeds[0]}" if len(seeds) == 1 else f"chips {seeds[0]}-{seeds[-1]}"
-    compensations = list(dict.fromkeys(row.compensation for row in result.rows))
-    width = 15 if len(seeds) > 1 else 11
-    lines = [
-        f"{path.name}: {network.weights:,} weights on {network.devices:,} PCM devices",
-        f"preset {result.readout.name}, model {model}, {chips}, {result.images:,} images",
-        "",
-        f"{'digital':>8}  {100 * result.digital_accuracy:.2f} %",
-        "",
-        f"{'time':>8}" + "".join(f"{LABELS[c]:>{width}}" for c in compensations),
-    ]
-    for time_s in dict.fromkeys(row.time_s for row in result.rows):
-        cells = []
-        for compensation in compensations:
-            values = 100 * result.accuracies(time_s, compensation)
-            cell = f"{values.mean():.2f}" + (f" ± {values.std(ddof=1):.2f}" if len(values) > 1 else "")
-            cells.append(f"{cell:>{width}}")
-        lines.append(f"{_time_text(time_s):>8}" + "".join(cells))
-    lines.append("")
-    lines.append("accuracy in %" + (", mean ± standard deviation over chips" if len(seeds) > 1 else ""))
-    return "\n".join(lines)
-
-
-def _profile_table(profile: Profile, elapsed_s: float, threads: int) -> str:
-    available_s = elapsed_s * threads
-    stages = dict(sorted(profile.seconds.items(), key=lambda item: -item[1]))
-    stages["Python, waiting, the rest"] = available_s - sum(stages.values())
-    lines = [f"{'stage':28}{'thread seconds':>16}{'share':>9}"]
-    lines += [f"{name:28}{seconds:16.3f}{seconds / available_s:9.1%}" for name, seconds in stages.items()]
-    lines.append(f"{'all':28}{available_s:16.3f}   ({elapsed_s:.3f} s on {threads} threads)")
-    return "\n".join(lines)
-
-
-def _document(
-    result: Retention,
-    network: Network,
-    path: Path,
-    model: pcm.PcmModel,
-    samples: Samples,
-    options: argparse.Namespace,
-) -> dict[str, Any]:
-    return {
-        "format": "pcmref-retention",
-        "version": 1,
-        "pcmref": pcmref.__version__,
-        "network": {"file": path.name, "sha256": network.sha256, "provenance": dict(network.provenance)},
-        "images": {
-            "source": samples.where,
-            "count": len(samples),
-            "sha256": hashlib.sha256(samples.images.tobytes()).hexdigest(),
-        },
-        "model": asdict(model),
-        "readout": asdict(result.readout),
-        "scale": options.scale,
-        "gdc_readout": options.gdc,
-        "digital": {
-            "images": result.images,
-            "correct": result.digital_correct,
-            "accuracy": result.digital_accuracy,
-        },
-        "rows": [{**asdict(row), "accuracy": row.accuracy} for row in result.rows],
-    }
-
-
 def _inspect(options: argparse.Namespace) -> None:
     match = re.fullmatch(r"([1-9]\d{0,5})x([1-9]\d{0,5})", options.tile)
     if match is None:
         raise ParameterError("--tile", "ROWSxCOLUMNS, for example 256x256", describe(options.tile))
-    tile_rows, tile_columns = map(int, match.groups())
     path = _network(options.network)
-    network = pcmref.load(path)
-    print(f"{path.name}  sha256 {network.sha256}")
-    scale = network.normalisation
-    print(f"input {'x'.join(map(str, network.input_shape))} uint8, (pixel / {scale.full_scale:g} - mean) / std,")
-    print(f"  mean {_numbers(scale.mean)}, std {_numbers(scale.std)}")
-    print(f"classes {', '.join(network.classes)}")
-    for name in ("evaluation", "calibration"):
-        samples = getattr(network, name)
-        if samples is not None:
-            print(f"{name} {len(samples):,} images in the file")
-    for name in network.ranges:
-        print(f"ranges of converters for preset {name} in the file")
-    for key, text in sorted(network.provenance.items()):
-        print(f"{key}: {text}")
-    print(f"\n{'layer':28}{'kernel':>8}{'stride':>8}{'output':>12}{'crossbar':>12}{'weights':>11}{'tiles':>7}")
-    total = 0
-    for layer in network.crossbar_layers:
-        kernel, stride = ("x".join(map(str, layer.kernel)), layer.stride) if isinstance(layer, Conv) else ("-", "-")
-        tiles = math.ceil(layer.rows / tile_rows) * math.ceil(layer.columns / tile_columns)
-        total += tiles
-        output = "x".join(map(str, network.shapes[layer.name]))
-        crossbar = f"{layer.rows}x{layer.columns}"
-        weights = layer.rows * layer.columns
-        print(f"{layer.name:28}{kernel:>8}{stride:>8}{output:>12}{crossbar:>12}{weights:>11,}{tiles:>7}")
-    print(f"\n{network.weights:,} weights, {network.devices:,} PCM devices, {total} tiles of {options.tile} or less")
+    print(report.network_table(pcmref.load(path), path, tile_rows=int(match[1]), tile_columns=int(match[2])))
 
 
 def _convert(options: argparse.Namespace) -> None:
@@ -348,7 +253,7 @@ def _convert(options: argparse.Namespace) -> None:
     std = convert.IMAGENET_STD if options.std is None else _triple("--std", options.std)
     network = convert.convert(options.checkpoint, options.arch, mean=mean, std=std)
     pcmref.save(options.output, network)
-    print(f"{options.output}: {network.weights:,} weights, mean {_numbers(mean)}, std {_numbers(std)}")
+    print(f"{options.output}: {network.weights:,} weights, mean {report.numbers(mean)}, std {report.numbers(std)}")
 
 
 def _fetch(options: argparse.Namespace) -> None:
@@ -387,15 +292,8 @@ def _progress(unit: str, interrupted: threading.Event) -> Iterator[Callable[[int
 def _time(text: str) -> float:
     match = re.fullmatch(r"\s*([0-9]+(?:\.[0-9]*)?(?:e[+-]?[0-9]+)?)\s*(s|min|h|d|y)\s*", text)
     if match is None:
-        raise ParameterError("--times", f"numbers with a unit ({', '.join(UNITS_S)})", describe(text))
-    return float(match[1]) * UNITS_S[match[2]]
-
-
-def _time_text(time_s: float) -> str:
-    for unit, seconds in reversed(UNITS_S.items()):
-        if time_s >= seconds and (time_s / seconds).is_integer():
-            return f"{time_s / seconds:.0f} {unit}"
-    return f"{time_s:g} s"
+        raise ParameterError("--times", f"numbers with a unit ({', '.join(report.UNITS_S)})", describe(text))
+    return float(match[1]) * report.UNITS_S[match[2]]
 
 
 def _triple(option: str, text: str) -> tuple[float, float, float]:
@@ -410,7 +308,3 @@ def _at_least_one(option: str, value: int) -> int:
     if not 1 <= value <= COUNT_LIMIT:
         raise ParameterError(option, f"at least 1, at most {COUNT_LIMIT:,}", str(value))
     return value
-
-
-def _numbers(values: Sequence[float]) -> str:
-    return "/".join(f"{value:g}" for value in np.asarray(values))

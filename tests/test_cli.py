@@ -237,9 +237,7 @@ def test_full_disk_keeps_the_old_file(tmp_path, capsys, monkeypatch):
     assert list(tmp_path.iterdir()) == [path]
 
 
-def test_times_round_trip():
-    for seconds in (*TIMES_S, 60.0, 7200.0, 1.5, 90.0):
-        assert cli._time(cli._time_text(seconds)) == pytest.approx(seconds)
+def test_units_of_time():
     assert cli._time("1y") == 365 * 86400
     assert np.isclose(cli._time("0.5h"), 1800)
 

@@ -4,7 +4,7 @@ import threading
 import time
 
 from pcmref import cli
-from pcmref.profiling import Profile, recording, stage
+from pcmref.profiling import recording, stage
 
 
 def test_stages_count_only_while_recording():
@@ -41,17 +41,6 @@ def test_a_stage_that_fails_counts_too():
         except ValueError:
             pass
     assert "broken" in profile.seconds
-
-
-def test_table_adds_up():
-    profile = Profile()
-    profile.add("product", 1.5)
-    profile.add("DAC", 0.5)
-    lines = cli._profile_table(profile, 2.0, 2).splitlines()
-    assert [line.split()[0] for line in lines] == ["stage", "product", "DAC", "Python,", "all"]
-    assert "37.5%" in lines[1]
-    assert "50.0%" in lines[3]
-    assert "4.000" in lines[4]
 
 
 def test_command_line_prints_it(capsys):

@@ -1,0 +1,127 @@
+"""What the commands say: tables as text, a run of ``pcmref retention`` as a JSON document."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import pcmref
+from pcmref.evaluate import DAY_S, HOUR_S, YEAR_S, Retention
+from pcmref.network import Conv, Network, Samples
+from pcmref.pcm import PcmModel
+from pcmref.plots import LABELS
+from pcmref.profiling import Profile
+
+__all__ = ["UNITS_S", "network_table", "numbers", "profile_table", "retention_document", "retention_table", "time_text"]
+
+#: Units of time, seconds.
+UNITS_S = {"s": 1.0, "min": 60.0, "h": HOUR_S, "d": DAY_S, "y": YEAR_S}
+
+
+def retention_table(result: Retention, network: Network, path: Path, model: str) -> str:
+    """Return the accuracies of a run: a row for each time, a column for each compensation."""
+    seeds = sorted({row.seed for row in result.rows})
+    chips = f"chip {seeds[0]}" if len(seeds) == 1 else f"chips {seeds[0]}-{seeds[-1]}"
+    compensations = list(dict.fromkeys(row.compensation for row in result.rows))
+    width = 15 if len(seeds) > 1 else 11
+    lines = [
+        f"{path.name}: {network.weights:,} weights on {network.devices:,} PCM devices",
+        f"preset {result.readout.name}, model {model}, {chips}, {result.images:,} images",
+        "",
+        f"{'digital':>8}  {100 * result.digital_accuracy:.2f} %",
+        "",
+        f"{'time':>8}" + "".join(f"{LABELS[c]:>{width}}" for c in compensations),
+    ]
+    for time_s in dict.fromkeys(row.time_s for row in result.rows):
+        cells = []
+        for compensation in compensations:
+            values = 100 * result.accuracies(time_s, compensation)
+            cell = f"{values.mean():.2f}" + (f" ± {values.std(ddof=1):.2f}" if len(values) > 1 else "")
+            cells.append(f"{cell:>{width}}")
+        lines.append(f"{time_text(time_s):>8}" + "".join(cells))
+    lines.append("")
+    lines.append("accuracy in %" + (", mean ± standard deviation over chips" if len(seeds) > 1 else ""))
+    return "\n".join(lines)
+
+
+def retention_document(
+    result: Retention, network: Network, path: Path, model: PcmModel, samples: Samples, *, scale: str, gdc_readout: str
+) -> dict[str, Any]:
+    """Return a run with all that it depends on, to be written as JSON."""
+    return {
+        "format": "pcmref-retention",
+        "version": 1,
+        "pcmref": pcmref.__version__,
+        "network": {"file": path.name, "sha256": network.sha256, "provenance": dict(network.provenance)},
+        "images": {
+            "source": samples.where,
+            "count": len(samples),
+            "sha256": hashlib.sha256(samples.images.tobytes()).hexdigest(),
+        },
+        "model": asdict(model),
+        "readout": asdict(result.readout),
+        "scale": scale,
+        "gdc_readout": gdc_readout,
+        "digital": {
+            "images": result.images,
+            "correct": result.digital_correct,
+            "accuracy": result.digital_accuracy,
+        },
+        "rows": [{**asdict(row), "accuracy": row.accuracy} for row in result.rows],
+    }
+
+
+def profile_table(profile: Profile, elapsed_s: float, threads: int) -> str:
+    """Return where the time of a run went: a row for each stage, the largest first."""
+    available_s = elapsed_s * threads
+    stages = dict(sorted(profile.seconds.items(), key=lambda item: -item[1]))
+    stages["Python, waiting, the rest"] = available_s - sum(stages.values())
+    lines = [f"{'stage':28}{'thread seconds':>16}{'share':>9}"]
+    lines += [f"{name:28}{seconds:16.3f}{seconds / available_s:9.1%}" for name, seconds in stages.items()]
+    lines.append(f"{'all':28}{available_s:16.3f}   ({elapsed_s:.3f} s on {threads} threads)")
+    return "\n".join(lines)
+
+
+def network_table(network: Network, path: Path, *, tile_rows: int, tile_columns: int) -> str:
+    """Return what a network file holds, and a row for each crossbar layer."""
+    scale = network.normalisation
+    lines = [
+        f"{path.name}  sha256 {network.sha256}",
+        f"input {'x'.join(map(str, network.input_shape))} uint8, (pixel / {scale.full_scale:g} - mean) / std,",
+        f"  mean {numbers(scale.mean)}, std {numbers(scale.std)}",
+        f"classes {', '.join(network.classes)}",
+    ]
+    images = {"evaluation": network.evaluation, "calibration": network.calibration}
+    lines += [f"{name} {len(samples):,} images in the file" for name, samples in images.items() if samples is not None]
+    lines += [f"ranges of converters for preset {name} in the file" for name in network.ranges]
+    lines += [f"{key}: {text}" for key, text in sorted(network.provenance.items())]
+    lines += ["", f"{'layer':28}{'kernel':>8}{'stride':>8}{'output':>12}{'crossbar':>12}{'weights':>11}{'tiles':>7}"]
+    total = 0
+    for layer in network.crossbar_layers:
+        kernel, stride = ("x".join(map(str, layer.kernel)), layer.stride) if isinstance(layer, Conv) else ("-", "-")
+        tiles = math.ceil(layer.rows / tile_rows) * math.ceil(layer.columns / tile_columns)
+        total += tiles
+        output = "x".join(map(str, network.shapes[layer.name]))
+        crossbar = f"{layer.rows}x{layer.columns}"
+        weights = layer.rows * layer.columns
+        lines.append(f"{layer.name:28}{kernel:>8}{stride:>8}{output:>12}{crossbar:>12}{weights:>11,}{tiles:>7}")
+    tile = f"{tile_rows}x{tile_columns}"
+    lines += ["", f"{network.weights:,} weights, {network.devices:,} PCM devices, {total} tiles of {tile} or less"]
+    return "\n".join(lines)
+
+
+def time_text(time_s: float) -> str:
+    """Return a time in the largest unit that it is a whole number of."""
+    for unit, seconds in reversed(UNITS_S.items()):
+        if time_s >= seconds and (time_s / seconds).is_integer():
+            return f"{time_s / seconds:.0f} {unit}"
+    return f"{time_s:g} s"
+
+
+def numbers(values: Sequence[float]) -> str:
+    """Return numbers with strokes in between."""
+    return "/".join(f"{value:g}" for value in values)
