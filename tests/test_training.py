@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import importlib
 import itertools
 import json
@@ -56,45 +55,60 @@ def test_every_weight_of_a_crossbar_is_on_pcm():
     assert len(noise.crossbars(network())) == 9
 
 
+def on_chips(net, disturbance, chips=1):
+    """The disturbed parameters of each crossbar matrix as an array with one row for each chip."""
+    weights = noise.noisy(net, disturbance, chips)
+    names = {parameter: name for name, parameter in net.named_parameters()}
+    return [
+        torch.cat([weights[names[p]].detach().reshape(chips, -1) for p in matrix], dim=1)
+        for matrix in noise.crossbars(net)
+    ]
+
+
 def test_noise_is_gaussian_in_proportion_to_the_largest_weight():
-    net, eta, draws = network(), 0.1, 200
+    net, eta, chips = network(), 0.1, 200
     with torch.no_grad():
         net.fc.bias[0] = 5.0  # the largest weight of its matrix
-    clean = matrices(net)
-    drawn = []
-    for _ in range(draws):
-        with noise.noisy(net, noise.gaussian(eta)):
-            drawn.append([noisy - value for noisy, value in zip(matrices(net), clean, strict=True)])
-    for values, *errors in zip(clean, *drawn, strict=True):
-        z = torch.stack(errors).double() / (eta * values.abs().max())
+    for values, drawn in zip(matrices(net), on_chips(net, noise.gaussian(eta), chips), strict=True):
+        z = (drawn - values).double() / (eta * values.abs().max())
         assert abs(z.mean()) < 5 / math.sqrt(z.numel())
         assert abs(z.square().mean() - 1) < 5 * math.sqrt(2 / z.numel())
         assert abs(z.pow(4).mean() - 3) < 5 * math.sqrt(96 / z.numel())
+        assert abs((z[0] * z[1]).mean()) < 5 / math.sqrt(z.shape[1])  # each chip has its own
 
 
-def test_clean_weights_come_back_exactly():
+def test_clean_weights_stay_as_they_are():
     net = network()
     clean = matrices(net)
-    with contextlib.suppress(KeyboardInterrupt), noise.noisy(net, noise.gaussian(0.1)):
-        assert not any(map(torch.equal, matrices(net), clean))
-        raise KeyboardInterrupt
+    assert not any(map(torch.equal, (drawn[0] for drawn in on_chips(net, noise.gaussian(0.1))), clean))
     assert all(map(torch.equal, matrices(net), clean))
 
 
 def test_gradients_are_those_at_the_noisy_weights():
-    net = network()
-    with noise.noisy(net, noise.gaussian(0.1)):
-        sum(p.square().sum() / 2 for p in net.parameters()).backward()
-        noisy = matrices(net)
-    gradients = [torch.cat([p.grad.flatten() for p in matrix]) for matrix in noise.crossbars(net)]
-    assert all(map(torch.equal, gradients, noisy))
+    net, chips = network(), 3
+    weights = noise.noisy(net, noise.gaussian(0.1), chips)
+    sum(w.square().sum() / 2 for w in weights.values()).backward()
+    for name, weight in weights.items():
+        expected = weight.detach().unflatten(0, (chips, -1)).sum(dim=0)
+        torch.testing.assert_close(net.get_parameter(name).grad, expected)
 
 
 def test_without_a_disturbance_nothing_happens():
-    net = network()
-    clean = matrices(net)
-    with noise.noisy(net, None):
-        assert all(map(torch.equal, matrices(net), clean))
+    assert noise.noisy(network(), None) == {}
+
+
+@pytest.mark.parametrize("shortcut", ["conv", "pad"])
+def test_each_chip_gets_its_part_of_the_images(shortcut):
+    net, chips = network(shortcut=shortcut).eval(), 3
+    weights = noise.noisy(net, noise.gaussian(0.1), chips)
+    images = torch.randn(11, 1, 8, 8, generator=torch.Generator().manual_seed(8))
+    found = torch.func.functional_call(net, weights, images)
+    parts = []
+    for chip, part in enumerate(images.tensor_split(chips)):
+        alone = {name: weight.unflatten(0, (chips, -1))[chip] for name, weight in weights.items()}
+        parts.append(torch.func.functional_call(net, alone, part))
+    torch.testing.assert_close(found, torch.cat(parts))
+    assert not torch.allclose(found, net(images))
 
 
 @pytest.mark.parametrize("name", ["NANDAKUMAR_2019", "HERMES_1"])
@@ -107,7 +121,7 @@ def test_devices_err_as_pcmref_s_do(name, t_s):
     weight = np.tile(np.float32(sizes), (count, 1))
     torch.manual_seed(5)
     disturbed = noise.devices(model, t_s, t_s)
-    drawn = disturbed(torch.from_numpy(weight.ravel())).numpy().reshape(weight.shape)
+    drawn = disturbed(torch.from_numpy(weight.ravel()), 1).numpy().reshape(weight.shape)
     z = np.random.default_rng(6).standard_normal((3, *weight.shape))
     g_us = weight.astype(float) * model.g_max_us
     q_s, mean, spread = (
@@ -124,26 +138,27 @@ def test_devices_err_as_pcmref_s_do(name, t_s):
         sigma = theirs.std()
         assert abs(ours.mean() - theirs.mean()) < 5 * sigma * math.sqrt(2 / count) + 1e-3 * size
         assert abs(ours.std() / sigma - 1) < 5 * math.sqrt(1 / count) + 0.01
-    assert not disturbed(torch.zeros(10)[:5].index_fill(0, torch.tensor([2]), 1.0))[[0, 1, 3, 4]].any()
+    assert not disturbed(torch.zeros(5).index_fill(0, torch.tensor([2]), 1.0), 1)[0, [0, 1, 3, 4]].any()
 
 
 def test_devices_change_the_sizes_of_weights_and_not_their_signs():
     weights = torch.linspace(-1, 1, 201)
-    found = noise.devices(pcmref.MODELS["NANDAKUMAR_2019"], 25.0, 3.15e7)(weights)
+    found = noise.devices(pcmref.MODELS["NANDAKUMAR_2019"], 25.0, 3.15e7)(weights, 4)
     assert (found * weights >= 0).all()
-    assert found.abs().sum() == pytest.approx(weights.abs().sum())
+    torch.testing.assert_close(found.abs().sum(dim=1), weights.abs().sum().expand(4))
+    assert not torch.equal(found[0], found[1])
 
 
-def test_the_time_of_devices_is_drawn_anew():
+def test_each_chip_has_a_time_of_its_own():
     disturbed = noise.devices(pcmref.pcm.without_noise(pcmref.MODELS["NANDAKUMAR_2019"]), 25.0, 3.15e7)
     weights = torch.linspace(-1, 1, 201)
-    torch.testing.assert_close(disturbed(weights), weights)  # without noise, at any time
+    torch.testing.assert_close(disturbed(weights, 3), weights.expand(3, -1))  # without noise, at any time
     disturbed = noise.devices(pcmref.MODELS["NANDAKUMAR_2019"], 25.0, 3.15e12)
     torch.manual_seed(7)
     # the later the read, the more small weights have lost beside large ones
-    shares = [(f := disturbed(torch.cat([torch.full((5000,), 0.01), torch.ones(5000)])))[:5000].mean() / f.mean()
-              for _ in range(20)]  # fmt: skip
-    assert max(shares) > 1.5 * min(shares)
+    found = disturbed(torch.cat([torch.full((5000,), 0.01), torch.ones(5000)]), 20)
+    shares = found[:, :5000].mean(dim=1) / found.mean(dim=1)
+    assert shares.max() > 1.5 * shares.min()
 
 
 @pytest.mark.parametrize("alpha", [1.0, 2.0, math.inf])
@@ -365,7 +380,7 @@ def test_batch_norm_is_pytorch_s(training):
         rng.manual_seed(5)
         for _ in range(2):
             x = (3 + 2 * torch.randn(9, 6, 4, 5, generator=rng)).requires_grad_()
-            y = norm(x)
+            y = norm(x) if norm is plain else torch.cat(norm(x.split([2, 3, 4])))
         (y**2 * torch.rand(y.shape, generator=rng)).sum().backward()
         found.append([y, x.grad, norm.weight.grad, norm.bias.grad, norm.running_mean, norm.running_var])
     for one, other in zip(*found, strict=True):
@@ -509,3 +524,19 @@ def test_trained_with_the_errors_of_devices(tmp_path):
     devices, gauss = (tensors(tmp_path / name / "noise.pt")["conv1.weight"] for name in ("devices", "gauss"))
     assert not torch.equal(devices, gauss)
     assert train.main(["noise", "--from", str(tmp_path / "pretrain.pt"), "--model", "x", "--out", str(tmp_path)]) == 2
+
+
+def test_chips_share_each_batch(tmp_path, monkeypatch):
+    shares = []
+
+    class Spy(model.BatchNorm):
+        def forward(self, batches):
+            shares.append([len(batch) for batch in batches])
+            return super().forward(batches)
+
+    pretrain(tmp_path, epochs=1)
+    monkeypatch.setattr(model, "BatchNorm", Spy)
+    run("noise", "--from", tmp_path / "pretrain.pt", "--epochs", 1, "--chips", 3, "--batch", 100, "--device", "cpu")
+    assert [34, 33, 33] in shares  # a step
+    assert [200] in shares  # the validation images
+    assert tensors(tmp_path / "noise.pt", "options")["chips"] == 3

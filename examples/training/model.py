@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 import torch
 from torch import Tensor, nn
@@ -17,28 +17,61 @@ if TYPE_CHECKING:
     from data import Images
 
 
-class BatchNorm(nn.BatchNorm2d):
-    """Batch normalisation whose sums go over each image first.
+#: What passes between the layers of a `ResNet`: one batch for each chip.
+Batches: TypeAlias = Sequence[Tensor]
 
-    PyTorch's compiler makes faster code of it on a CPU than of sums over all images at once.
+
+class Conv(nn.Conv2d):
+    """Convolution; the weights of several chips stand one after the other along the first axis."""
+
+    def forward(self, batches: Batches) -> Batches:
+        """Return the outputs of each chip."""
+        weights = self.weight.split(self.out_channels)
+        return [
+            functional.conv2d(x, weight, None, self.stride, self.padding)
+            for x, weight in zip(batches, weights, strict=True)
+        ]
+
+
+class Linear(nn.Linear):
+    """Linear layer; the parameters of several chips stand one after the other along the first axis."""
+
+    def forward(self, batches: Batches) -> Batches:
+        """Return the outputs of each chip."""
+        weights, biases = self.weight.split(self.out_features), self.bias.split(self.out_features)
+        return [functional.linear(*part) for part in zip(batches, weights, biases, strict=True)]
+
+
+class BatchNorm(nn.BatchNorm2d):
+    """Batch normalisation over all chips together.
+
+    So a chip whose channels are off from those of the others stays off, as it does on the statistics that are stored.
+    The sums go over each image first: PyTorch's compiler makes faster code of that on a CPU.
     """
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Return the normalised channels; while training, by the mean and the variance of this batch."""
-        if not self.training:
-            return super().forward(x)
-        count, channels = x.shape[:2]
-        values = x.float()
-        mean = values.mean(dim=(2, 3)).mean(dim=0)
-        variance = (values * values).mean(dim=(2, 3)).mean(dim=0) - mean * mean
-        with torch.no_grad():
-            size = x.numel() // channels
-            self.running_mean.lerp_(mean, self.momentum)
-            self.running_var.lerp_(variance * (size / (size - 1)), self.momentum)
+    def forward(self, batches: Batches) -> Batches:
+        """Return the normalised channels; while training, by the mean and the variance of these batches."""
+        mean, variance = self.statistics(batches) if self.training else (self.running_mean, self.running_var)
         scale = self.weight * torch.rsqrt(variance + self.eps)
         shift = self.bias - mean * scale
-        scale, shift = (vector.expand(count, channels)[:, :, None, None] for vector in (scale, shift))
-        return (values * scale + shift).to(x.dtype)
+        return [scaled(x, scale, shift) for x in batches]
+
+    def statistics(self, batches: Batches) -> tuple[Tensor, Tensor]:
+        """Return mean and variance of each channel, and let the running ones follow."""
+        values = [x.float() for x in batches]
+        mean = torch.cat([x.mean(dim=(2, 3)) for x in values]).mean(dim=0)
+        variance = torch.cat([(x * x).mean(dim=(2, 3)) for x in values]).mean(dim=0) - mean * mean
+        with torch.no_grad():
+            size = sum(x[:, 0].numel() for x in values)
+            self.running_mean.lerp_(mean, self.momentum)
+            self.running_var.lerp_(variance * (size / (size - 1)), self.momentum)
+        return mean, variance
+
+
+def scaled(x: Tensor, scale: Tensor, shift: Tensor) -> Tensor:
+    """Return ``scale * x + shift`` for each channel."""
+    scale, shift = (vector.expand(len(x), -1)[:, :, None, None] for vector in (scale, shift))
+    return (x.float() * scale + shift).to(x.dtype)
 
 
 class PadShortcut(nn.Module):
@@ -50,9 +83,10 @@ class PadShortcut(nn.Module):
         self.before = (outputs - inputs) // 2
         self.after = outputs - inputs - self.before
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Return the shortcut's output."""
-        return functional.pad(x[:, :, :: self.stride, :: self.stride], (0, 0, 0, 0, self.before, self.after))
+    def forward(self, batches: Batches) -> Batches:
+        """Return the shortcut's output of each chip."""
+        padding = (0, 0, 0, 0, self.before, self.after)
+        return [functional.pad(x[:, :, :: self.stride, :: self.stride], padding) for x in batches]
 
 
 class Block(nn.Module):
@@ -60,22 +94,23 @@ class Block(nn.Module):
 
     def __init__(self, inputs: int, outputs: int, stride: int, shortcut: str) -> None:
         super().__init__()
-        self.conv1 = nn.Conv2d(inputs, outputs, 3, stride, 1, bias=False)
+        self.conv1 = Conv(inputs, outputs, 3, stride, 1, bias=False)
         self.bn1 = BatchNorm(outputs)
-        self.conv2 = nn.Conv2d(outputs, outputs, 3, 1, 1, bias=False)
+        self.conv2 = Conv(outputs, outputs, 3, 1, 1, bias=False)
         self.bn2 = BatchNorm(outputs)
         self.downsample: nn.Module = nn.Identity()
         if stride != 1 or inputs != outputs:
             self.downsample = (
-                nn.Sequential(nn.Conv2d(inputs, outputs, 1, stride, bias=False), BatchNorm(outputs))
+                nn.Sequential(Conv(inputs, outputs, 1, stride, bias=False), BatchNorm(outputs))
                 if shortcut == "conv"
                 else PadShortcut(inputs, outputs, stride)
             )
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Return the block's output."""
-        y = functional.relu(self.bn1(self.conv1(x)))
-        return functional.relu(self.bn2(self.conv2(y)) + self.downsample(x))
+    def forward(self, batches: Batches) -> Batches:
+        """Return the block's output of each chip."""
+        inner = [functional.relu(x) for x in self.bn1(self.conv1(batches))]
+        pairs = zip(self.bn2(self.conv2(inner)), self.downsample(batches), strict=True)
+        return [functional.relu(x + shortcut) for x, shortcut in pairs]
 
 
 class ResNet(nn.Module):
@@ -93,7 +128,7 @@ class ResNet(nn.Module):
         super().__init__()
         width = arch.channels[0]
         self.stages = len(arch.blocks)
-        self.conv1 = nn.Conv2d(inputs, width, 3, 1, 1, bias=False)
+        self.conv1 = Conv(inputs, width, 3, 1, 1, bias=False)
         self.bn1 = BatchNorm(width)
         for stage, (blocks, outputs) in enumerate(zip(arch.blocks, arch.channels, strict=True), start=1):
             layer = nn.Sequential()
@@ -102,17 +137,21 @@ class ResNet(nn.Module):
                 layer.append(Block(width, outputs, stride, arch.shortcut))
                 width = outputs
             self.add_module(f"layer{stage}", layer)
-        self.fc = nn.Linear(width, classes)
+        self.fc = Linear(width, classes)
         for module in self.modules():
             if isinstance(module, nn.Conv2d):
                 nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return the logits of a batch of images, shape ``(n, channels, height, width)``."""
-        x = functional.relu(self.bn1(self.conv1(x)))
+        """Return the logits of a batch of images, shape ``(n, channels, height, width)``.
+
+        With the parameters of several chips each chip gets an equal part of the images, in order.
+        """
+        chips = len(self.fc.weight) // self.fc.out_features
+        batches = [functional.relu(x) for x in self.bn1(self.conv1(x.tensor_split(chips)))]
         for stage in range(1, self.stages + 1):
-            x = self.get_submodule(f"layer{stage}")(x)
-        return self.fc(x.mean(dim=(2, 3)))
+            batches = self.get_submodule(f"layer{stage}")(batches)
+        return torch.cat(list(self.fc([x.mean(dim=(2, 3)) for x in batches])))
 
 
 class Group(nn.Module):

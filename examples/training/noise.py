@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import TypeAlias
 
 import numpy as np
@@ -13,8 +12,8 @@ from torch import Tensor, nn
 
 from pcmref.pcm import PcmModel
 
-#: What the devices of a crossbar matrix do to its weights, a vector.
-Disturbance: TypeAlias = Callable[[Tensor], Tensor]
+#: What the devices of several chips make of the weights of a crossbar matrix: of shape (n,) it makes (chips, n).
+Disturbance: TypeAlias = Callable[[Tensor, int], Tensor]
 #: Cells of the table of a model's laws over the relative conductance.
 CELLS = 4096
 
@@ -35,8 +34,8 @@ def flatten(model: nn.Module) -> tuple[list[nn.Parameter], Tensor, tuple[Tensor,
 def gaussian(eta: float) -> Disturbance:
     """Return the noise of [J20]: every weight gets a normal error of `eta` times the largest of its crossbar matrix."""
 
-    def disturbed(weights: Tensor) -> Tensor:
-        return weights + eta * weights.abs().amax() * torch.randn_like(weights)
+    def disturbed(weights: Tensor, chips: int) -> Tensor:
+        return weights + eta * weights.abs().amax() * torch.randn(chips, len(weights), device=weights.device)
 
     return disturbed
 
@@ -44,8 +43,8 @@ def gaussian(eta: float) -> Disturbance:
 def devices(model: PcmModel, first_s: float, last_s: float) -> Disturbance:
     """Return the error of PCM devices that were programmed, drifted, were read and scaled back by a global factor.
 
-    The time since programming is drawn anew at each use, from `first_s` to `last_s`, evenly on a logarithmic
-    scale. With ``g = |w| / max |w|`` and independent standard normal numbers z1, z2, z3 for each weight ::
+    The time since programming is drawn anew for each chip at each use, from `first_s` to `last_s`, evenly on a
+    logarithmic scale. With ``g = |w| / max |w|`` and independent standard normal numbers z1, z2, z3 for each weight ::
 
         g_prog = max(g + sigma_prog(g) z1 / G_max, 0)
         g_drift = g_prog (t / t_c)^-(mu_nu(g) + sigma_nu(g) z2)
@@ -57,37 +56,37 @@ def devices(model: PcmModel, first_s: float, last_s: float) -> Disturbance:
     laws = (model.programming_spread_us(g) / model.g_max_us, model.exponent_mean(g), model.exponent_spread(g))
     table = torch.from_numpy(np.stack([*laws, model.read_noise(g)])).float()
 
-    def disturbed(weights: Tensor) -> Tensor:
-        t_s = first_s * (last_s / first_s) ** torch.rand(()).item()
-        passed = math.log((t_s + model.t_offset_s) / model.t_c_s)
-        reading = math.sqrt(math.log((t_s + model.t_read_s) / (2 * model.t_read_s)))
+    def disturbed(weights: Tensor, chips: int) -> Tensor:
+        t_s = first_s * (last_s / first_s) ** torch.rand(chips, 1, device=weights.device)
+        passed = torch.log((t_s + model.t_offset_s) / model.t_c_s)
+        reading = torch.log((t_s + model.t_read_s) / (2 * model.t_read_s)).sqrt()
         sizes = weights.abs()
         g = sizes / sizes.amax()
         spread, mean, exponent_spread, noise = table.to(g.device)[:, (g * CELLS).long()]
-        z1, z2, z3 = torch.randn(3, *g.shape, device=g.device)
+        z1, z2, z3 = torch.randn(3, chips, len(g), device=g.device)
         decay = torch.exp(-passed * (mean + exponent_spread * z2))
         read = (g + spread * z1).clamp(min=0) * decay * (1 + noise * reading * z3).clamp(min=0)
-        return weights.sign() * read * (sizes.sum() / read.sum())
+        return weights.sign() * read * (sizes.sum() / read.sum(dim=1, keepdim=True))
 
     return disturbed
 
 
-@contextlib.contextmanager
-def noisy(model: nn.Module, disturbance: Disturbance | None) -> Iterator[None]:
-    """Disturb the weights on PCM, one crossbar matrix after the other, for as long as the block runs.
+def noisy(model: nn.Module, disturbance: Disturbance | None, chips: int = 1) -> dict[str, Tensor]:
+    """Return the disturbed parameters on PCM, by name: those of all chips, one after the other along the first axis.
 
-    A gradient that is computed inside the block is taken at the disturbed weights and serves the clean ones, which
-    come back when the block ends. Without a disturbance nothing happens.
+    They are what `torch.func.functional_call` puts in the place of the clean ones. A gradient is taken at the disturbed
+    parameters and goes to the clean ones, as the sum over the chips. Without a disturbance nothing is returned.
     """
     if disturbance is None:
-        yield
-        return
-    parameters, clean, matrices = flatten(model)
-    put(torch.cat([disturbance(matrix) for matrix in matrices]), parameters)
-    try:
-        yield
-    finally:
-        put(clean, parameters)
+        return {}
+    parameters, vector, matrices = flatten(model)
+    names = {parameter: name for name, parameter in model.named_parameters()}
+    errors = torch.cat([disturbance(matrix, chips) for matrix in matrices], dim=1) - vector
+    parts = errors.split([parameter.numel() for parameter in parameters], dim=1)
+    return {
+        names[parameter]: (parameter + part.view(chips, *parameter.shape)).flatten(0, 1)
+        for parameter, part in zip(parameters, parts, strict=True)
+    }
 
 
 @torch.no_grad()

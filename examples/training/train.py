@@ -26,6 +26,7 @@ from model import ResNet, Teacher
 from noise import Disturbance, clip, devices, gaussian, noisy
 from optimiser import Optimiser
 from torch import Tensor, nn
+from torch.func import functional_call
 from torch.nn import functional
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
@@ -71,11 +72,12 @@ def accuracy(model: nn.Module, images: Images, disturbance: Disturbance | None =
     """Return the accuracy in percent, under a disturbance of the weights."""
     model.eval()
     device = images.labels.device
-    with noisy(model, disturbance), torch.autocast(device.type, torch.bfloat16, enabled=bf16):
+    weights = noisy(model, disturbance)
+    with torch.autocast(device.type, torch.bfloat16, enabled=bf16):
         right = 0
         for start in range(0, len(images), CHUNK):
             batch, labels = images.batch(slice(start, start + CHUNK))
-            right += int((model(batch).argmax(dim=1) == labels).sum())
+            right += int((functional_call(model, weights, batch).argmax(dim=1) == labels).sum())
     return 100 * right / len(images)
 
 
@@ -138,12 +140,12 @@ class Training:
         for step, index in enumerate(batches):
             progress = (epoch + step / len(batches)) / options["epochs"]
             self.optimiser.zero_grad()
-            with noisy(self.model, self.disturbance):
-                with self.autocast(device):
-                    logits = self.model(variants[index])
-                taught = None if answers is None else answers[index]
-                loss = loss_of(logits.float(), images.labels[index], taught, options)
-                loss.backward()
+            weights = noisy(self.model, self.disturbance, options["chips"])
+            with self.autocast(device):
+                logits = functional_call(self.model, weights, variants[index])
+            taught = None if answers is None else answers[index]
+            loss = loss_of(logits.float(), images.labels[index], taught, options)
+            loss.backward()
             self.optimiser.step(rate(progress))
             clip(self.model, options["clip"])
             self.average.update_parameters(self.model)
@@ -366,7 +368,7 @@ def parser() -> argparse.ArgumentParser:
     begin.add_argument("--from", dest="start", type=Path, help="checkpoint of an earlier stage to go on from")
     begin.add_argument("--data", default="digits", help="digits, cifar10 or a network file with digits")
     begin.add_argument("--out", type=Path, required=True, help="directory for the checkpoint and log.jsonl")
-    begin.set_defaults(run=train, eta=0.0, model="", clip=math.inf)
+    begin.set_defaults(run=train, eta=0.0, model="", chips=1, clip=math.inf)
     taught = argparse.ArgumentParser(add_help=False)
     taught.add_argument("--teacher", nargs="+", default=[], help="checkpoints: learn from their mean logits too")
     taught.add_argument("--distill", type=float, default=0.9, help="share of the teachers in the loss (0.9)")
@@ -388,6 +390,7 @@ def parser() -> argparse.ArgumentParser:
     second.add_argument(
         "--times", type=float, nargs=2, default=[25.0, 3.15e7], help="seconds after programming (25 to 3.15e7)"
     )
+    second.add_argument("--chips", type=int, default=1, help="chips that share each batch and its statistics (1)")
     second.add_argument("--clip", type=float, default=2.0, help="largest weight / standard deviation (2)")
     second.add_argument("--out", type=Path, help="directory for noise.pt and log.jsonl (that of --from)")
     second.set_defaults(run=train)
