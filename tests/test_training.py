@@ -93,6 +93,18 @@ def test_gradients_are_those_at_the_noisy_weights():
         torch.testing.assert_close(net.get_parameter(name).grad, expected)
 
 
+def test_accuracy_is_that_of_the_disturbed_network():
+    images = digits()
+    torch.manual_seed(1)
+    net = model.ResNet(train.architecture("joshi-resnet8"), 1, 10)
+    with torch.no_grad():
+        net.fc.bias[3] = 1e3
+    found = {3: train.accuracy(net, images)}
+    found[0] = train.accuracy(net, images, lambda weights, chips: torch.zeros(chips, len(weights)))
+    for label, share in found.items():
+        assert share == 100 * int((images.labels == label).sum()) / len(images)
+
+
 def test_without_a_disturbance_nothing_happens():
     assert noise.noisy(network(), None) == {}
 
