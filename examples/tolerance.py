@@ -69,7 +69,7 @@ def main():
     print(f"{len(samples):,} images, {options.draws} draws; accuracy in %, mean ± standard deviation\n")
     print(f"{'eta':>5}" + "".join(f"{name:>32}" for name in curves))
     for row, eta in enumerate(etas):
-        cells = (f"{values[row].mean():.2f} ± {values[row].std():.2f}" for values in curves.values())
+        cells = (f"{v[row].mean():.2f} ± {v[row].std(ddof=min(1, options.draws - 1)):.2f}" for v in curves.values())
         print(f"{100 * eta:4.1f}%" + "".join(f"{cell:>32}" for cell in cells))
     for (name, values), colour in zip(curves.items(), COLOURS, strict=False):
         percent = 100 * np.array(etas)
