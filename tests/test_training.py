@@ -123,34 +123,43 @@ def test_each_chip_gets_its_part_of_the_images(shortcut):
     assert not torch.allclose(found, net(images))
 
 
-@pytest.mark.parametrize("name", ["NANDAKUMAR_2019", "HERMES_1"])
+@pytest.mark.parametrize("name", pcmref.MODELS)
 @pytest.mark.parametrize("t_s", [60.0, 3.15e7])
 def test_devices_err_as_pcmref_s_do(name, t_s):
-    """The mean and the spread of weights of one size, against devices that pcmref programs and reads."""
+    """The mean and the spread of weights of one size, against pairs of devices by pcmref's equations."""
     model = pcmref.MODELS[name]
-    sizes = [0.02, 0.1, 0.3, 0.7, 1.0]
+    sizes = np.array([0.0, 0.02, 0.1, 0.3, 0.7, 1.0])
     count = 40_000
-    weight = np.tile(np.float32(sizes), (count, 1))
+    weight = np.tile(sizes * [1, 1, -1, 1, -1, 1], (count, 1))
     torch.manual_seed(5)
-    disturbed = noise.devices(model, t_s, t_s)
-    drawn = disturbed(torch.from_numpy(weight.ravel()), 1).numpy().reshape(weight.shape)
-    z = np.random.default_rng(6).standard_normal((3, *weight.shape))
-    g_us = weight.astype(float) * model.g_max_us
-    q_s, mean, spread = (
-        law(g_us / model.g_max_us) for law in (model.read_noise, model.exponent_mean, model.exponent_spread)
-    )
-    programmed = pcmref.pcm.programmed_us(model, g_us, z[0])
-    drifted = programmed * ((t_s + model.t_offset_s) / model.t_c_s) ** -(mean + spread * z[1])
-    noisy = 1 + q_s * np.sqrt(np.log((t_s + model.t_read_s) / (2 * model.t_read_s))) * z[2]
-    expected = drifted * np.maximum(noisy, 0)
-    expected *= g_us.sum() / expected.sum()
-    expected /= model.g_max_us
-    for column, size in enumerate(sizes):
+    drawn = noise.devices(model, t_s, t_s)(torch.from_numpy(weight.ravel()).float(), 1).numpy().reshape(weight.shape)
+    rng = np.random.default_rng(6)
+
+    def read(target):
+        z = rng.standard_normal((3, *target.shape))
+        programmed_us = pcmref.pcm.programmed_us(model, target * model.g_max_us, z[0])
+        nu = pcmref.pcm.drift_exponent(model, target, z[1])
+        q_s = pcmref.pcm.relative_read_noise(
+            model, programmed_us / model.g_max_us if model.read_noise_of_programmed else target
+        )
+        drifted_us = pcmref.pcm.drifted_us(model, programmed_us, nu, t_s)
+        spread_us = pcmref.pcm.read_noise_spread_us(model, drifted_us, q_s, t_s)
+        read_us = pcmref.pcm.read_us(drifted_us, spread_us, z[2]) / model.g_max_us
+        return read_us if model.programs_zero else np.where(target > 0, read_us, 0.0)
+
+    expected = read(np.maximum(weight, 0)) - read(np.maximum(-weight, 0))
+    expected *= np.abs(weight).sum() / np.abs(expected).sum()
+    for column in range(len(sizes)):
         ours, theirs = drawn[:, column], expected[:, column]
         sigma = theirs.std()
-        assert abs(ours.mean() - theirs.mean()) < 5 * sigma * math.sqrt(2 / count) + 1e-3 * size
-        assert abs(ours.std() / sigma - 1) < 5 * math.sqrt(1 / count) + 0.01
-    assert not disturbed(torch.zeros(5).index_fill(0, torch.tensor([2]), 1.0), 1)[0, [0, 1, 3, 4]].any()
+        assert abs(ours.mean() - theirs.mean()) <= 5 * sigma * math.sqrt(2 / count) + 1e-3 * sizes[column]
+        assert abs(ours.std() - sigma) <= (5 * math.sqrt(1 / count) + 0.01) * sigma
+
+
+@pytest.mark.parametrize("times", [(-5, 10), (0, 1), (1e-8, 1), (10, 5), (1, math.nan), (1, 1e13)])
+def test_times_at_which_devices_cannot_be_read(times):
+    with pytest.raises(pcmref.PcmrefError):
+        noise.devices(pcmref.MODELS["NANDAKUMAR_2019"], *times)
 
 
 def test_devices_change_the_sizes_of_weights_and_not_their_signs():
@@ -165,7 +174,7 @@ def test_each_chip_has_a_time_of_its_own():
     disturbed = noise.devices(pcmref.pcm.without_noise(pcmref.MODELS["NANDAKUMAR_2019"]), 25.0, 3.15e7)
     weights = torch.linspace(-1, 1, 201)
     torch.testing.assert_close(disturbed(weights, 3), weights.expand(3, -1))  # without noise, at any time
-    disturbed = noise.devices(pcmref.MODELS["NANDAKUMAR_2019"], 25.0, 3.15e12)
+    disturbed = noise.devices(pcmref.MODELS["NANDAKUMAR_2019"], 25.0, 1e12)
     torch.manual_seed(7)
     # the later the read, the more small weights have lost beside large ones
     found = disturbed(torch.cat([torch.full((5000,), 0.01), torch.ones(5000)]), 20)
@@ -235,12 +244,18 @@ def test_trained_network_is_exported(tmp_path, capsys):
     assert exported.provenance["commands"].count("train.py") == 3
 
 
-@pytest.mark.parametrize("stage", ["teacher", "pretrain"])
+@pytest.mark.parametrize("stage", ["teacher", "pretrain", "noise"])
 def test_interrupted_training_ends_the_same(tmp_path, monkeypatch, stage):
-    def pretrain(out, *arguments):
-        run(stage, "--data", DIGITS, "--out", out, "--epochs", 2, "--device", "cpu", *arguments)
+    start = ["--data", DIGITS]
+    if stage == "noise":
+        pretrain(tmp_path, epochs=1)
+        begun = tmp_path / "pretrain.pt"
+        start = ["--from", begun, "--teacher", begun, "--views", 2, "--chips", 2, "--model", "NANDAKUMAR_2019"]
 
-    pretrain(tmp_path / "once", "--average", 0.9)
+    def trained(out, *arguments):
+        run(stage, *start, "--out", out, "--epochs", 2, "--device", "cpu", *arguments)
+
+    trained(tmp_path / "once", "--average", 0.9)
     whole_epoch = train.Training.epoch
 
     def interrupted(training, images, epoch):
@@ -252,10 +267,10 @@ def test_interrupted_training_ends_the_same(tmp_path, monkeypatch, stage):
     with monkeypatch.context() as patch:
         patch.setattr(train.Training, "epoch", interrupted)
         with pytest.raises(KeyboardInterrupt):
-            pretrain(tmp_path / "twice", "--average", 0.9)
+            trained(tmp_path / "twice", "--average", 0.9)
     assert (tmp_path / "twice" / f"{stage}.pt").is_file()
     torch.manual_seed(99)  # what the process did before must not matter
-    pretrain(tmp_path / "twice", "--average", 0.9)
+    trained(tmp_path / "twice", "--average", 0.9)
     for which in ("model", "average"):
         once, twice = (tensors(tmp_path / name / f"{stage}.pt", which) for name in ("once", "twice"))
         assert once.keys() == twice.keys()
@@ -271,6 +286,59 @@ def test_other_options_do_not_go_on(tmp_path, capsys):
 def test_missing_checkpoint(tmp_path, capsys):
     assert train.main(["noise", "--from", str(tmp_path / "pretrain.pt")]) == 2
     assert "expected the checkpoint of an earlier stage, found nothing" in capsys.readouterr().err
+
+
+def test_other_checkpoints_do_not_go_on(tmp_path, capsys):
+    for name, rate in (("a", 0.01), ("b", 0.02)):
+        pretrain(tmp_path / name, "--lr", rate, epochs=1)
+    common = ["--epochs", "1", "--device", "cpu", "--out", str(tmp_path)]
+    run("noise", "--from", tmp_path / "a" / "pretrain.pt", *common)
+    assert train.main(["noise", "--from", str(tmp_path / "b" / "pretrain.pt"), *common]) == 2
+    assert f"from and teacher: expected the checkpoints with which {tmp_path / 'noise.pt'}" in capsys.readouterr().err
+    assert train.main(["noise", "--from", str(tmp_path / "noise.pt"), *common]) == 2
+    assert "out: expected another directory" in capsys.readouterr().err
+    run("noise", "--from", tmp_path / "a" / "pretrain.pt", *common)  # complete: nothing to do
+
+
+def test_a_network_keeps_its_data_and_its_shape(tmp_path, capsys):
+    pretrain(tmp_path / "a", epochs=1)
+    on = ["pretrain", "--from", str(tmp_path / "a" / "pretrain.pt"), "--out", str(tmp_path / "b"), "--epochs", "1"]
+    for option, value, own in (("data", "cifar10", str(DIGITS)), ("arch", "joshi-resnet14", "joshi-resnet8")):
+        assert train.main([*on, f"--{option}", value]) == 2
+        assert f"{option}: expected {own!r}, that of" in capsys.readouterr().err
+
+
+def test_teachers_and_networks_for_crossbars_do_not_mix(tmp_path, capsys):
+    pretrain(tmp_path, epochs=1)
+    few = ["--out", str(tmp_path / "x"), "--epochs", "1", "--device", "cpu"]
+    run("teacher", "--data", DIGITS, "--widths", 8, 12, *few)
+    teacher, network = str(tmp_path / "x" / "teacher.pt"), str(tmp_path / "pretrain.pt")
+    for stage, source, expected in (
+        ("noise", teacher, "a network for crossbars, found a teacher"),
+        ("pretrain", teacher, "a network for crossbars, found a teacher"),
+        ("teacher", network, "a teacher, found a network for crossbars"),
+    ):
+        assert train.main([stage, "--from", source, *few]) == 2
+        assert f"{source}: expected {expected}" in capsys.readouterr().err
+    assert train.main(["export", teacher, str(tmp_path / "x.h5")]) == 2
+    assert "expected a network for crossbars" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("option", ["--chips", "--batch", "--epochs"])
+def test_counts_are_at_least_1(option, capsys):
+    with pytest.raises(SystemExit):
+        train.main(["noise", "--from", "x", option, "0"])
+    assert f"argument {option}: invalid count value: '0'" in capsys.readouterr().err
+
+
+def test_broken_checkpoint(tmp_path, capsys):
+    pretrain(tmp_path, epochs=1)
+    path = tmp_path / "pretrain.pt"
+    whole = path.read_bytes()
+    for part in (whole[:-1000], whole[:100], b"", b"text"):
+        path.write_bytes(part)
+        assert train.main(["noise", "--from", str(path)]) == 2
+        assert f"{path}: expected the checkpoint of an earlier stage, found" in capsys.readouterr().err
 
 
 def test_every_stretch_of_the_digits_is_balanced():

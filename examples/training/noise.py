@@ -10,7 +10,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from pcmref.pcm import PcmModel
+from pcmref.errors import ParameterError
+from pcmref.pcm import PcmModel, check_time
 
 #: What the devices of several chips make of the weights of a crossbar matrix: of shape (n,) it makes (chips, n).
 Disturbance: TypeAlias = Callable[[Tensor, int], Tensor]
@@ -21,14 +22,6 @@ CELLS = 4096
 def crossbars(model: nn.Module) -> list[list[nn.Parameter]]:
     """Return the parameters on PCM, one list for each crossbar matrix: a weight, and a bias if any."""
     return [list(module.parameters()) for module in model.modules() if isinstance(module, nn.Conv2d | nn.Linear)]
-
-
-def flatten(model: nn.Module) -> tuple[list[nn.Parameter], Tensor, tuple[Tensor, ...]]:
-    """Return the parameters on PCM, their values as one vector, and its part for each crossbar matrix."""
-    matrices = crossbars(model)
-    parameters = [parameter for matrix in matrices for parameter in matrix]
-    vector = torch.cat([parameter.detach().reshape(-1) for parameter in parameters])
-    return parameters, vector, vector.split([sum(p.numel() for p in matrix) for matrix in matrices])
 
 
 def gaussian(eta: float) -> Disturbance:
@@ -44,29 +37,56 @@ def devices(model: PcmModel, first_s: float, last_s: float) -> Disturbance:
     """Return the error of PCM devices that were programmed, drifted, were read and scaled back by a global factor.
 
     The time since programming is drawn anew for each chip at each use, from `first_s` to `last_s`, evenly on a
-    logarithmic scale. With ``g = |w| / max |w|`` and independent standard normal numbers z1, z2, z3 for each weight ::
+    logarithmic scale. With ``g = |w| / max |w|``, ``t' = t + t_offset`` and independent standard normal numbers z1, z2,
+    z3 for each device ::
 
         g_prog = max(g + sigma_prog(g) z1 / G_max, 0)
-        g_drift = g_prog (t / t_c)^-(mu_nu(g) + sigma_nu(g) z2)
-        g_read = max(g_drift (1 + Q_s(g) sqrt(ln((t + t_read) / (2 t_read))) z3), 0)
+        g_drift = g_prog (t' / t_c)^-(mu_nu(g) + sigma_nu(g) z2)
+        g_read = max(g_drift (1 + Q_s(g) sqrt(ln((t' + t_read) / (2 t_read))) z3), 0)
 
-    and the sign of w, divided by ``sum(g_read) / sum(g)``. A weight of 0 stays 0. The laws are read off a table.
+    with the size of the exponent and Q_s(g_prog) where the model has it so. A weight becomes ``+-g_read``, less the
+    partner device's where the model programs that to 0 (else it is 0 uS, and so is the pair of a weight of 0), divided
+    by ``sum(|g_read|) / sum(g)``. The laws are read off a table.
+
+    Raises
+    ------
+    ParameterError
+        If devices cannot be read at these times, or the first is 0 or later than the last.
     """
-    g = (np.arange(CELLS + 1) + 0.5) / CELLS
-    laws = (model.programming_spread_us(g) / model.g_max_us, model.exponent_mean(g), model.exponent_spread(g))
-    table = torch.from_numpy(np.stack([*laws, model.read_noise(g)])).float()
+    first_s, last_s = (check_time(model, t_s) for t_s in (first_s, last_s))
+    if not 0 < first_s <= last_s:
+        raise ParameterError("times", "a first above 0 and a last no earlier", f"{first_s:g} and {last_s:g}")
+    cells = (np.arange(CELLS + 1) + 0.5) / CELLS
+    laws = (model.programming_spread_us(cells) / model.g_max_us, model.exponent_mean(cells))
+    laws = (*laws, model.exponent_spread(cells), model.read_noise(cells))
+    table = torch.from_numpy(np.stack(laws)).float()
+
+    def cell(g: Tensor) -> Tensor:
+        return (g * CELLS).long().clamp(max=CELLS)
+
+    def read(g: Tensor, t_s: Tensor) -> Tensor:
+        """Return what devices of target `g` are read as, at one time for each chip."""
+        spread, exponent, exponent_spread, noise = table.to(g.device)[:, cell(g)]
+        z1, z2, z3 = torch.randn(3, len(t_s), len(g), device=g.device)
+        programmed = (g + spread * z1).clamp(min=0)
+        nu = exponent + exponent_spread * z2
+        if model.exponent_absolute:
+            nu = nu.abs()
+        if model.read_noise_of_programmed:
+            noise = table[3].to(g.device)[cell(programmed)]
+        growth = torch.log((t_s + model.t_read_s) / (2 * model.t_read_s)).sqrt()
+        return programmed * torch.exp(-nu * torch.log(t_s / model.t_c_s)) * (1 + noise * growth * z3).clamp(min=0)
 
     def disturbed(weights: Tensor, chips: int) -> Tensor:
-        t_s = first_s * (last_s / first_s) ** torch.rand(chips, 1, device=weights.device)
-        passed = torch.log((t_s + model.t_offset_s) / model.t_c_s)
-        reading = torch.log((t_s + model.t_read_s) / (2 * model.t_read_s)).sqrt()
+        t_s = first_s * (last_s / first_s) ** torch.rand(chips, 1, device=weights.device) + model.t_offset_s
         sizes = weights.abs()
-        g = sizes / sizes.amax()
-        spread, mean, exponent_spread, noise = table.to(g.device)[:, (g * CELLS).long()]
-        z1, z2, z3 = torch.randn(3, chips, len(g), device=g.device)
-        decay = torch.exp(-passed * (mean + exponent_spread * z2))
-        read = (g + spread * z1).clamp(min=0) * decay * (1 + noise * reading * z3).clamp(min=0)
-        return weights.sign() * read * (sizes.sum() / read.sum(dim=1, keepdim=True))
+        found = read(sizes / sizes.amax(), t_s)
+        if model.programs_zero:
+            found = found - read(torch.zeros_like(sizes), t_s)
+        else:
+            found = torch.where(sizes > 0, found, 0.0)
+        signs = torch.where(weights < 0, -1.0, 1.0)
+        return signs * found * (sizes.sum() / found.abs().sum(dim=1, keepdim=True))
 
     return disturbed
 
@@ -77,30 +97,27 @@ def noisy(model: nn.Module, disturbance: Disturbance | None, chips: int = 1) -> 
     They are what `torch.func.functional_call` puts in the place of the clean ones. A gradient is taken at the disturbed
     parameters and goes to the clean ones, as the sum over the chips. Without a disturbance nothing is returned.
     """
-    if disturbance is None:
-        return {}
-    parameters, vector, matrices = flatten(model)
     names = {parameter: name for name, parameter in model.named_parameters()}
-    errors = torch.cat([disturbance(matrix, chips) for matrix in matrices], dim=1) - vector
-    parts = errors.split([parameter.numel() for parameter in parameters], dim=1)
-    return {
-        names[parameter]: (parameter + part.view(chips, *parameter.shape)).flatten(0, 1)
-        for parameter, part in zip(parameters, parts, strict=True)
-    }
+    disturbed = {}
+    for matrix in crossbars(model) if disturbance else ():
+        vector = flat(matrix)
+        errors = (disturbance(vector, chips) - vector).split([parameter.numel() for parameter in matrix], dim=1)
+        for parameter, error in zip(matrix, errors, strict=True):
+            disturbed[names[parameter]] = (parameter + error.view(chips, *parameter.shape)).flatten(0, 1)
+    return disturbed
 
 
 @torch.no_grad()
-def put(vector: Tensor, parameters: list[nn.Parameter]) -> None:
-    """Copy the parts of `vector` into `parameters`, which stay where they are in memory."""
-    parts = vector.split([parameter.numel() for parameter in parameters])
-    for parameter, part in zip(parameters, parts, strict=True):
-        parameter.copy_(part.view_as(parameter))
-
-
 def clip(model: nn.Module, alpha: float) -> None:
     """Clip each crossbar matrix to +- `alpha` times the standard deviation of its weights."""
     if math.isinf(alpha):
         return
-    parameters, vector, matrices = flatten(model)
-    limit = alpha * torch.cat([matrix.std(correction=0).expand_as(matrix) for matrix in matrices])
-    put(vector.clamp(-limit, limit), parameters)
+    for matrix in crossbars(model):
+        limit = alpha * flat(matrix).std(correction=0)
+        for parameter in matrix:
+            parameter.clamp_(-limit, limit)
+
+
+def flat(matrix: list[nn.Parameter]) -> Tensor:
+    """Return the values of a crossbar matrix as one vector."""
+    return torch.cat([parameter.detach().reshape(-1) for parameter in matrix])

@@ -34,15 +34,15 @@ import pcmref.pcm
 import pcmref.weights
 from pcmref.convert import architecture, network_from_tensors
 from pcmref.errors import ParameterError, PcmrefError
-from pcmref.files import replacing
+from pcmref.files import replacing, sha256_of
 
 Options: TypeAlias = Mapping[str, Any]
 State: TypeAlias = dict[str, Any]
 
 #: Options that do not define the result of a stage, only where its parts are.
 PLACES = {"stage", "run", "out", "start", "device", "data_dir"}
-#: Options that a stage takes over from the network that it starts from.
-INHERITED = ("data", "arch", "widths")
+#: Options that a stage takes over from the network that it starts from, and what they are without one.
+INHERITED = {"data": "digits", "arch": "joshi-resnet8", "widths": [64, 256, 256]}
 #: Training images that the ranges of converters are found with.
 RANGE_IMAGES = 200
 #: Part of a stage in which the learning rate rises, before its cosine fall.
@@ -239,28 +239,46 @@ def hardware(device: torch.device) -> str:
 def starting_point(args: argparse.Namespace, command: str, device: torch.device) -> tuple[State, Path]:
     """Return the state from which a stage goes on or begins, and the directory for its results."""
     options = {name: value for name, value in vars(args).items() if name not in PLACES}
-    state: State = {"epoch": 0, "log": [], "commands": []}
+    sources = [*filter(None, [args.start]), *map(Path, options["teacher"])]
+    checkpoints = [read_checkpoint(path, device) for path in sources]
+    origin = [sha256_of(path) for path in sources]
+    state: State = {"epoch": 0, "log": [], "commands": [], "options": {}}
     out, data_dir = args.out, args.data_dir
     if args.start:
-        source = read_checkpoint(args.start, device)
-        options |= {name: source["options"][name] for name in INHERITED if name in source["options"]}
+        source = checkpoints.pop(0)
+        expect_kind(args.start, source, teacher=args.stage == "teacher")
         options["all_data"] |= source["options"]["all_data"]  # who has seen the validation images has seen them
-        state |= {name: source[name] for name in ("log", "commands", "model", "average")}
+        state |= {name: source[name] for name in ("log", "commands", "model", "average", "options")}
         out, data_dir = out or args.start.parent, data_dir or source["data_dir"]
+    for name, default in INHERITED.items():
+        value = state["options"].get(name, default)
+        if options.get(name, value) not in (None, value) and args.start:
+            raise ParameterError(name, f"{value!r}, that of {args.start}", repr(options[name]))
+        if name in options or name in state["options"]:
+            options[name] = options.get(name) or value
     path = out / f"{args.stage}.pt"
+    if args.start and path.resolve() == args.start.resolve():
+        raise ParameterError("out", "another directory than that of a checkpoint of the same stage", repr(str(out)))
     if path.exists():
         state = read_checkpoint(path, device)
         for name, value in options.items():
-            if value != state["options"][name]:
-                begun = f"{state['options'][name]!r}, with which {path} was begun"
-                raise ParameterError(name, begun, repr(value))
+            if value != (begun := state["options"].get(name)):
+                raise ParameterError(name, f"{begun!r}, with which {path} was begun", repr(value))
+        if state.get("origin") != origin:
+            raise ParameterError("from and teacher", f"the checkpoints with which {path} was begun", "others")
     else:
         earlier = state["commands"]
-        for path in map(Path, options["teacher"]):
-            taught = read_checkpoint(path, device)["commands"]
-            earlier = [*(line for line in taught if line not in earlier), *earlier]
-        state |= {"options": options, "commands": [*earlier, command]}
+        for teacher in checkpoints:
+            earlier = [*(line for line in teacher["commands"] if line not in earlier), *earlier]
+        state |= {"options": options, "origin": origin, "commands": [*earlier, command]}
     return state | {"data_dir": data_dir}, out
+
+
+def expect_kind(path: Path, state: State, *, teacher: bool) -> None:
+    """Refuse a teacher where a network for crossbars is expected, and the other way round."""
+    kinds = ("a network for crossbars", "a teacher")
+    if (found := "widths" in state["options"]) != teacher:
+        raise ParameterError(str(path), kinds[teacher], kinds[found])
 
 
 def read_teacher(path: Path, options: Options, data: Data, device: torch.device) -> nn.Module:
@@ -279,13 +297,18 @@ def read_checkpoint(path: Path, device: torch.device) -> State:
     """Return what a stage saved."""
     if not path.is_file():
         raise ParameterError(str(path), "the checkpoint of an earlier stage", "nothing")
-    state: State = torch.load(path, map_location=device, weights_only=True)
+    try:
+        state: State = torch.load(path, map_location=device, weights_only=True)
+    except Exception as error:  # whatever the unpickler comes upon
+        reason = str(error).partition("\n")[0] or type(error).__name__
+        raise ParameterError(str(path), "the checkpoint of an earlier stage", reason) from error
     return state
 
 
 def export(args: argparse.Namespace, command: str) -> None:
     """Write a trained network, with its images where their licence allows it, as a network file."""
     state = read_checkpoint(args.checkpoint, torch.device("cpu"))
+    expect_kind(args.checkpoint, state, teacher=False)
     options = state["options"]
     data = load(options["data"], args.data_dir or state["data_dir"])
     model = build(options, data)
@@ -331,6 +354,14 @@ def export(args: argparse.Namespace, command: str) -> None:
     print(f"{args.network}: {held_out}")
 
 
+def count(text: str) -> int:
+    """Return a number of at least 1."""
+    number = int(text)
+    if number < 1:
+        raise ValueError
+    return number
+
+
 def taking_steps(
     *, lr: float, muon: float = 0.0, batch: int = 128, weight_decay: float = 5e-4
 ) -> argparse.ArgumentParser:
@@ -338,7 +369,7 @@ def taking_steps(
     group = argparse.ArgumentParser(add_help=False)
     group.add_argument("--lr", type=float, default=lr, help=f"largest learning rate ({lr})")
     group.add_argument("--muon", type=float, default=muon, help=f"that of Muon for convolutions, 0: no Muon ({muon})")
-    group.add_argument("--batch", type=int, default=batch, help=f"images in a step ({batch})")
+    group.add_argument("--batch", type=count, default=batch, help=f"images in a step ({batch})")
     group.add_argument("--weight-decay", type=float, default=weight_decay, help=f"({weight_decay})")
     return group
 
@@ -351,7 +382,7 @@ def parser() -> argparse.ArgumentParser:
     places = argparse.ArgumentParser(add_help=False)
     places.add_argument("--data-dir", help="where CIFAR-10 is (by default where pcmref looks for it)")
     common = argparse.ArgumentParser(add_help=False, parents=[places])
-    common.add_argument("--epochs", type=int, default=200, help="(200)")
+    common.add_argument("--epochs", type=count, default=200, help="(200)")
     common.add_argument("--all-data", action="store_true", help="train on the validation images too")
     common.add_argument("--smoothing", type=float, default=0.1, help="label smoothing (0.1)")
     common.add_argument(
@@ -366,7 +397,7 @@ def parser() -> argparse.ArgumentParser:
     common.add_argument("--compile", action="store_true", help="compile the networks: faster, needs a C++ compiler")
     begin = argparse.ArgumentParser(add_help=False, parents=[common])
     begin.add_argument("--from", dest="start", type=Path, help="checkpoint of an earlier stage to go on from")
-    begin.add_argument("--data", default="digits", help="digits, cifar10 or a network file with digits")
+    begin.add_argument("--data", help="digits, cifar10 or a network file with digits (digits)")
     begin.add_argument("--out", type=Path, required=True, help="directory for the checkpoint and log.jsonl")
     begin.set_defaults(run=train, eta=0.0, model="", chips=1, clip=math.inf)
     taught = argparse.ArgumentParser(add_help=False)
@@ -376,11 +407,11 @@ def parser() -> argparse.ArgumentParser:
 
     steps = taking_steps(lr=0.2, muon=0.17, batch=1000, weight_decay=1e-3)
     zeroth = stages.add_parser("teacher", parents=[begin, steps], help="train a wide network to learn from")
-    zeroth.add_argument("--widths", type=int, nargs="+", default=[64, 256, 256], help="channels (64 256 256)")
+    zeroth.add_argument("--widths", type=count, nargs="+", help="channels (64 256 256)")
     zeroth.set_defaults(teacher=[])
 
     first = stages.add_parser("pretrain", parents=[begin, taught, taking_steps(lr=0.05)], help="train without noise")
-    first.add_argument("--arch", default="joshi-resnet8", help="as in pcmref.convert (joshi-resnet8)")
+    first.add_argument("--arch", help="as in pcmref.convert (joshi-resnet8)")
 
     steps = taking_steps(lr=0.005)
     second = stages.add_parser("noise", parents=[common, taught, steps], help="train on with noise on the weights")
@@ -390,7 +421,7 @@ def parser() -> argparse.ArgumentParser:
     second.add_argument(
         "--times", type=float, nargs=2, default=[25.0, 3.15e7], help="seconds after programming (25 to 3.15e7)"
     )
-    second.add_argument("--chips", type=int, default=1, help="chips that share each batch and its statistics (1)")
+    second.add_argument("--chips", type=count, default=1, help="chips that share each batch and its statistics (1)")
     second.add_argument("--clip", type=float, default=2.0, help="largest weight / standard deviation (2)")
     second.add_argument("--out", type=Path, help="directory for noise.pt and log.jsonl (that of --from)")
     second.set_defaults(run=train)
