@@ -175,7 +175,7 @@ def _network(named: Path | None) -> Path:
 
 def _retention(options: argparse.Namespace) -> None:
     path = _network(options.network)
-    check_outputs([options.plot, options.json], inputs=[path])
+    check_outputs([options.plot, options.json], inputs=[path, options.data])
     if options.plot is not None:
         check_format(options.plot)
     model = replace(pcm.model(options.model), nonconverged_share=options.nonconverged)
@@ -210,15 +210,15 @@ def _retention(options: argparse.Namespace) -> None:
     elapsed_s = time.perf_counter() - start
     if options.json is not None:
         document = report.retention_document(
-            result, network, path, model, samples, scale=options.scale, gdc_readout=options.gdc
+            result, network, path, model, samples, calibration, scale=options.scale, gdc_readout=options.gdc
         )
         with replacing(options.json) as temporary:
             temporary.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
-    if options.plot is not None:
-        plot_retention(result, options.plot, title=path.stem)
     print(report.retention_table(result, network, path, model.name))
     if options.profile:
         print("\n" + report.profile_table(profile, elapsed_s, processors(options.threads)))
+    if options.plot is not None:
+        plot_retention(result, options.plot, title=path.stem)
 
 
 def _samples(network: Network, data: Path | None, needs_calibration: bool) -> tuple[Samples, Samples | None]:

@@ -111,6 +111,11 @@ def gdc(snapshot: Snapshot, reference: Snapshot, readout: GdcReadout = "absolute
     readout : "absolute", "ones" or "column"
         What is summed.
 
+    Raises
+    ------
+    ParameterError
+        If `reference` is not `Chip.reference` of the same chip.
+
     Warns
     -----
     PcmrefWarning
@@ -120,8 +125,15 @@ def gdc(snapshot: Snapshot, reference: Snapshot, readout: GdcReadout = "absolute
         raise ParameterError("gdc_readout", f"one of {', '.join(get_args(GdcReadout))}", describe(readout))
     same_file = reference.network.sha256 == snapshot.network.sha256 != ""
     same_network = reference.network is snapshot.network or same_file
-    if not same_network or (reference.model, reference.seed) != (snapshot.model, snapshot.seed):
+    same_scale = all(
+        np.array_equal(now.weight_per_us, before.weight_per_us)
+        for now, before in zip(snapshot.layers, reference.layers, strict=False)
+    )
+    if not (same_network and same_scale and (reference.model, reference.seed) == (snapshot.model, snapshot.seed)):
         raise ParameterError("reference", "a snapshot of the same chip", "one of another chip")
+    if (reference.t_s, reference.read) != (snapshot.model.reference_time_s, 0):
+        found = f"one at {reference.t_s:g} s, read {reference.read}"
+        raise ParameterError("reference", "the chip before drift (Chip.reference())", found)
     gains = {}
     for now, before in zip(snapshot.layers, reference.layers, strict=True):
         if now.signal_to_noise < LOW_SIGNAL:

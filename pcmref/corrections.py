@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import io
+import json
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pcmref.errors import NetworkFileError
+from pcmref.chip import Snapshot
+from pcmref.errors import NetworkFileError, describe
 from pcmref.files import replacing
-from pcmref.hdf5 import array, expect_header, expect_members, group, header, opened
-from pcmref.network import BatchNorm, Network
+from pcmref.hdf5 import array, expect_header, expect_members, group, header, json_text, opened
+from pcmref.network import BatchNorm
 from pcmref.periphery import Corrections, Statistics
 
 if TYPE_CHECKING:
@@ -21,11 +24,13 @@ __all__ = ["FORMAT", "VERSION", "load_corrections", "save_corrections"]
 
 #: Name and version of the file format, attributes of the root group.
 FORMAT = "pcmref-corrections"
-VERSION = 1
+VERSION = 2
 
 
-def save_corrections(path: str | Path, corrections: Corrections) -> None:
-    """Write corrections to `path`: ``gain/LAYER`` and ``statistics/NODE/mean``, ``.../var``, all float64.
+def save_corrections(path: str | Path, corrections: Corrections, snapshot: Snapshot) -> None:
+    """Write the corrections of `snapshot` to `path`.
+
+    ``chip`` says whose they are; ``gain/LAYER`` and ``statistics/NODE/mean``, ``.../var`` are float64.
 
     Raises
     ------
@@ -37,6 +42,7 @@ def save_corrections(path: str | Path, corrections: Corrections) -> None:
     buffer = io.BytesIO()
     with h5py.File(buffer, "w") as file:
         header(file, FORMAT, VERSION)
+        file["chip"] = np.bytes_(json.dumps(_identity(snapshot)))
         for name in ("gain", "statistics"):
             file.create_group(name)
         for layer, gain in corrections.gain.items():
@@ -49,19 +55,24 @@ def save_corrections(path: str | Path, corrections: Corrections) -> None:
         temporary.write_bytes(buffer.getvalue())
 
 
-def load_corrections(path: str | Path, network: Network) -> Corrections:
-    """Read corrections and check that they fit `network`.
+def load_corrections(path: str | Path, snapshot: Snapshot) -> Corrections:
+    """Read corrections and check that they are those of `snapshot`: of its chip, its time and its read event.
 
     Raises
     ------
     NetworkFileError
         Naming the place in the file, what belongs there and what was found.
     """
+    network = snapshot.network
     columns = {layer.name: layer.columns for layer in network.crossbar_layers}
     channels = {layer.name: len(layer.mean) for layer in network.layers if isinstance(layer, BatchNorm)}
     with opened(Path(path)) as file:
         expect_header(file, FORMAT, VERSION)
-        expect_members(file, required={"gain", "statistics"})
+        expect_members(file, required={"chip", "gain", "statistics"})
+        found = json_text(file, "chip", dict)
+        for name, value in _identity(snapshot).items():
+            if found.get(name) != value:
+                raise NetworkFileError(f"chip: {name}", describe(value, 66), describe(found.get(name), 66))
         gains, statistics = group(file, "gain"), group(file, "statistics")
         expect_members(gains, optional=set(columns))
         expect_members(statistics, optional=set(channels))
@@ -69,6 +80,18 @@ def load_corrections(path: str | Path, network: Network) -> Corrections:
             gain={name: _values(gains, name, {1, columns[name]}) for name in gains},
             statistics={name: _statistics(group(statistics, name), channels[name]) for name in statistics},
         )
+
+
+def _identity(snapshot: Snapshot) -> dict[str, Any]:
+    """Return what tells a snapshot from others, as JSON has it."""
+    identity = {
+        "network": snapshot.network.sha256,
+        **{f"model.{name}": value for name, value in asdict(snapshot.model).items()},
+        "seed": snapshot.seed,
+        "t_s": snapshot.t_s,
+        "read": snapshot.read,
+    }
+    return dict(json.loads(json.dumps(identity)))
 
 
 def _statistics(parent: h5py.Group, channels: int) -> Statistics:

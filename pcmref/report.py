@@ -49,7 +49,15 @@ def retention_table(result: Retention, network: Network, path: Path, model: str)
 
 
 def retention_document(
-    result: Retention, network: Network, path: Path, model: PcmModel, samples: Samples, *, scale: str, gdc_readout: str
+    result: Retention,
+    network: Network,
+    path: Path,
+    model: PcmModel,
+    samples: Samples,
+    calibration: Samples | None,
+    *,
+    scale: str,
+    gdc_readout: str,
 ) -> dict[str, Any]:
     """Return a run with all that it depends on, to be written as JSON."""
     return {
@@ -57,11 +65,8 @@ def retention_document(
         "version": 1,
         "pcmref": pcmref.__version__,
         "network": {"file": path.name, "sha256": network.sha256, "provenance": dict(network.provenance)},
-        "images": {
-            "source": samples.where,
-            "count": len(samples),
-            "sha256": hashlib.sha256(samples.images.tobytes()).hexdigest(),
-        },
+        "images": _identity(samples),
+        "calibration": None if calibration is None else _identity(calibration),
         "model": asdict(model),
         "readout": asdict(result.readout),
         "scale": scale,
@@ -72,6 +77,15 @@ def retention_document(
             "accuracy": result.digital_accuracy,
         },
         "rows": [{**asdict(row), "accuracy": row.accuracy} for row in result.rows],
+    }
+
+
+def _identity(samples: Samples) -> dict[str, Any]:
+    return {
+        "source": samples.where,
+        "count": len(samples),
+        "sha256": hashlib.sha256(samples.images.tobytes()).hexdigest(),
+        "labels_sha256": hashlib.sha256(samples.labels.astype("<i8").tobytes()).hexdigest(),
     }
 
 

@@ -184,7 +184,7 @@ def test_without_drift_every_gain_is_one(readout):
 def test_the_smallest_readouts_count():
     """One grid step is a reading."""
     chip = program(tiny(), seed=5)
-    now = chip.at(DAY)
+    now = chip.reference()
     codes, pairs = now.layers[0].read_code * 0, now.layers[0].pair_sum * 0
     codes[0, 0] = -1
     pairs[0] = 1
@@ -558,9 +558,13 @@ def test_a_reference_of_another_chip_is_refused():
         pcmref.program(net, seed=1),
         pcmref.program(net, seed=0, model=pcmref.MODELS["HERMES_1"]),
         pcmref.program(replace(net, sha256=""), seed=0),
+        pcmref.program(net, seed=0, scale="column"),
     ]
     for other in others:
         with pytest.raises(ParameterError, match="another chip"):
             pcmref.calibrate(chip.at(25.0), "gdc", reference=other.reference())
+    for drifted in (chip.at(25.0), chip.at(chip.model.reference_time_s, read=1)):
+        with pytest.raises(ParameterError, match="the chip before drift"):
+            pcmref.calibrate(chip.at(25.0), "gdc", reference=drifted)
     again = pcmref.program(pcmref.load(pcmref.bundled()), seed=0)
     pcmref.calibrate(chip.at(25.0), "gdc", reference=again.reference())

@@ -1,14 +1,21 @@
+import json
+from dataclasses import replace
+
 import h5py
 import numpy as np
 import pytest
 
+from pcmref.chip import program
 from pcmref.corrections import load_corrections, save_corrections
 from pcmref.errors import NetworkFileError, OutputError
+from pcmref.pcm import MODELS
 from pcmref.periphery import Corrections, Statistics
 from pcmref.weights import save
 from tests.nets import tiny
 
 RNG = np.random.default_rng(0)
+NETWORK = replace(tiny(), sha256="0" * 64)
+SNAPSHOT = program(NETWORK, seed=2**64 - 1).at(86400.0)
 
 
 def statistics(channels):
@@ -23,7 +30,7 @@ FULL = Corrections(
 
 @pytest.fixture
 def path(tmp_path):
-    save_corrections(tmp_path / "corrections.h5", FULL)
+    save_corrections(tmp_path / "corrections.h5", FULL, SNAPSHOT)
     return tmp_path / "corrections.h5"
 
 
@@ -40,8 +47,8 @@ def path(tmp_path):
     ids=["full", "empty", "gain", "statistics", "odd gains", "zeros"],
 )
 def test_round_trip(tmp_path, corrections):
-    save_corrections(str(tmp_path / "c.h5"), corrections)
-    again = load_corrections(str(tmp_path / "c.h5"), tiny())
+    save_corrections(str(tmp_path / "c.h5"), corrections, SNAPSHOT)
+    again = load_corrections(str(tmp_path / "c.h5"), SNAPSHOT)
     assert (set(again.gain), set(again.statistics)) == (set(corrections.gain), set(corrections.statistics))
     for name, gain in corrections.gain.items():
         assert (again.gain[name].dtype, again.gain[name].tobytes()) == (np.float64, gain.tobytes())
@@ -51,7 +58,7 @@ def test_round_trip(tmp_path, corrections):
 
 
 def test_the_same_corrections_give_the_same_bytes(tmp_path, path):
-    save_corrections(tmp_path / "again.h5", FULL)
+    save_corrections(tmp_path / "again.h5", FULL, SNAPSHOT)
     assert (tmp_path / "again.h5").read_bytes() == path.read_bytes()
     with h5py.File(path) as file:
         times = [h5py.h5g.get_objinfo(file[name].id).mtime for name in ("gain/fc", "statistics", "statistics/bn1/var")]
@@ -69,7 +76,11 @@ def put(name, value):
 
 ZOO = {
     "another format": ("/ attribute 'format'", lambda file: file.attrs.create("format", np.bytes_("pcmref-network"))),
-    "version 2": ("/ attribute 'version'", lambda file: file.attrs.create("version", 2)),
+    "version 1": ("/ attribute 'version'", lambda file: file.attrs.create("version", 1)),
+    "no chip": ("chip", lambda file: file.__delitem__("chip")),
+    "chip is no JSON": ("chip", put("chip", np.bytes_("{"))),
+    "chip is a list": ("chip", put("chip", np.bytes_("[]"))),
+    "chip without a network": ("chip: network", put("chip", np.bytes_("{}"))),
     "no gain": ("gain", lambda file: file.__delitem__("gain")),
     "no statistics": ("statistics", lambda file: file.__delitem__("statistics")),
     "unknown entry": ("extra", put("extra", 1.0)),
@@ -99,9 +110,9 @@ ZOO = {
 }
 
 
-def refused(path, network, place):
+def refused(path, snapshot, place):
     with pytest.raises(NetworkFileError) as caught:
-        load_corrections(path, network)
+        load_corrections(path, snapshot)
     start = f"{path}: {place}: expected "
     assert str(caught.value).startswith(start)
     return str(caught.value).removeprefix(start)
@@ -112,7 +123,7 @@ def test_a_bad_file_is_refused_by_its_place(path, defect):
     place, damage = ZOO[defect]
     with h5py.File(path, "r+") as file:
         damage(file)
-    assert refused(path, tiny(), place)
+    assert refused(path, SNAPSHOT, place)
 
 
 @pytest.mark.parametrize(
@@ -128,32 +139,55 @@ def test_a_message_says_what_was_expected_and_found(path, defect, found):
     place, damage = ZOO[defect]
     with h5py.File(path, "r+") as file:
         damage(file)
-    assert refused(path, tiny(), place) == found
+    assert refused(path, SNAPSHOT, place) == found
 
 
 def test_an_unknown_part_of_statistics_is_refused(path):
     with h5py.File(path, "r+") as file:
         file["statistics/bn1/eps"] = np.ones(5)
-    refused(path, tiny(), "statistics/bn1/eps")
+    refused(path, SNAPSHOT, "statistics/bn1/eps")
 
 
-def test_corrections_of_another_network(path):
+@pytest.mark.parametrize(
+    ("changed", "place", "message"),
+    [
+        ({"network": replace(NETWORK, sha256="1" * 64)}, "network", f"'{'1' * 64}', found '{'0' * 64}'"),
+        ({"model": replace(SNAPSHOT.model, nonconverged_share=0.5)}, "model.nonconverged_share", "0.5, found 0.0"),
+        ({"model": MODELS["HERMES_1"]}, "model.name", "'HERMES_1', found 'NANDAKUMAR_2019'"),
+        ({"seed": 2**64 - 2}, "seed", "18446744073709551614, found 18446744073709551615"),
+        ({"t_s": 31536000.0}, "t_s", "31536000.0, found 86400.0"),
+        ({"read": 1}, "read", "1, found 0"),
+    ],
+)
+def test_corrections_of_another_chip_time_or_read(path, changed, place, message):
+    assert refused(path, replace(SNAPSHOT, **changed), f"chip: {place}") == message
+
+
+def test_the_file_says_whose_corrections_it_holds(path):
+    with h5py.File(path) as file:
+        chip = json.loads(file["chip"][()])
+    assert chip["network"] == "0" * 64
+    assert (chip["model.name"], chip["model.g_max_us"]) == ("NANDAKUMAR_2019", 25.0)
+    assert (chip["seed"], chip["t_s"], chip["read"]) == (2**64 - 1, 86400.0, 0)
+
+
+def test_corrections_of_another_graph(path):
     network = tiny()
     layers = tuple(layer for layer in network.layers if layer.name in ("conv1", "bn1", "relu1", "mean"))
     other = tiny(layers=(*layers[:3], type(layers[3])(name="mean", inputs=("relu1",))), classes=tuple("abcde"))
-    refused(path, other, "gain/conv2")
+    refused(path, replace(SNAPSHOT, network=replace(other, sha256=NETWORK.sha256)), "gain/conv2")
 
 
 def test_a_network_file_is_no_file_of_corrections(tmp_path):
     save(tmp_path / "net.h5", tiny())
-    refused(tmp_path / "net.h5", tiny(), "/ attribute 'format'")
+    refused(tmp_path / "net.h5", SNAPSHOT, "/ attribute 'format'")
 
 
 def test_a_file_that_does_not_exist(tmp_path):
     with pytest.raises(NetworkFileError, match="found nothing"):
-        load_corrections(tmp_path / "no.h5", tiny())
+        load_corrections(tmp_path / "no.h5", SNAPSHOT)
 
 
 def test_save_needs_a_directory(tmp_path):
     with pytest.raises(OutputError):
-        save_corrections(tmp_path / "no" / "c.h5", FULL)
+        save_corrections(tmp_path / "no" / "c.h5", FULL, SNAPSHOT)

@@ -53,13 +53,18 @@ def test_table_of_several_chips_has_the_sample_standard_deviation():
     ]
 
 
+def document(samples, calibration=None, result=None):
+    model = dataclasses.replace(pcmref.MODELS["HERMES_1"], nonconverged_share=0.25)
+    path = Path("a/net.h5")
+    found = report.retention_document(
+        result or run([3]), NETWORK, path, model, samples, calibration, scale="column", gdc_readout="ones"
+    )
+    return json.loads(json.dumps(found, allow_nan=False))
+
+
 def test_document_holds_all_that_a_run_depends_on():
     samples = NETWORK.evaluation.first(5)
-    model = dataclasses.replace(pcmref.MODELS["HERMES_1"], nonconverged_share=0.25)
-    found = report.retention_document(
-        run([3]), NETWORK, Path("a/net.h5"), model, samples, scale="column", gdc_readout="ones"
-    )
-    found = json.loads(json.dumps(found, allow_nan=False))
+    found = document(samples)
     assert found["network"]["file"] == "net.h5"
     assert found["network"]["sha256"] == NETWORK.sha256
     assert found["images"]["sha256"] == hashlib.sha256(samples.images.tobytes()).hexdigest()
@@ -75,6 +80,20 @@ def test_document_holds_all_that_a_run_depends_on():
         "correct": 100,
         "accuracy": 0.5,
     }
+
+
+def test_document_tells_other_images_labels_and_ranges():
+    samples, calibration = NETWORK.evaluation.first(5), NETWORK.calibration.first(7)
+    found = document(samples, calibration)
+    assert document(samples)["calibration"] is None
+    assert found["calibration"] == document(calibration)["images"]
+    labels = samples.labels.copy()
+    labels[0] = (labels[0] + 1) % 10
+    assert document(dataclasses.replace(samples, labels=labels))["images"] != found["images"]
+    chip8 = pcmref.PRESETS["chip8"]
+    ranges = pcmref.calibrate_ranges(NETWORK, calibration.images, chip8).ranges
+    with_ranges = dataclasses.replace(run([3]), readout=dataclasses.replace(chip8, ranges=ranges))
+    assert document(samples, result=with_ranges)["readout"]["ranges"]
 
 
 def test_profile_adds_up():
