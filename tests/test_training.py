@@ -305,7 +305,7 @@ def test_a_network_keeps_its_data_and_its_shape(tmp_path, capsys):
     on = ["pretrain", "--from", str(tmp_path / "a" / "pretrain.pt"), "--out", str(tmp_path / "b"), "--epochs", "1"]
     for option, value, own in (("data", "cifar10", str(DIGITS)), ("arch", "joshi-resnet14", "joshi-resnet8")):
         assert train.main([*on, f"--{option}", value]) == 2
-        assert f"{option}: expected {own!r}, that of" in capsys.readouterr().err
+        assert f"{option}: expected {own!r}, that of the checkpoint" in capsys.readouterr().err
 
 
 def test_teachers_and_networks_for_crossbars_do_not_mix(tmp_path, capsys):

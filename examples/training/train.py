@@ -15,12 +15,12 @@ import platform
 import shlex
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, TypeAlias
 
 import numpy as np
 import torch
+from checkpoint import Options, expect_kind, read_checkpoint, starting_point
 from data import CHUNK, Data, Images, load
 from model import ResNet, Teacher
 from noise import Disturbance, clip, devices, gaussian, noisy
@@ -34,15 +34,8 @@ import pcmref.pcm
 import pcmref.weights
 from pcmref.convert import architecture, network_from_tensors
 from pcmref.errors import ParameterError, PcmrefError
-from pcmref.files import replacing, sha256_of
+from pcmref.files import replacing
 
-Options: TypeAlias = Mapping[str, Any]
-State: TypeAlias = dict[str, Any]
-
-#: Options that do not define the result of a stage, only where its parts are.
-PLACES = {"stage", "run", "out", "start", "device", "data_dir"}
-#: Options that a stage takes over from the network that it starts from, and what they are without one.
-INHERITED = {"data": "digits", "arch": "joshi-resnet8", "widths": [64, 256, 256]}
 #: Training images that the ranges of converters are found with.
 RANGE_IMAGES = 200
 #: Part of a stage in which the learning rate rises, before its cosine fall.
@@ -236,51 +229,6 @@ def hardware(device: torch.device) -> str:
     return f"{platform.machine()} CPU, {torch.get_num_threads()} threads"
 
 
-def starting_point(args: argparse.Namespace, command: str, device: torch.device) -> tuple[State, Path]:
-    """Return the state from which a stage goes on or begins, and the directory for its results."""
-    options = {name: value for name, value in vars(args).items() if name not in PLACES}
-    sources = [*filter(None, [args.start]), *map(Path, options["teacher"])]
-    checkpoints = [read_checkpoint(path, device) for path in sources]
-    origin = [sha256_of(path) for path in sources]
-    state: State = {"epoch": 0, "log": [], "commands": [], "options": {}}
-    out, data_dir = args.out, args.data_dir
-    if args.start:
-        source = checkpoints.pop(0)
-        expect_kind(args.start, source, teacher=args.stage == "teacher")
-        options["all_data"] |= source["options"]["all_data"]  # who has seen the validation images has seen them
-        state |= {name: source[name] for name in ("log", "commands", "model", "average", "options")}
-        out, data_dir = out or args.start.parent, data_dir or source["data_dir"]
-    for name, default in INHERITED.items():
-        value = state["options"].get(name, default)
-        if options.get(name, value) not in (None, value) and args.start:
-            raise ParameterError(name, f"{value!r}, that of {args.start}", repr(options[name]))
-        if name in options or name in state["options"]:
-            options[name] = options.get(name) or value
-    path = out / f"{args.stage}.pt"
-    if args.start and path.resolve() == args.start.resolve():
-        raise ParameterError("out", "another directory than that of a checkpoint of the same stage", repr(str(out)))
-    if path.exists():
-        state = read_checkpoint(path, device)
-        for name, value in options.items():
-            if value != (begun := state["options"].get(name)):
-                raise ParameterError(name, f"{begun!r}, with which {path} was begun", repr(value))
-        if state.get("origin") != origin:
-            raise ParameterError("from and teacher", f"the checkpoints with which {path} was begun", "others")
-    else:
-        earlier = state["commands"]
-        for teacher in checkpoints:
-            earlier = [*(line for line in teacher["commands"] if line not in earlier), *earlier]
-        state |= {"options": options, "origin": origin, "commands": [*earlier, command]}
-    return state | {"data_dir": data_dir}, out
-
-
-def expect_kind(path: Path, state: State, *, teacher: bool) -> None:
-    """Refuse a teacher where a network for crossbars is expected, and the other way round."""
-    kinds = ("a network for crossbars", "a teacher")
-    if (found := "widths" in state["options"]) != teacher:
-        raise ParameterError(str(path), kinds[teacher], kinds[found])
-
-
 def read_teacher(path: Path, options: Options, data: Data, device: torch.device) -> nn.Module:
     """Return a network that teaches a stage: the result of any other stage."""
     state = read_checkpoint(path, device)
@@ -291,18 +239,6 @@ def read_teacher(path: Path, options: Options, data: Data, device: torch.device)
     teacher = build(state["options"], data)
     teacher.load_state_dict(state["average"])
     return teacher
-
-
-def read_checkpoint(path: Path, device: torch.device) -> State:
-    """Return what a stage saved."""
-    if not path.is_file():
-        raise ParameterError(str(path), "the checkpoint of an earlier stage", "nothing")
-    try:
-        state: State = torch.load(path, map_location=device, weights_only=True)
-    except Exception as error:  # whatever the unpickler comes upon
-        reason = str(error).partition("\n")[0] or type(error).__name__
-        raise ParameterError(str(path), "the checkpoint of an earlier stage", reason) from error
-    return state
 
 
 def export(args: argparse.Namespace, command: str) -> None:
