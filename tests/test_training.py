@@ -553,6 +553,11 @@ def test_a_teacher_is_heard(tmp_path, capsys):
     assert tensors(tmp_path / "taught" / "noise.pt", "options")["teacher"] == [str(teacher), str(student)]
     commands = tensors(tmp_path / "taught" / "noise.pt", "commands")
     assert [command.split()[1] for command in commands] == ["teacher", "pretrain", "noise"]
+    few = ["--epochs", 1, "--device", "cpu"]
+    later = tmp_path / "taught" / "noise.pt"
+    run("noise", "--from", student, "--teacher", later, "--out", tmp_path / "again", *few)
+    history = tensors(tmp_path / "again" / "noise.pt", "commands")
+    assert history[:-1] == commands  # a teacher that went on from the same student comes after it
     copy = tmp_path / "copy.h5"
     copy.write_bytes(DIGITS.read_bytes())
     assert train.main(["pretrain", "--data", str(copy), "--out", str(tmp_path / "x"), "--teacher", str(teacher)]) == 2

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import itertools
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -50,10 +51,9 @@ def starting_point(args: argparse.Namespace, command: str, device: torch.device)
         state = read_checkpoint(path, device)
         _expect_the_same(path, state, options, origin)
     else:
-        earlier = state["commands"]
-        for teacher in checkpoints:
-            earlier = [*(line for line in teacher["commands"] if line not in earlier), *earlier]
-        state |= {"options": options, "origin": origin, "commands": [*earlier, command]}
+        histories = [*(teacher["commands"] for teacher in checkpoints), state["commands"], [command]]
+        commands = list(dict.fromkeys(itertools.chain(*histories)))  # what a command needs stands before it
+        state |= {"options": options, "origin": origin, "commands": commands}
     return state | {"data_dir": data_dir}, out
 
 
