@@ -98,6 +98,7 @@ class Snapshot:
     network: Network
     model: PcmModel
     seed: int
+    scale: Scale
     t_s: float
     read: int
     layers: tuple[SnapshotLayer, ...]
@@ -110,6 +111,7 @@ class Chip:
     network: Network
     model: PcmModel
     seed: int
+    scale: Scale
     layers: tuple[ChipLayer, ...]
 
     def at(self, t_s: float, *, read: int = 0) -> Snapshot:
@@ -141,7 +143,13 @@ class Chip:
                 key = stream_key(self.seed, Purpose.READ, address, t_s=t_s, read=read)
                 layers.append(read_layer(self.model, layer, t_s, kernels().weight_words(key, _weights(layer))))
         return Snapshot(
-            network=self.network, model=self.model, seed=self.seed, t_s=t_s, read=read, layers=tuple(layers)
+            network=self.network,
+            model=self.model,
+            seed=self.seed,
+            scale=self.scale,
+            t_s=t_s,
+            read=read,
+            layers=tuple(layers),
         )
 
 
@@ -189,7 +197,7 @@ def program(
                 convergence = kernels().weight_words(stream_key(seed, Purpose.CONVERGENCE, address), weights)
             layers.append(program_layer(model, mapped, noise, convergence))
         progress(mapped.name)
-    return Chip(network=network, model=model, seed=seed, layers=tuple(layers))
+    return Chip(network=network, model=model, seed=seed, scale=scale, layers=tuple(layers))
 
 
 def program_layer(

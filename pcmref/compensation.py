@@ -125,11 +125,8 @@ def gdc(snapshot: Snapshot, reference: Snapshot, readout: GdcReadout = "absolute
         raise ParameterError("gdc_readout", f"one of {', '.join(get_args(GdcReadout))}", describe(readout))
     same_file = reference.network.sha256 == snapshot.network.sha256 != ""
     same_network = reference.network is snapshot.network or same_file
-    same_scale = all(
-        np.array_equal(now.weight_per_us, before.weight_per_us)
-        for now, before in zip(snapshot.layers, reference.layers, strict=False)
-    )
-    if not (same_network and same_scale and (reference.model, reference.seed) == (snapshot.model, snapshot.seed)):
+    same_chip = all(getattr(reference, name) == getattr(snapshot, name) for name in ("model", "seed", "scale"))
+    if not (same_network and same_chip):
         raise ParameterError("reference", "a snapshot of the same chip", "one of another chip")
     if (reference.t_s, reference.read) != (snapshot.model.reference_time_s, 0):
         found = f"one at {reference.t_s:g} s, read {reference.read}"

@@ -88,6 +88,7 @@ def _identity(snapshot: Snapshot) -> dict[str, Any]:
         "network": snapshot.network.sha256,
         **{f"model.{name}": value for name, value in asdict(snapshot.model).items()},
         "seed": snapshot.seed,
+        "scale": snapshot.scale,
         "t_s": snapshot.t_s,
         "read": snapshot.read,
     }

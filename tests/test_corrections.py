@@ -155,6 +155,7 @@ def test_an_unknown_part_of_statistics_is_refused(path):
         ({"model": replace(SNAPSHOT.model, nonconverged_share=0.5)}, "model.nonconverged_share", "0.5, found 0.0"),
         ({"model": MODELS["HERMES_1"]}, "model.name", "'HERMES_1', found 'NANDAKUMAR_2019'"),
         ({"seed": 2**64 - 2}, "seed", "18446744073709551614, found 18446744073709551615"),
+        ({"scale": "column"}, "scale", "'column', found 'layer'"),
         ({"t_s": 31536000.0}, "t_s", "31536000.0, found 86400.0"),
         ({"read": 1}, "read", "1, found 0"),
     ],
