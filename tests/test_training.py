@@ -377,6 +377,32 @@ def test_augmentations():
     torch.testing.assert_close(data.wobble(torch.ones(64, 1, 8, 8))[:, :, 3:5, 3:5], torch.ones(64, 1, 2, 2))
 
 
+def test_cut_mix_takes_rectangles_and_mixes_the_targets_by_their_area():
+    torch.manual_seed(4)
+    count, height, width = 2000, 12, 10
+    numbers = torch.arange(float(count))
+    images = numbers.view(-1, 1, 1, 1).expand(-1, 3, height, width)
+    mixed, targets = data.cut_mix(images, torch.eye(count), 0.75)
+    assert (mixed == mixed[:, :1]).all()
+    foreign = mixed[:, 0] != numbers.view(-1, 1, 1)
+    rows, columns = foreign.any(dim=2), foreign.any(dim=1)
+    assert torch.equal(foreign, rows[:, :, None] & columns[:, None, :])
+    for side in (rows, columns):  # in one piece
+        assert (side.int().diff(dim=1).ne(0).sum(dim=1) <= 2).all()
+    origins = mixed[:, 0].flatten(1).long()
+    shares = torch.zeros(count, count).scatter_add_(1, origins, torch.ones(origins.shape) / (height * width))
+    torch.testing.assert_close(targets, shares)
+    assert (targets.count_nonzero(dim=1) <= 2).all()
+    touched = foreign.flatten(1).any(dim=1)
+    assert 0.6 < touched.float().mean() <= 0.75 + 5 * math.sqrt(0.75 * 0.25 / count)
+    area = foreign.float().mean(dim=(1, 2))[touched]
+    assert 0.3 < area.mean() < 0.45  # half, less what hangs over the border
+    assert area.max() > 0.8  # rectangles have odd sides
+    same, kept = data.cut_mix(images, torch.eye(count), 0.0)
+    assert torch.equal(same, images)
+    assert torch.equal(kept, torch.eye(count))
+
+
 def digits():
     return data.Images(pcmref.weights.load(DIGITS).calibration, data.load(str(DIGITS), None), torch.device("cpu"))
 
@@ -470,17 +496,23 @@ def test_batch_norm_is_pytorch_s(training):
 def test_views_come_again(tmp_path, monkeypatch):
     run("teacher", "--data", DIGITS, "--widths", 8, 12, "--out", tmp_path, "--epochs", 1, "--device", "cpu")
     seen, variants = [], data.Images.variants
-    monkeypatch.setattr(data.Images, "variants", lambda *args: seen.append(variants(*args)) or seen[-1])
+
+    def record(images):
+        found = variants(images)
+        seen.append(found[0])
+        return found
+
+    monkeypatch.setattr(data.Images, "variants", record)
     asked, forward = [], model.Teacher.forward
     monkeypatch.setattr(model.Teacher, "forward", lambda *args: asked.append(1) or forward(*args))
     pretrain(tmp_path / "a", "--teacher", tmp_path / "teacher.pt", "--views", 2, epochs=5)
     assert torch.equal(seen[0], seen[2])
     assert not torch.equal(seen[0], seen[1])
-    assert len(asked) == 2 * 2  # each view and its mirror image once
+    assert len(asked) == 2  # each view once
     fresh = len(seen)
     pretrain(tmp_path / "b", "--teacher", tmp_path / "teacher.pt", epochs=3)
     assert not torch.equal(seen[fresh], seen[fresh + 2])
-    assert len(asked) == 2 * (2 + 3)
+    assert len(asked) == 2 + 3
 
 
 def test_random_numbers_for_each_purpose_and_epoch():
@@ -494,15 +526,15 @@ def test_random_numbers_for_each_purpose_and_epoch():
     assert all(drawn(*case) == number for case, number in numbers.items())
 
 
-def test_teachers_answer_for_an_image_and_its_mirror_image():
+def test_teachers_answer_with_the_mean_of_their_logits():
     torch.manual_seed(8)
     one, other = model.Teacher(8, 1, 3, (6, 7)), network()
     options = vars(train.parser().parse_args(["pretrain", "--out", "x"]))
     training = train.Training(network(), [one, other], options, torch.device("cpu"))
     x = torch.randn(5, 1, 8, 8)
     with torch.no_grad():
-        answers = [one(x), one(x.flip(3)), other(x), other(x.flip(3))]
-    expected = sum(answers) / 4
+        answers = [one(x), other(x)]
+    expected = sum(answers) / 2
     torch.testing.assert_close(training.taught(x, view=0), expected)
     assert not any(torch.allclose(expected, answer, atol=1e-3) for answer in answers)
 
@@ -515,13 +547,22 @@ def test_a_stage_goes_on_from_another(tmp_path):
     assert [line["stage"] for line in tensors(tmp_path / "b" / "pretrain.pt", "log")] == ["pretrain"] * 2
 
 
-def test_cutout_can_be_chosen(tmp_path):
+@pytest.mark.parametrize(("option", "value"), [("--cutout", 3), ("--cutmix", 0.5)])
+def test_parts_of_the_images_can_be_blanked_or_exchanged(tmp_path, option, value):
     pretrain(tmp_path / "off", epochs=1)
-    pretrain(tmp_path / "none", "--cutout", 0, epochs=1)
-    pretrain(tmp_path / "some", "--cutout", 3, epochs=1)
+    pretrain(tmp_path / "none", option, 0, epochs=1)
+    pretrain(tmp_path / "some", option, value, epochs=1)
     off, none, some = (tensors(tmp_path / name / "pretrain.pt")["fc.weight"] for name in ("off", "none", "some"))
     assert torch.equal(off, none)
     assert not torch.equal(off, some)
+
+
+@pytest.mark.parametrize("option", ["--cutmix", "--distill", "--average", "--smoothing"])
+@pytest.mark.parametrize("value", ["-0.1", "1.1", "nan"])
+def test_shares_are_from_0_to_1(tmp_path, capsys, option, value):
+    with pytest.raises(SystemExit):
+        train.main(["pretrain", "--out", str(tmp_path), f"{option}={value}"])
+    assert f"argument {option}: invalid share value: '{value}'" in capsys.readouterr().err
 
 
 def test_running_average(tmp_path):
@@ -582,12 +623,12 @@ def test_loss_with_a_teacher():
     options = {"smoothing": 0.0, "distill": 0.25, "temperature": 3.0}
     rng = torch.Generator().manual_seed(8)
     logits, taught = torch.randn(2, 5, 4, generator=rng, dtype=torch.float64)
-    labels = torch.tensor([0, 1, 2, 3, 1])
+    targets = torch.softmax(torch.randn(5, 4, generator=rng, dtype=torch.float64), dim=1)
     p, q = (torch.softmax(v / 3, dim=1) for v in (taught, logits))
-    own = -torch.log_softmax(logits, dim=1)[range(5), labels].mean()
+    own = -(targets * torch.log_softmax(logits, dim=1)).sum(dim=1).mean()
     heard = (p * (p / q).log()).sum(dim=1).mean()
-    assert train.loss_of(logits, labels, taught, options) == pytest.approx(0.75 * own + 0.25 * 9 * heard)
-    assert train.loss_of(logits, labels, None, options) == pytest.approx(own)
+    assert train.loss_of(logits, targets, taught, options) == pytest.approx(0.75 * own + 0.25 * 9 * heard)
+    assert train.loss_of(logits, targets, None, options) == pytest.approx(own)
 
 
 def test_the_teacher_s_first_layer_whitens():

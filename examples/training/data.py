@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -42,7 +43,9 @@ class Data:
     augment : callable
         Random variants of a batch of images with values from 0 to 1.
     cutout : int
-        Side of the square that `Batches` blanks, in pixels; 0 blanks nothing.
+        Side of the square that `Images.variants` blanks, in pixels; 0 blanks nothing.
+    cutmix : float
+        Share of the variants in which a rectangle is taken from another image.
     shipped : bool
         Whether network files may hold the images.
     """
@@ -56,6 +59,7 @@ class Data:
     files: str = ""
     augment: Callable[[Tensor], Tensor]
     cutout: int = 0
+    cutmix: float = 0.0
     shipped: bool = False
 
     def parts(self, *, all_data: bool) -> tuple[Samples, Samples]:
@@ -195,6 +199,25 @@ def cut_out(images: Tensor, side: int) -> Tensor:
     return images.masked_fill(hidden[0][:, None, :, None] & hidden[1][:, None, None, :], 0)
 
 
+def cut_mix(images: Tensor, targets: Tensor, share: float) -> tuple[Tensor, Tensor]:
+    """Replace a rectangle in `share` of the images by that part of another; targets are mixed by area.
+
+    The rectangle's area is even from 0 to 1 before what hangs over the border is lost (Yun et al., arXiv 1905.04899).
+    """
+    count, _, height, width = images.shape
+    device = images.device
+    others = torch.randperm(count, device=device)
+    mixed = torch.rand(count, 1, device=device) < share
+    side = torch.where(mixed, torch.rand(count, 1, device=device).sqrt(), 0.0)
+    taken = [
+        (torch.arange(size, device=device) - torch.randint(size, (count, 1), device=device)).abs() < side * size / 2
+        for size in (height, width)
+    ]
+    rectangle = taken[0][:, :, None] & taken[1][:, None, :]
+    area = rectangle.float().mean(dim=(1, 2))[:, None]
+    return torch.where(rectangle[:, None], images[others], images), (1 - area) * targets + area * targets[others]
+
+
 class Images:
     """Images and labels on the device that computes, given out as normalised batches."""
 
@@ -213,15 +236,19 @@ class Images:
         """Return the images and labels at `index`."""
         return self.normalised(self.pixels[index] / self.data.normalisation.full_scale), self.labels[index]
 
-    def variants(self) -> Tensor:
-        """Return a random variant of each image, normalised."""
-        parts = [
-            self.normalised(self.data.augment(pixels / self.data.normalisation.full_scale))
-            for pixels in self.pixels.split(CHUNK)
-        ]
-        if self.data.cutout:
-            parts = [cut_out(part, self.data.cutout) for part in parts]
-        return torch.cat(parts).contiguous(memory_format=torch.channels_last)
+    def variants(self) -> tuple[Tensor, Tensor]:
+        """Return a random variant of each image, normalised, and its share of each class."""
+        certain = functional.one_hot(self.labels, len(self.data.classes)).float()
+        chunks = zip(self.pixels.split(CHUNK), certain.split(CHUNK), strict=True)
+        images, shares = (torch.cat(parts) for parts in zip(*itertools.starmap(self.varied, chunks), strict=True))
+        return images.contiguous(memory_format=torch.channels_last), shares
+
+    def varied(self, pixels: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+        """Return random variants of a few images, mixed only with each other."""
+        images = self.normalised(self.data.augment(pixels / self.data.normalisation.full_scale))
+        if self.data.cutmix:
+            images, targets = cut_mix(images, targets, self.data.cutmix)
+        return cut_out(images, self.data.cutout) if self.data.cutout else images, targets
 
     def normalised(self, images: Tensor) -> Tensor:
         """Return images with values from 0 to 1 as the network takes them."""

@@ -81,14 +81,14 @@ def disturbance_of(options: Options) -> Disturbance | None:
     return gaussian(options["eta"]) if options["eta"] else None
 
 
-def loss_of(logits: Tensor, labels: Tensor, taught: Tensor | None, options: Options) -> Tensor:
+def loss_of(logits: Tensor, targets: Tensor, taught: Tensor | None, options: Options) -> Tensor:
     """Return the mean loss of a batch.
 
-    Without a teacher it is the cross entropy CE with the smoothed labels.  With one it is
+    Without a teacher it is the cross entropy CE with the smoothed `targets`.  With one it is
     ``(1 - a) CE + a T^2 KL(softmax(taught / T), softmax(logits / T))``, where a is ``options["distill"]`` and T
     is ``options["temperature"]`` (Hinton, Vinyals and Dean, arXiv 1503.02531).
     """
-    labelled = functional.cross_entropy(logits, labels, label_smoothing=options["smoothing"])
+    labelled = functional.cross_entropy(logits, targets, label_smoothing=options["smoothing"])
     if taught is None:
         return labelled
     share, temperature = options["distill"], options["temperature"]
@@ -124,7 +124,7 @@ class Training:
         options, device = self.options, images.labels.device
         view = epoch % options["views"] if options["views"] else epoch
         seed(options, VARIANTS, view)
-        variants = images.variants()
+        variants, targets = images.variants()
         answers = self.taught(variants, view)
         seed(options, STEPS, epoch)
         self.model.train()
@@ -137,7 +137,7 @@ class Training:
             with self.autocast(device):
                 logits = functional_call(self.model, weights, variants[index])
             taught = None if answers is None else answers[index]
-            loss = loss_of(logits.float(), images.labels[index], taught, options)
+            loss = loss_of(logits.float(), targets[index], taught, options)
             loss.backward()
             self.optimiser.step(rate(progress))
             clip(self.model, options["clip"])
@@ -147,7 +147,7 @@ class Training:
 
     @torch.no_grad()
     def taught(self, variants: Tensor, view: int) -> Tensor | None:
-        """Return the mean logits of all teachers for each image and its mirror image; kept where a view comes again."""
+        """Return the mean logits of all teachers for each image; kept where a view comes again."""
         if not self.teachers:
             return None
         if view not in self.answers:
@@ -159,9 +159,8 @@ class Training:
         return self.answers[view]
 
     def answer(self, batch: Tensor) -> Tensor:
-        """Return the mean logits of all teachers for each image of a batch and its mirror image."""
-        logits = [teacher(images).float() for teacher in self.teachers for images in (batch, batch.flip(3))]
-        return torch.stack(logits).mean(dim=0)
+        """Return the mean logits of all teachers for each image of a batch."""
+        return torch.stack([teacher(batch).float() for teacher in self.teachers]).mean(dim=0)
 
 
 def seed(options: Options, what: int, number: int) -> None:
@@ -180,6 +179,7 @@ def train(args: argparse.Namespace, command: str) -> None:
     state, out = starting_point(args, command, device)
     options = state["options"]
     data = load(options["data"], state["data_dir"])
+    data = dataclasses.replace(data, cutmix=options["cutmix"])
     if options["cutout"] is not None:
         data = dataclasses.replace(data, cutout=options["cutout"])
     training, validation = (Images(part, data, device) for part in data.parts(all_data=options["all_data"]))
@@ -298,6 +298,14 @@ def count(text: str) -> int:
     return number
 
 
+def share(text: str) -> float:
+    """Return a number from 0 to 1."""
+    number = float(text)
+    if not 0 <= number <= 1:
+        raise ValueError
+    return number
+
+
 def taking_steps(
     *, lr: float, muon: float = 0.0, batch: int = 128, weight_decay: float = 5e-4
 ) -> argparse.ArgumentParser:
@@ -320,11 +328,12 @@ def parser() -> argparse.ArgumentParser:
     common = argparse.ArgumentParser(add_help=False, parents=[places])
     common.add_argument("--epochs", type=count, default=200, help="(200)")
     common.add_argument("--all-data", action="store_true", help="train on the validation images too")
-    common.add_argument("--smoothing", type=float, default=0.1, help="label smoothing (0.1)")
+    common.add_argument("--smoothing", type=share, default=0.1, help="label smoothing (0.1)")
     common.add_argument(
-        "--average", type=float, default=0.0, help="share of the past in the running average of weights (0)"
+        "--average", type=share, default=0.0, help="share of the past in the running average of weights (0)"
     )
     common.add_argument("--cutout", type=int, help="side of the square that is blanked, pixels (CIFAR-10 8, digits 0)")
+    common.add_argument("--cutmix", type=share, default=0.0, help="share of images with a part of another in them (0)")
     common.add_argument("--views", type=int, default=0, help="epochs after which variants come again (0: never)")
     common.add_argument("--seed", type=int, default=0, help="of all that is random (0)")
     cuda = torch.cuda.is_available()
@@ -338,7 +347,7 @@ def parser() -> argparse.ArgumentParser:
     begin.set_defaults(run=train, eta=0.0, model="", chips=1, clip=math.inf)
     taught = argparse.ArgumentParser(add_help=False)
     taught.add_argument("--teacher", nargs="+", default=[], help="checkpoints: learn from their mean logits too")
-    taught.add_argument("--distill", type=float, default=0.9, help="share of the teachers in the loss (0.9)")
+    taught.add_argument("--distill", type=share, default=0.9, help="share of the teachers in the loss (0.9)")
     taught.add_argument("--temperature", type=float, default=4.0, help="of the softmax that is compared (4)")
 
     steps = taking_steps(lr=0.2, muon=0.17, batch=1000, weight_decay=1e-3)
