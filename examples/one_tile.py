@@ -9,7 +9,8 @@ import numpy as np
 
 import pcmref
 from pcmref.converters import Range, Readout
-from pcmref.network import Linear, Network, Normalisation
+from pcmref.layers import Linear
+from pcmref.network import Network, Normalisation
 
 
 def main():
@@ -17,7 +18,7 @@ def main():
     weight = np.array([[0.5, -0.25, 0.0, 0.125], [-0.375, 0.25, 0.5, -0.5]], np.float32)
     net = Network(
         layers=(
-            pcmref.network.GlobalAveragePool(name="pixel", inputs=("input",)),
+            pcmref.layers.GlobalAveragePool(name="pixel", inputs=("input",)),
             Linear(name="tile", inputs=("pixel",), weight=weight),
         ),
         input_shape=(1, 1, 4),

@@ -15,7 +15,7 @@ import numpy as np
 
 import pcmref
 from pcmref.datasets import load_cifar10
-from pcmref.network import CrossbarLayer
+from pcmref.layers import CrossbarLayer
 from pcmref.plots import figure, save_figure
 
 COLOURS = ("#000000", "#0072B2", "#E69F00", "#009E73", "#CC79A7")

@@ -16,8 +16,9 @@ from pcmref.chip import Snapshot, SnapshotLayer, program
 from pcmref.converters import PRESETS, Range, Readout
 from pcmref.elementary import power
 from pcmref.errors import DataError, ParameterError, PcmrefWarning, describe
+from pcmref.layers import BatchNorm
 from pcmref.mapping import Scale
-from pcmref.network import BatchNorm, Network
+from pcmref.network import Network
 from pcmref.periphery import Corrections, Statistics
 from pcmref.plans import NormStep, Operation, Step, Trace, analog, calibration
 from pcmref.profiling import stage

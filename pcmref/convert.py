@@ -20,19 +20,8 @@ import numpy.typing as npt
 from pcmref.datasets import CLASSES
 from pcmref.errors import NetworkFileError, ParameterError, describe, require
 from pcmref.files import sha256_of
-from pcmref.network import (
-    Add,
-    BatchNorm,
-    Conv,
-    GlobalAveragePool,
-    Layer,
-    Linear,
-    Network,
-    Normalisation,
-    PadShortcut,
-    Relu,
-    Samples,
-)
+from pcmref.layers import Add, BatchNorm, Conv, GlobalAveragePool, Layer, Linear, PadShortcut, Relu
+from pcmref.network import Network, Normalisation, Samples
 
 __all__ = [
     "IMAGENET_MEAN",

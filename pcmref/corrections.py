@@ -14,7 +14,7 @@ from pcmref.chip import Snapshot
 from pcmref.errors import NetworkFileError, describe
 from pcmref.files import replacing
 from pcmref.hdf5 import array, expect_header, expect_members, group, header, json_text, opened
-from pcmref.network import BatchNorm
+from pcmref.layers import BatchNorm
 from pcmref.periphery import Corrections, Statistics
 
 if TYPE_CHECKING:

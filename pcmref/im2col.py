@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from pcmref.arrays import Int64
-from pcmref.network import Conv, CrossbarLayer, Shape
+from pcmref.layers import Conv, CrossbarLayer, Shape
 
 __all__ = ["Geometry", "geometry"]
 

@@ -10,7 +10,8 @@ import numpy as np
 from pcmref.arrays import Float32, Float64
 from pcmref.backend import kernels
 from pcmref.errors import ParameterError, describe
-from pcmref.network import BatchNorm, MaxPool, Network, PadShortcut
+from pcmref.layers import BatchNorm, MaxPool, PadShortcut
+from pcmref.network import Network
 
 __all__ = [
     "Corrections",

@@ -22,17 +22,8 @@ from pcmref.draws import Purpose, stream_key
 from pcmref.errors import ParameterError, describe
 from pcmref.im2col import Geometry, geometry
 from pcmref.kernels_numpy import LANES
-from pcmref.network import (
-    Add,
-    BatchNorm,
-    CrossbarLayer,
-    GlobalAveragePool,
-    Layer,
-    MaxPool,
-    Network,
-    PadShortcut,
-    Relu,
-)
+from pcmref.layers import Add, BatchNorm, CrossbarLayer, GlobalAveragePool, Layer, MaxPool, PadShortcut, Relu
+from pcmref.network import Network
 from pcmref.periphery import Corrections
 from pcmref.profiling import stage
 from pcmref.schedule import Chain, chains

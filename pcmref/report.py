@@ -11,7 +11,8 @@ from typing import Any
 
 import pcmref
 from pcmref.evaluate import DAY_S, HOUR_S, YEAR_S, Retention
-from pcmref.network import Conv, Network, Samples
+from pcmref.layers import Conv
+from pcmref.network import Network, Samples
 from pcmref.pcm import PcmModel
 from pcmref.plots import LABELS
 from pcmref.profiling import Profile

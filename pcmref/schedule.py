@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections import defaultdict
 from dataclasses import dataclass
 
-from pcmref.network import Add, BatchNorm, CrossbarLayer, Layer, Network, Relu
+from pcmref.layers import Add, BatchNorm, CrossbarLayer, Layer, Relu
+from pcmref.network import Network
 
 __all__ = ["Chain", "chains"]
 

@@ -18,7 +18,7 @@ from pcmref.converters import Range
 from pcmref.errors import NetworkFileError, ParameterError, describe
 from pcmref.files import replacing, sha256_of
 from pcmref.hdf5 import array, expect_header, expect_members, group, header, json_text, opened
-from pcmref.network import (
+from pcmref.layers import (
     Add,
     BatchNorm,
     Conv,
@@ -26,13 +26,11 @@ from pcmref.network import (
     Layer,
     Linear,
     MaxPool,
-    Network,
-    Normalisation,
     PadShortcut,
     Relu,
-    Samples,
     number_names,
 )
+from pcmref.network import Network, Normalisation, Samples
 
 if TYPE_CHECKING:
     import h5py

@@ -11,18 +11,8 @@ import json
 import numpy as np
 
 import pcmref
-from pcmref.network import (
-    Add,
-    BatchNorm,
-    Conv,
-    GlobalAveragePool,
-    Linear,
-    MaxPool,
-    Network,
-    Normalisation,
-    PadShortcut,
-    Relu,
-)
+from pcmref.layers import Add, BatchNorm, Conv, GlobalAveragePool, Linear, MaxPool, PadShortcut, Relu
+from pcmref.network import Network, Normalisation
 
 
 def network():

@@ -6,19 +6,8 @@ import dataclasses
 
 import numpy as np
 
-from pcmref.network import (
-    Add,
-    BatchNorm,
-    Conv,
-    GlobalAveragePool,
-    Linear,
-    MaxPool,
-    Network,
-    Normalisation,
-    PadShortcut,
-    Relu,
-    Samples,
-)
+from pcmref.layers import Add, BatchNorm, Conv, GlobalAveragePool, Linear, MaxPool, PadShortcut, Relu
+from pcmref.network import Network, Normalisation, Samples
 
 RGB = Normalisation(full_scale=255.0, mean=(0.4, 0.5, 0.6), std=(0.2, 0.3, 0.4))
 

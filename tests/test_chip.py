@@ -16,7 +16,8 @@ from hypothesis import strategies as st
 from pcmref import pcm
 from pcmref.chip import SnapshotLayer, program
 from pcmref.errors import ParameterError
-from pcmref.network import Conv, GlobalAveragePool, Linear, Network, Normalisation
+from pcmref.layers import Conv, GlobalAveragePool, Linear
+from pcmref.network import Network, Normalisation
 from pcmref.pcm import AIHWKIT, MODELS, NANDAKUMAR_2019, Constant, without_noise
 from tests import naive
 

@@ -16,7 +16,8 @@ from pcmref.chip import program
 from pcmref.compensation import COMPENSATIONS, adabs, calibrate, calibrate_ranges, gdc
 from pcmref.converters import PRESETS, Readout
 from pcmref.errors import DataError, ParameterError, PcmrefWarning
-from pcmref.network import BatchNorm, Conv, GlobalAveragePool, Linear, Network, Normalisation, Relu
+from pcmref.layers import BatchNorm, Conv, GlobalAveragePool, Linear, Relu
+from pcmref.network import Network, Normalisation
 from pcmref.pcm import AIHWKIT, MODELS, NANDAKUMAR_2019, Constant, without_noise
 from pcmref.periphery import Corrections
 from pcmref.simulate import logits

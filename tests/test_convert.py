@@ -19,17 +19,8 @@ from pcmref.convert import (
 from pcmref.datasets import CLASSES
 from pcmref.errors import MissingExtraError, NetworkFileError, ParameterError
 from pcmref.files import sha256_of
-from pcmref.network import (
-    Add,
-    BatchNorm,
-    Conv,
-    GlobalAveragePool,
-    Linear,
-    Normalisation,
-    PadShortcut,
-    Relu,
-    Samples,
-)
+from pcmref.layers import Add, BatchNorm, Conv, GlobalAveragePool, Linear, PadShortcut, Relu
+from pcmref.network import Normalisation, Samples
 
 SMALL = {
     shortcut: Architecture(blocks=(1, 2, 1), channels=(2, 4, 8), shortcut=shortcut) for shortcut in ("conv", "pad")

@@ -17,8 +17,8 @@ from pcmref.converters import Range, Readout
 from pcmref.draws import Purpose, stream_key, weight_words
 from pcmref.errors import ParameterError, PcmrefError
 from pcmref.im2col import geometry
+from pcmref.layers import Conv, Linear
 from pcmref.mapping import map_matrix
-from pcmref.network import Conv, Linear
 from pcmref.pcm import NANDAKUMAR_2019
 from tests import naive
 

@@ -4,7 +4,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pcmref.im2col import geometry
-from pcmref.network import Conv, Linear
+from pcmref.layers import Conv, Linear
 from tests import naive
 
 laws = settings(max_examples=150, deadline=None, derandomize=True, database=None)

@@ -19,7 +19,7 @@ from pcmref.chip import CODE_LIMIT
 from pcmref.crossbar import _pack
 from pcmref.draws import normals
 from pcmref.im2col import geometry
-from pcmref.network import Conv, Linear
+from pcmref.layers import Conv, Linear
 from tests import naive
 
 numba = pytest.importorskip("numba")

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from pcmref import periphery
 from pcmref.backend import VARIABLE
-from pcmref.network import BatchNorm, MaxPool, PadShortcut
+from pcmref.layers import BatchNorm, MaxPool, PadShortcut
 from pcmref.periphery import Corrections, Statistics
 from tests import naive
 

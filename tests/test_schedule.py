@@ -6,7 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import pcmref
-from pcmref.network import Add, BatchNorm, Conv, GlobalAveragePool, Linear, Network, Normalisation, Relu
+from pcmref.layers import Add, BatchNorm, Conv, GlobalAveragePool, Linear, Relu
+from pcmref.network import Network, Normalisation
 from pcmref.schedule import chains
 
 CHANNELS = 3

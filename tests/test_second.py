@@ -10,19 +10,8 @@ import pytest
 
 import pcmref
 from pcmref.converters import Range
-from pcmref.network import (
-    Add,
-    BatchNorm,
-    Conv,
-    GlobalAveragePool,
-    Linear,
-    MaxPool,
-    Network,
-    Normalisation,
-    PadShortcut,
-    Relu,
-    Samples,
-)
+from pcmref.layers import Add, BatchNorm, Conv, GlobalAveragePool, Linear, MaxPool, PadShortcut, Relu
+from pcmref.network import Network, Normalisation, Samples
 from tests import second
 
 pytestmark = pytest.mark.filterwarnings("ignore::pcmref.PcmrefWarning")  # GDC of a layer of zeros

@@ -17,7 +17,8 @@ from pcmref.chip import program
 from pcmref.compensation import adabs, calibrate_ranges
 from pcmref.converters import PRESETS, Range, Readout
 from pcmref.errors import DataError, ParameterError, PcmrefError
-from pcmref.network import Add, BatchNorm, GlobalAveragePool, Linear, MaxPool, Network, PadShortcut, Relu
+from pcmref.layers import Add, BatchNorm, GlobalAveragePool, Linear, MaxPool, PadShortcut, Relu
+from pcmref.network import Network
 from pcmref.pcm import AIHWKIT, without_noise
 from pcmref.periphery import Corrections, Statistics
 from pcmref.schedule import chains

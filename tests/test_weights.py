@@ -21,7 +21,8 @@ from pcmref import hdf5, weights
 from pcmref.converters import Range
 from pcmref.errors import NetworkFileError, OutputError, ParameterError
 from pcmref.files import sha256_of
-from pcmref.network import Conv, GlobalAveragePool, MaxPool, Samples
+from pcmref.layers import Conv, GlobalAveragePool, MaxPool
+from pcmref.network import Samples
 from tests.nets import assert_same, replace_layer, tiny
 
 ROOT = Path(__file__).resolve().parents[1]

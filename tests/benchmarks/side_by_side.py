@@ -21,7 +21,8 @@ import numpy as np
 
 import pcmref
 from pcmref.convert import architecture, network_from_tensors
-from pcmref.network import Conv, Normalisation
+from pcmref.layers import Conv
+from pcmref.network import Normalisation
 
 
 def random_network(name="joshi-resnet32", seed=0):

@@ -11,7 +11,7 @@ from pcmref import crossbar
 from pcmref.backend import kernels
 from pcmref.converters import largest_code
 from pcmref.im2col import geometry
-from pcmref.network import Conv
+from pcmref.layers import Conv
 
 pytest.importorskip("pytest_benchmark")
 
