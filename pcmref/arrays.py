@@ -1,13 +1,14 @@
-"""Names for the array types in signatures."""
+"""Names for the array types in signatures, and values whose arrays cannot be changed."""
 
 from __future__ import annotations
 
-from typing import TypeAlias
+from dataclasses import fields
+from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["Float32", "Float64", "Int16", "Int64", "UInt8", "UInt32", "UInt64"]
+__all__ = ["Float32", "Float64", "Frozen", "Int16", "Int64", "UInt8", "UInt32", "UInt64"]
 
 Float32: TypeAlias = npt.NDArray[np.float32]
 Float64: TypeAlias = npt.NDArray[np.float64]
@@ -16,3 +17,17 @@ Int64: TypeAlias = npt.NDArray[np.int64]
 UInt8: TypeAlias = npt.NDArray[np.uint8]
 UInt32: TypeAlias = npt.NDArray[np.uint32]
 UInt64: TypeAlias = npt.NDArray[np.uint64]
+
+
+class Frozen:
+    """Base of a frozen dataclass: its arrays cannot be written to either.
+
+    Another value is made with `dataclasses.replace`, from a copy of the array.
+    """
+
+    def __post_init__(self) -> None:
+        values: Any = self
+        for field in fields(values):
+            value = getattr(self, field.name)
+            if isinstance(value, np.ndarray):
+                value.flags.writeable = False

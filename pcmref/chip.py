@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from pcmref import pcm
-from pcmref.arrays import Float64, Int16, Int64, UInt32
+from pcmref.arrays import Float64, Frozen, Int16, Int64, UInt32
 from pcmref.backend import kernels
 from pcmref.draws import Purpose, check_seed, stream_key, uniforms
 from pcmref.errors import ParameterError, describe, integer
@@ -31,7 +31,7 @@ VARIANCE_STEP = 64
 
 
 @dataclass(frozen=True, kw_only=True)
-class ChipLayer:
+class ChipLayer(Frozen):
     """The programmed devices of one crossbar layer; all others are RESET (0 uS at any time).
 
     Parameters
@@ -62,7 +62,7 @@ class ChipLayer:
 
 
 @dataclass(frozen=True, kw_only=True)
-class SnapshotLayer:
+class SnapshotLayer(Frozen):
     """One crossbar layer at one time, on the integer grids.
 
     Parameters

@@ -10,7 +10,7 @@ from typing import Literal, TypeAlias, get_args
 
 import numpy as np
 
-from pcmref.arrays import Float32, Float64
+from pcmref.arrays import Float32, Float64, Frozen
 from pcmref.errors import ParameterError, describe
 from pcmref.network import Network
 
@@ -21,7 +21,7 @@ Scale: TypeAlias = Literal["layer", "column"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class MappedLayer:
+class MappedLayer(Frozen):
     """Targets of one crossbar layer.
 
     Parameters

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from pcmref.arrays import Float32, Float64
+from pcmref.arrays import Float32, Float64, Frozen
 from pcmref.backend import kernels
 from pcmref.errors import ParameterError, describe
 from pcmref.layers import BatchNorm, MaxPool, PadShortcut
@@ -28,7 +28,7 @@ __all__ = [
 
 
 @dataclass(frozen=True, kw_only=True)
-class Statistics:
+class Statistics(Frozen):
     """Mean and variance of one batch normalisation, float64, shape ``(channels,)``."""
 
     mean: Float64

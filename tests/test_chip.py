@@ -19,7 +19,7 @@ from pcmref.errors import ParameterError
 from pcmref.layers import Conv, GlobalAveragePool, Linear
 from pcmref.network import Network, Normalisation
 from pcmref.pcm import AIHWKIT, MODELS, NANDAKUMAR_2019, Constant, without_noise
-from tests import naive
+from tests import naive, nets
 
 laws = settings(max_examples=settings.default.max_examples // 4)
 
@@ -463,3 +463,19 @@ def test_bad_times_are_refused(t):
 def test_bad_read_numbers_are_refused(read):
     with pytest.raises(ParameterError, match=r"read: expected an integer from 0 to 2\*\*32 - 1"):
         program(two_layers()).at(DAY, read=read)
+
+
+def test_the_values_between_stages_cannot_be_written_to():
+    chip = program(nets.tiny())
+    snapshot = chip.at(86400.0)
+    for layers in ([layer.mapped for layer in chip.layers], chip.layers, snapshot.layers):
+        for layer in layers:
+            arrays = [value for value in vars(layer).values() if isinstance(value, np.ndarray)]
+            assert len(arrays) >= 2
+            assert not any(array.flags.writeable for array in arrays)
+    codes = snapshot.layers[0].read_code
+    with pytest.raises(ValueError, match="read-only"):
+        codes[0, 0] += 1
+    stuck = codes.copy()
+    stuck[0, 0] = 0
+    assert replace(snapshot.layers[0], read_code=stuck).read_code[0, 0] == 0

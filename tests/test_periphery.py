@@ -210,3 +210,9 @@ def test_global_average_pool_sums_in_raster_order(monkeypatch, choice):
     same(periphery.global_average_pool(column.reshape(1, 2, 2, 1)), np.array([[0.75]], f32))
     same(periphery.global_average_pool(column[[0, 2, 1, 3]].reshape(1, 2, 2, 1)), np.array([[1.0]], f32))
     same(periphery.global_average_pool(column.reshape(1, 4, 1, 1)), np.array([[0.75]], f32))
+
+
+def test_statistics_cannot_be_written_to():
+    statistics = Statistics(mean=np.zeros(3), var=np.ones(3))
+    assert not statistics.mean.flags.writeable
+    assert not statistics.var.flags.writeable
