@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import json
 import os
 import re
 import signal
@@ -12,22 +11,24 @@ import sys
 import threading
 import time
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pcmref
 from pcmref import pcm, report
 from pcmref.compensation import ADABS_BATCHES, ADABS_IMAGES, COMPENSATIONS
-from pcmref.converters import PRESETS, preset
+from pcmref.converters import PRESETS, Readout, preset
 from pcmref.datasets import load_cifar10
 from pcmref.errors import DataError, ParameterError, PcmrefError, PcmrefWarning, describe
-from pcmref.evaluate import TIMES_S, retention, stored
-from pcmref.files import check_outputs, replacing
+from pcmref.evaluate import TIMES_S, Retention, Row, retention, stored
+from pcmref.files import check_outputs
 from pcmref.network import Network, Samples
 from pcmref.plots import check_format, plot_retention
 from pcmref.profiling import Profile, recording
 from pcmref.simulate import processors
+from pcmref.unfinished import part_of, rows_left, write_document
 from pcmref.weights import bundled
 
 __all__ = ["main"]
@@ -160,7 +161,12 @@ def _add_retention(command: argparse.ArgumentParser) -> None:
     )
     command.add_argument("--threads", type=int, metavar="T", help="default: all processors")
     command.add_argument("--plot", type=Path, metavar="FILE.png", help="draw the curves")
-    command.add_argument("--json", type=Path, metavar="FILE", help="write rows and configuration")
+    command.add_argument(
+        "--json",
+        type=Path,
+        metavar="FILE",
+        help="write rows and configuration; those of an interrupted run are in FILE.part, and it goes on from there",
+    )
     command.add_argument("--profile", action="store_true", help="print where the time went, stages running one by one")
 
 
@@ -175,7 +181,8 @@ def _network(named: Path | None) -> Path:
 
 def _retention(options: argparse.Namespace) -> None:
     path = _network(options.network)
-    check_outputs([options.plot, options.json], inputs=[path, options.data])
+    part = None if options.json is None else part_of(options.json)
+    check_outputs([options.plot, options.json, part], inputs=[path, options.data])
     if options.plot is not None:
         check_format(options.plot)
     model = replace(pcm.model(options.model), nonconverged_share=options.nonconverged)
@@ -190,9 +197,16 @@ def _retention(options: argparse.Namespace) -> None:
     samples, calibration = _samples(network, options.data, needs_calibration)
     if options.images is not None:
         samples = samples.first(_at_least_one("--images", options.images))
+    inputs = report.retention_inputs(
+        network, path, model, samples, calibration, scale=options.scale, gdc_readout=options.gdc
+    )
     start = time.perf_counter()
     profiled = recording() if options.profile else contextlib.nullcontext(Profile())
-    with _progress("images", options.interrupted) as progress, profiled as profile:
+    with (
+        _going_on(options.json, inputs, readout) as (known, keep),
+        _progress("images", options.interrupted) as progress,
+        profiled as profile,
+    ):
         result = retention(
             network,
             samples,
@@ -206,19 +220,38 @@ def _retention(options: argparse.Namespace) -> None:
             gdc_readout=options.gdc,
             threads=options.threads,
             progress=progress,
+            known=known,
+            keep=keep,
         )
     elapsed_s = time.perf_counter() - start
     if options.json is not None:
-        document = report.retention_document(
-            result, network, path, model, samples, calibration, scale=options.scale, gdc_readout=options.gdc
-        )
-        with replacing(options.json) as temporary:
-            temporary.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
+        write_document(options.json, report.retention_document(result, inputs))
+        part_of(options.json).unlink(missing_ok=True)
     print(report.retention_table(result, network, path, model.name))
     if options.profile:
         print("\n" + report.profile_table(profile, elapsed_s, processors(options.threads)))
     if options.plot is not None:
         plot_retention(result, options.plot, title=path.stem)
+
+
+@contextlib.contextmanager
+def _going_on(
+    path: Path | None, inputs: Mapping[str, Any], readout: Readout
+) -> Iterator[tuple[list[Row], Callable[[Retention], None]]]:
+    """Give the rows that an interrupted run has left, and what keeps those of this one until it is complete."""
+    if path is None:
+        yield [], lambda result: None
+        return
+    part = part_of(path)
+    known = rows_left(part, inputs, readout)
+    if known:
+        print(f"pcmref: {len(known)} rows are in {part} already", file=sys.stderr)
+    try:
+        yield known, lambda result: write_document(part, report.retention_document(result, inputs))
+    except BaseException:
+        if part.exists():
+            print(f"pcmref: what is finished is in {part}; the same command goes on from there", file=sys.stderr)
+        raise
 
 
 def _samples(network: Network, data: Path | None, needs_calibration: bool) -> tuple[Samples, Samples | None]:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+import itertools
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, get_args
 
 import numpy as np
 
 from pcmref.arrays import UInt8
-from pcmref.chip import Chip, program
+from pcmref.chip import Snapshot, program
 from pcmref.compensation import ADABS_IMAGES, COMPENSATIONS, GdcReadout, calibrate, calibrate_ranges
 from pcmref.converters import PRESETS, Readout, with_stored_ranges
 from pcmref.draws import check_seed
@@ -90,6 +91,8 @@ def retention(
     gdc_readout: GdcReadout = "absolute",
     threads: int | None = None,
     progress: Callable[[int, int], None] = lambda done, total: None,
+    known: Iterable[Row] = (),
+    keep: Callable[[Retention], None] = lambda result: None,
 ) -> Retention:
     """Measure how the accuracy of programmed chips holds over time.
 
@@ -113,6 +116,10 @@ def retention(
     threads : int, optional
     progress : callable
         Called with the inferences done and their total.
+    known : iterable of Row
+        Rows that an earlier call with these arguments has found: they are taken over.
+    keep : callable
+        Called after each new row with all that is known by then.
 
     Returns
     -------
@@ -131,7 +138,9 @@ def retention(
     _check(network, samples, images, times_s, compensations, seeds, scale, gdc_readout, needs_ranges=needs_ranges)
     if images is not None and needs_ranges:
         readout = calibrate_ranges(network, images[:RANGE_IMAGES], readout, model=model, scale=scale, threads=threads)
-    total = len(samples) * (1 + len(seeds) * len(times_s) * len(compensations))
+    wanted = list(itertools.product(seeds, times_s, compensations))
+    rows = {(row.seed, row.time_s, row.compensation): row for row in known}
+    total = len(samples) * (1 + len(set(wanted) - set(rows)))
     done = 0
 
     def advance(count: int) -> None:
@@ -142,44 +151,46 @@ def retention(
     def correct(scores: np.ndarray[Any, np.dtype[np.float32]]) -> int:
         return int((scores.argmax(axis=1) == samples.labels).sum())
 
-    def rows(chip: Chip) -> Iterator[Row]:
+    def row(snapshot: Snapshot, reference: Snapshot, compensation: str) -> Row:
+        corrections = calibrate(
+            snapshot,
+            compensation,
+            reference=reference,
+            images=images,
+            readout=readout,
+            gdc_readout=gdc_readout,
+            threads=threads,
+        )
+        scores = logits(
+            snapshot, samples.images, corrections=corrections, readout=readout, threads=threads, progress=advance
+        )
+        return Row(
+            time_s=snapshot.t_s,
+            compensation=compensation,
+            seed=snapshot.seed,
+            images=len(samples),
+            correct=correct(scores),
+        )
+
+    def result() -> Retention:
+        return Retention(
+            rows=tuple(rows[key] for key in wanted if key in rows),
+            images=len(samples),
+            digital_correct=baseline,
+            readout=readout,
+        )
+
+    baseline = correct(digital(network, samples.images, threads=threads, progress=advance))
+    for seed in seeds:
+        chip = program(network, model=model, seed=seed, scale=scale)
         reference = chip.reference()
         for t_s in times_s:
             snapshot = chip.at(t_s)
             for compensation in compensations:
-                corrections = calibrate(
-                    snapshot,
-                    compensation,
-                    reference=reference,
-                    images=images,
-                    readout=readout,
-                    gdc_readout=gdc_readout,
-                    threads=threads,
-                )
-                scores = logits(
-                    snapshot,
-                    samples.images,
-                    corrections=corrections,
-                    readout=readout,
-                    threads=threads,
-                    progress=advance,
-                )
-                yield Row(
-                    time_s=t_s,
-                    compensation=compensation,
-                    seed=chip.seed,
-                    images=len(samples),
-                    correct=correct(scores),
-                )
-
-    baseline = correct(digital(network, samples.images, threads=threads, progress=advance))
-    chips = (program(network, model=model, seed=seed, scale=scale) for seed in seeds)
-    return Retention(
-        rows=tuple(row for chip in chips for row in rows(chip)),
-        images=len(samples),
-        digital_correct=baseline,
-        readout=readout,
-    )
+                if (seed, t_s, compensation) not in rows:
+                    rows[seed, t_s, compensation] = row(snapshot, reference, compensation)
+                    keep(result())
+    return result()
 
 
 def stored(network: Network, readout: Readout, *, model: PcmModel, scale: Scale) -> Readout:

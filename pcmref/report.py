@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,16 @@ from pcmref.pcm import PcmModel
 from pcmref.plots import LABELS
 from pcmref.profiling import Profile
 
-__all__ = ["UNITS_S", "network_table", "numbers", "profile_table", "retention_document", "retention_table", "time_text"]
+__all__ = [
+    "UNITS_S",
+    "network_table",
+    "numbers",
+    "profile_table",
+    "retention_document",
+    "retention_inputs",
+    "retention_table",
+    "time_text",
+]
 
 #: Units of time, seconds.
 UNITS_S = {"s": 1.0, "min": 60.0, "h": HOUR_S, "d": DAY_S, "y": YEAR_S}
@@ -49,8 +58,7 @@ def retention_table(result: Retention, network: Network, path: Path, model: str)
     return "\n".join(lines)
 
 
-def retention_document(
-    result: Retention,
+def retention_inputs(
     network: Network,
     path: Path,
     model: PcmModel,
@@ -60,7 +68,7 @@ def retention_document(
     scale: str,
     gdc_readout: str,
 ) -> dict[str, Any]:
-    """Return a run with all that it depends on, to be written as JSON."""
+    """Return what the rows of a run depend on besides the readout."""
     return {
         "format": "pcmref-retention",
         "version": 1,
@@ -69,9 +77,16 @@ def retention_document(
         "images": _identity(samples),
         "calibration": None if calibration is None else _identity(calibration),
         "model": asdict(model),
-        "readout": asdict(result.readout),
         "scale": scale,
         "gdc_readout": gdc_readout,
+    }
+
+
+def retention_document(result: Retention, inputs: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a run with its `retention_inputs`, to be written as JSON."""
+    return {
+        **inputs,
+        "readout": asdict(result.readout),
         "digital": {
             "images": result.images,
             "correct": result.digital_correct,

@@ -185,8 +185,8 @@ def test_version_and_usage(capsys):
     assert stop.value.code == 2
 
 
-def test_interrupt_leaves_nothing(tmp_path):
-    """Ctrl-C in the middle of the work: exit status 130, one line, no file."""
+def test_interrupt_leaves_what_is_finished(tmp_path):
+    """Ctrl-C in the middle of the work: exit status 130, no traceback, no file that looks complete."""
     path = tmp_path / "out.json"
     command = [sys.executable, "-m", "pcmref", "retention", "--chips", "500", "--json", str(path)]
     process = subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
@@ -198,9 +198,14 @@ def test_interrupt_leaves_nothing(tmp_path):
         process.kill()
         process.communicate()
     assert process.returncode == 130
-    assert err == "pcmref: interrupted\n"
+    lines = err.splitlines()
+    assert lines[-1] == "pcmref: interrupted"
+    left = list(tmp_path.iterdir())
+    assert left in ([], [tmp_path / "out.json.part"])
+    assert lines[:-1] == [
+        f"pcmref: what is finished is in {file}; the same command goes on from there" for file in left
+    ]
     assert out == ""
-    assert not list(tmp_path.iterdir())
 
 
 def test_interrupt_that_got_lost_is_remembered(capsys, monkeypatch):

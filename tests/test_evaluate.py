@@ -39,6 +39,27 @@ def test_a_chip_does_not_depend_on_its_company(net):
     assert both.rows[1:] == alone.rows
 
 
+def test_known_rows_are_taken_over_and_new_ones_kept(net):
+    options = {"times_s": (25.0, 86400.0), "compensations": ("none", "gdc"), "seeds": (0, 1)}
+    whole = retention(net, net.evaluation.first(20), **options)
+    marked = [dataclasses.replace(row, correct=-1) for row in whole.rows]
+    known = [marked[6], marked[1], dataclasses.replace(marked[0], seed=7)]  # the last one is not asked for
+    kept, seen = [], []
+    result = retention(
+        net,
+        net.evaluation.first(20),
+        known=known,
+        keep=kept.append,
+        progress=lambda done, total: seen.append((done, total)),
+        **options,
+    )
+    assert result.rows == tuple(marked[k] if k in (1, 6) else whole.rows[k] for k in range(8))
+    assert seen[-1] == (20 * 7, 20 * 7)
+    assert [len(partial.rows) for partial in kept] == [3, 4, 5, 6, 7, 8]
+    assert kept[0].rows == (whole.rows[0], marked[1], marked[6])
+    assert kept[-1] == result
+
+
 def test_bundled_network_keeps_its_promise(net):
     """Digital at least 98 %; after a year AdaBS within a point of it, uncompensated clearly lower."""
     result = retention(

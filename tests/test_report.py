@@ -56,9 +56,8 @@ def test_table_of_several_chips_has_the_sample_standard_deviation():
 def document(samples, calibration=None, result=None):
     model = dataclasses.replace(pcmref.MODELS["HERMES_1"], nonconverged_share=0.25)
     path = Path("a/net.h5")
-    found = report.retention_document(
-        result or run([3]), NETWORK, path, model, samples, calibration, scale="column", gdc_readout="ones"
-    )
+    inputs = report.retention_inputs(NETWORK, path, model, samples, calibration, scale="column", gdc_readout="ones")
+    found = report.retention_document(result or run([3]), inputs)
     return json.loads(json.dumps(found, allow_nan=False))
 
 

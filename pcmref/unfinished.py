@@ -1,0 +1,70 @@
+"""What a run of ``pcmref retention`` leaves when it is interrupted, and how the same command goes on from there."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, fields
+from pathlib import Path
+from typing import Any
+
+from pcmref.converters import Readout
+from pcmref.errors import DataError, describe
+from pcmref.evaluate import Row
+from pcmref.files import replacing
+
+__all__ = ["part_of", "rows_left", "write_document"]
+
+
+def part_of(path: Path) -> Path:
+    """Return the name that the document called `path` has until it is complete."""
+    return path.with_name(f"{path.name}.part")
+
+
+def write_document(path: Path, document: Mapping[str, Any]) -> None:
+    """Write a run as JSON.
+
+    Raises
+    ------
+    OutputError
+        If it cannot be written.
+    """
+    with replacing(path) as temporary:
+        temporary.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
+
+
+def rows_left(path: Path, inputs: Mapping[str, Any], readout: Readout) -> list[Row]:
+    """Return the rows in the incomplete document `path`; none if there is no such file.
+
+    Parameters
+    ----------
+    path : Path
+    inputs : mapping
+        `pcmref.report.retention_inputs` of the run that wants to go on.
+    readout : Readout
+        Its ranges are not compared: they follow from the rest.
+
+    Raises
+    ------
+    DataError
+        If the file is damaged, or was left by a run with other inputs.
+    """
+    try:
+        left = json.loads(path.read_bytes())
+        rows = [Row(**{field.name: row[field.name] for field in fields(Row)}) for row in left["rows"]]
+        if not all(0 <= row.correct <= row.images for row in rows):
+            raise ValueError("more images are correct than there are")
+        left["readout"].pop("ranges")
+    except FileNotFoundError:
+        return []
+    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
+        raise DataError(
+            str(path), "the rows of an unfinished run (without the file it begins anew)", describe(error)
+        ) from error
+    wanted = json.loads(json.dumps({**inputs, "readout": asdict(readout)}))
+    wanted["readout"].pop("ranges")
+    for name, value in wanted.items():
+        if left.get(name) != value:
+            expected = f"what this run has: {describe(value)} (without the file it begins anew)"
+            raise DataError(f"{path}: {name}", expected, describe(left.get(name)))
+    return rows
