@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import fields
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["Float32", "Float64", "Frozen", "Int16", "Int64", "UInt8", "UInt32", "UInt64"]
+__all__ = ["Float32", "Float64", "Frozen", "Int16", "Int64", "UInt8", "UInt32", "UInt64", "frozen"]
 
 Float32: TypeAlias = npt.NDArray[np.float32]
 Float64: TypeAlias = npt.NDArray[np.float64]
@@ -18,11 +18,13 @@ UInt8: TypeAlias = npt.NDArray[np.uint8]
 UInt32: TypeAlias = npt.NDArray[np.uint32]
 UInt64: TypeAlias = npt.NDArray[np.uint64]
 
+Scalar = TypeVar("Scalar", bound=np.generic)
+
 
 class Frozen:
-    """Base of a frozen dataclass: its arrays cannot be written to either.
+    """Base of a frozen dataclass: its arrays are copies that cannot be written to either.
 
-    Another value is made with `dataclasses.replace`, from a copy of the array.
+    Another value is made with `dataclasses.replace`, from a changed copy of the array.
     """
 
     def __post_init__(self) -> None:
@@ -30,4 +32,11 @@ class Frozen:
         for field in fields(values):
             value = getattr(self, field.name)
             if isinstance(value, np.ndarray):
-                value.flags.writeable = False
+                object.__setattr__(self, field.name, frozen(value))
+
+
+def frozen(value: npt.NDArray[Scalar]) -> npt.NDArray[Scalar]:
+    """Return a copy that cannot be written to."""
+    copy = value.copy()
+    copy.flags.writeable = False
+    return copy

@@ -30,7 +30,7 @@ CODE_LIMIT = 32767
 VARIANCE_STEP = 64
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, eq=False)
 class ChipLayer(Frozen):
     """The programmed devices of one crossbar layer; all others are RESET (0 uS at any time).
 
@@ -61,7 +61,7 @@ class ChipLayer(Frozen):
         return spread.reshape(2, rows, columns)
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, eq=False)
 class SnapshotLayer(Frozen):
     """One crossbar layer at one time, on the integer grids.
 
@@ -91,7 +91,7 @@ class SnapshotLayer(Frozen):
     weight_per_us: Float64
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, eq=False)
 class Snapshot:
     """A chip at one time, for one read event."""
 
@@ -104,7 +104,7 @@ class Snapshot:
     layers: tuple[SnapshotLayer, ...]
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, eq=False)
 class Chip:
     """A network programmed onto PCM."""
 

@@ -1,4 +1,4 @@
-"""Files of corrections: the digital compensation of one chip at one time, HDF5."""
+"""Files of corrections: the digital compensation of one chip at one time under one readout, HDF5."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pcmref.chip import Snapshot
-from pcmref.errors import NetworkFileError, describe
+from pcmref.converters import PRESETS, Readout
+from pcmref.errors import NetworkFileError, ParameterError, describe
 from pcmref.files import replacing
 from pcmref.hdf5 import array, expect_header, expect_members, group, header, json_text, opened
-from pcmref.layers import BatchNorm
 from pcmref.periphery import Corrections, Statistics
 
 if TYPE_CHECKING:
@@ -24,25 +24,38 @@ __all__ = ["FORMAT", "VERSION", "load_corrections", "save_corrections"]
 
 #: Name and version of the file format, attributes of the root group.
 FORMAT = "pcmref-corrections"
-VERSION = 2
+VERSION = 3
 
 
-def save_corrections(path: str | Path, corrections: Corrections, snapshot: Snapshot) -> None:
+def save_corrections(
+    path: str | Path, corrections: Corrections, snapshot: Snapshot, *, readout: Readout = PRESETS["paper"]
+) -> None:
     """Write the corrections of `snapshot` to `path`.
 
-    ``chip`` says whose they are; ``gain/LAYER`` and ``statistics/NODE/mean``, ``.../var`` are float64.
+    Parameters
+    ----------
+    path : str or Path
+    corrections : Corrections
+    snapshot : Snapshot
+        What they were measured on; its network must come from a file.
+    readout : Readout
+        What they were measured with.
 
     Raises
     ------
+    ParameterError
+        If they do not fit the network.
     OutputError
-        If it cannot be written.
+        If the file cannot be written.
     """
     import h5py
 
+    corrections.check(snapshot.network)
+    identity = json.dumps(_identity(snapshot, readout))
     buffer = io.BytesIO()
     with h5py.File(buffer, "w") as file:
         header(file, FORMAT, VERSION)
-        file["chip"] = np.bytes_(json.dumps(_identity(snapshot)))
+        file["chip"] = np.bytes_(identity)
         for name in ("gain", "statistics"):
             file.create_group(name)
         for layer, gain in corrections.gain.items():
@@ -55,35 +68,45 @@ def save_corrections(path: str | Path, corrections: Corrections, snapshot: Snaps
         temporary.write_bytes(buffer.getvalue())
 
 
-def load_corrections(path: str | Path, snapshot: Snapshot) -> Corrections:
+def load_corrections(path: str | Path, snapshot: Snapshot, *, readout: Readout = PRESETS["paper"]) -> Corrections:
     """Read corrections and check that they are those of `snapshot`: of its chip, its time and its read event.
+
+    Parameters
+    ----------
+    path : str or Path
+    snapshot : Snapshot
+        What they are for.
+    readout : Readout
+        What it is read with.
 
     Raises
     ------
     NetworkFileError
         Naming the place in the file, what belongs there and what was found.
     """
-    network = snapshot.network
-    columns = {layer.name: layer.columns for layer in network.crossbar_layers}
-    channels = {layer.name: len(layer.mean) for layer in network.layers if isinstance(layer, BatchNorm)}
+    wanted = _identity(snapshot, readout)
     with opened(Path(path)) as file:
         expect_header(file, FORMAT, VERSION)
         expect_members(file, required={"chip", "gain", "statistics"})
         found = json_text(file, "chip", dict)
-        for name, value in _identity(snapshot).items():
+        for name, value in wanted.items():
             if found.get(name) != value:
                 raise NetworkFileError(f"chip: {name}", describe(value, 66), describe(found.get(name), 66))
         gains, statistics = group(file, "gain"), group(file, "statistics")
-        expect_members(gains, optional=set(columns))
-        expect_members(statistics, optional=set(channels))
-        return Corrections(
-            gain={name: _values(gains, name, {1, columns[name]}) for name in gains},
-            statistics={name: _statistics(group(statistics, name), channels[name]) for name in statistics},
+        corrections = Corrections(
+            gain={name: array(gains, name, np.float64, axes=1) for name in gains},
+            statistics={name: _statistics(group(statistics, name)) for name in statistics},
         )
+        corrections.check(snapshot.network)
+        return corrections
 
 
-def _identity(snapshot: Snapshot) -> dict[str, Any]:
-    """Return what tells a snapshot from others, as JSON has it."""
+def _identity(snapshot: Snapshot, readout: Readout) -> dict[str, Any]:
+    """Return what corrections depend on, as JSON has it."""
+    if not snapshot.network.sha256:
+        raise ParameterError(
+            "network", "one that was read from a file (pcmref.save, pcmref.load)", "one made in memory"
+        )
     identity = {
         "network": snapshot.network.sha256,
         **{f"model.{name}": value for name, value in asdict(snapshot.model).items()},
@@ -91,25 +114,14 @@ def _identity(snapshot: Snapshot) -> dict[str, Any]:
         "scale": snapshot.scale,
         "t_s": snapshot.t_s,
         "read": snapshot.read,
+        **{f"readout.{name}": value for name, value in asdict(readout).items()},
     }
-    return dict(json.loads(json.dumps(identity)))
+    try:
+        return dict(json.loads(json.dumps(identity)))
+    except TypeError as error:
+        raise ParameterError("model", "laws that are dataclasses of numbers, as in pcmref.pcm", str(error)) from error
 
 
-def _statistics(parent: h5py.Group, channels: int) -> Statistics:
+def _statistics(parent: h5py.Group) -> Statistics:
     expect_members(parent, required={"mean", "var"})
-    return Statistics(
-        mean=_values(parent, "mean", {channels}),
-        var=_values(parent, "var", {channels}, least=0.0),
-    )
-
-
-def _values(
-    parent: h5py.Group, name: str, lengths: set[int], least: float = -np.inf
-) -> np.ndarray[Any, np.dtype[np.float64]]:
-    value = array(parent, name, np.float64, axes=1)
-    where = f"{parent.name}/{name}".lstrip("/")
-    if len(value) not in lengths:
-        raise NetworkFileError(where, f"length {' or '.join(map(str, sorted(lengths)))}", str(len(value)))
-    if (bad := np.flatnonzero(~np.isfinite(value) | (value < least))).size:
-        raise NetworkFileError(where, "finite numbers, no negative variance", f"{value[bad[0]]} at [{bad[0]}]")
-    return value
+    return Statistics(mean=array(parent, "mean", np.float64, axes=1), var=array(parent, "var", np.float64, axes=1))

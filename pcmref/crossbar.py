@@ -26,7 +26,7 @@ __all__ = ["Crossbar", "Matrix", "Product", "Tile", "build", "check_finite", "mu
 SQUARE_BITS = 15
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, eq=False)
 class Matrix:
     """Integers of one tile, laid out for the kernels: see ``kernels_numpy.accumulate``."""
 
@@ -34,7 +34,7 @@ class Matrix:
     segment: Int64
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, eq=False)
 class Tile:
     """The rows of a layer that share one ADC."""
 
@@ -43,7 +43,7 @@ class Tile:
     variance: Matrix | None
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, eq=False)
 class Crossbar:
     """One layer of a snapshot, ready to multiply.
 
@@ -75,7 +75,7 @@ class Crossbar:
     key: Key
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, eq=False)
 class Product:
     """All stages of a product, for n images.
 

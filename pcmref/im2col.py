@@ -16,7 +16,7 @@ from pcmref.layers import Conv, CrossbarLayer, Shape
 __all__ = ["Geometry", "geometry"]
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, eq=False)
 class Geometry:
     """Where a crossbar layer reads its input.
 

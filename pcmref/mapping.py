@@ -20,7 +20,7 @@ __all__ = ["MappedLayer", "Scale", "map_matrix", "map_network"]
 Scale: TypeAlias = Literal["layer", "column"]
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, eq=False)
 class MappedLayer(Frozen):
     """Targets of one crossbar layer.
 

@@ -101,7 +101,7 @@ class Network:
         Full scales of converters that were calibrated when the network was made, for a G_max of 25 uS and one scale a
         layer; `pcmref.converters.with_stored_ranges` applies them.
     sha256 : str
-        Of the file that it was read from; empty otherwise.
+        Of the file that `pcmref.load` read it from; empty otherwise, also in what `dataclasses.replace` makes of it.
 
     Raises
     ------
@@ -117,7 +117,7 @@ class Network:
     evaluation: Samples | None = None
     calibration: Samples | None = None
     ranges: Mapping[str, Mapping[str, Range]] = field(default_factory=dict)
-    sha256: str = ""
+    sha256: str = field(init=False, default="")
 
     def __post_init__(self) -> None:
         if len(self.input_shape) != 3:

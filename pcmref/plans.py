@@ -34,7 +34,7 @@ __all__ = ["NormStep", "Operation", "Plan", "Step", "Tap", "Trace", "analog", "c
 Operation: TypeAlias = Callable[..., Float32]
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, eq=False)
 class Trace:
     """What a tap sees of one node, for n images.
 

@@ -86,7 +86,9 @@ def load(path: str | Path) -> Network:
     """
     path = Path(path)
     with opened(path) as file:
-        return _read(file, sha256_of(path))
+        network = _read(file)
+        object.__setattr__(network, "sha256", sha256_of(path))
+        return network
 
 
 def save(path: str | Path, network: Network) -> None:
@@ -157,7 +159,7 @@ def _text(value: object) -> np.bytes_:
     return np.bytes_(json.dumps(value))  # of fixed length
 
 
-def _read(file: h5py.File, sha256: str) -> Network:
+def _read(file: h5py.File) -> Network:
     expect_header(file, FORMAT, VERSION)
     expect_members(
         file,
@@ -181,7 +183,6 @@ def _read(file: h5py.File, sha256: str) -> Network:
         evaluation=_samples(file, "evaluation"),
         calibration=_samples(file, "calibration"),
         ranges=_ranges(file),
-        sha256=sha256,
     )
 
 

@@ -17,6 +17,7 @@ from pcmref import pcm
 from pcmref.chip import SnapshotLayer, program
 from pcmref.errors import ParameterError
 from pcmref.layers import Conv, GlobalAveragePool, Linear
+from pcmref.mapping import MappedLayer
 from pcmref.network import Network, Normalisation
 from pcmref.pcm import AIHWKIT, MODELS, NANDAKUMAR_2019, Constant, without_noise
 from tests import naive, nets
@@ -473,9 +474,21 @@ def test_the_values_between_stages_cannot_be_written_to():
             arrays = [value for value in vars(layer).values() if isinstance(value, np.ndarray)]
             assert len(arrays) >= 2
             assert not any(array.flags.writeable for array in arrays)
+    own = np.zeros((2, 2))
+    views = MappedLayer(name="x", g_target_us=own[:1], weight_per_us=own[1])
+    own += 1  # still the caller's
+    assert not views.g_target_us.any()
+    assert not views.weight_per_us.any()
     codes = snapshot.layers[0].read_code
     with pytest.raises(ValueError, match="read-only"):
         codes[0, 0] += 1
     stuck = codes.copy()
     stuck[0, 0] = 0
     assert replace(snapshot.layers[0], read_code=stuck).read_code[0, 0] == 0
+
+
+def test_chips_and_snapshots_can_be_compared_and_hashed():
+    chip = program(nets.tiny())
+    snapshot = chip.at(25.0)
+    assert snapshot != chip.at(25.0)
+    assert len({chip, snapshot, snapshot.layers[0], chip.layers[0]}) == 4

@@ -6,15 +6,24 @@ import numpy as np
 import pytest
 
 from pcmref.chip import program
+from pcmref.converters import PRESETS, Range
 from pcmref.corrections import load_corrections, save_corrections
-from pcmref.errors import NetworkFileError, OutputError
+from pcmref.errors import NetworkFileError, OutputError, ParameterError
 from pcmref.pcm import MODELS
 from pcmref.periphery import Corrections, Statistics
 from pcmref.weights import save
 from tests.nets import tiny
 
 RNG = np.random.default_rng(0)
-NETWORK = replace(tiny(), sha256="0" * 64)
+
+
+def from_file(network, sha256):
+    """As if `pcmref.load` had read it."""
+    object.__setattr__(network, "sha256", sha256)
+    return network
+
+
+NETWORK = from_file(tiny(), "0" * 64)
 SNAPSHOT = program(NETWORK, seed=2**64 - 1).at(86400.0)
 
 
@@ -41,17 +50,18 @@ def path(tmp_path):
         Corrections(),
         Corrections(gain=FULL.gain),
         Corrections(statistics=FULL.statistics),
-        Corrections(gain={"fc": np.array([-0.0, 5e-324, 1e308, -2.0])}),
+        Corrections(gain={"fc": [-0.0, 5e-324, 1e308, -2.0]}),
+        Corrections(gain={"fc": np.ones(1, np.float32)}),
         Corrections(statistics={"bn1": Statistics(mean=np.zeros(5), var=np.zeros(5))}),
     ],
-    ids=["full", "empty", "gain", "statistics", "odd gains", "zeros"],
+    ids=["full", "empty", "gain", "statistics", "odd gains", "float32", "zeros"],
 )
 def test_round_trip(tmp_path, corrections):
     save_corrections(str(tmp_path / "c.h5"), corrections, SNAPSHOT)
     again = load_corrections(str(tmp_path / "c.h5"), SNAPSHOT)
     assert (set(again.gain), set(again.statistics)) == (set(corrections.gain), set(corrections.statistics))
     for name, gain in corrections.gain.items():
-        assert (again.gain[name].dtype, again.gain[name].tobytes()) == (np.float64, gain.tobytes())
+        assert (again.gain[name].dtype, again.gain[name].tobytes()) == (np.float64, np.float64(gain).tobytes())
     for name, each in corrections.statistics.items():
         for part in ("mean", "var"):
             assert getattr(again.statistics[name], part).tobytes() == getattr(each, part).tobytes()
@@ -76,7 +86,7 @@ def put(name, value):
 
 ZOO = {
     "another format": ("/ attribute 'format'", lambda file: file.attrs.create("format", np.bytes_("pcmref-network"))),
-    "version 1": ("/ attribute 'version'", lambda file: file.attrs.create("version", 1)),
+    "version 2": ("/ attribute 'version'", lambda file: file.attrs.create("version", 2)),
     "no chip": ("chip", lambda file: file.__delitem__("chip")),
     "chip is no JSON": ("chip", put("chip", np.bytes_("{"))),
     "chip is a list": ("chip", put("chip", np.bytes_("[]"))),
@@ -129,8 +139,8 @@ def test_a_bad_file_is_refused_by_its_place(path, defect):
 @pytest.mark.parametrize(
     ("defect", "found"),
     [
-        ("two gains of seven", "length 1 or 7, found 2"),
-        ("one mean of five", "length 5, found 1"),
+        ("two gains of seven", "shape (1,) or (7,), found (2,)"),
+        ("one mean of five", "shape (5,), found (1,)"),
         ("mean infinite", "finite numbers, no negative variance, found inf at [4]"),
         ("variance negative", "finite numbers, no negative variance, found -1e-300 at [3]"),
     ],
@@ -151,7 +161,7 @@ def test_an_unknown_part_of_statistics_is_refused(path):
 @pytest.mark.parametrize(
     ("changed", "place", "message"),
     [
-        ({"network": replace(NETWORK, sha256="1" * 64)}, "network", f"'{'1' * 64}', found '{'0' * 64}'"),
+        ({"network": from_file(tiny(), "1" * 64)}, "network", f"'{'1' * 64}', found '{'0' * 64}'"),
         ({"model": replace(SNAPSHOT.model, nonconverged_share=0.5)}, "model.nonconverged_share", "0.5, found 0.0"),
         ({"model": MODELS["HERMES_1"]}, "model.name", "'HERMES_1', found 'NANDAKUMAR_2019'"),
         ({"seed": 2**64 - 2}, "seed", "18446744073709551614, found 18446744073709551615"),
@@ -164,19 +174,75 @@ def test_corrections_of_another_chip_time_or_read(path, changed, place, message)
     assert refused(path, replace(SNAPSHOT, **changed), f"chip: {place}") == message
 
 
+@pytest.mark.parametrize(
+    ("saved", "wanted", "place"),
+    [
+        (PRESETS["chip8"], PRESETS["paper"], "readout.name"),
+        (PRESETS["paper"], replace(PRESETS["paper"], dac_bits=11), "readout.dac_bits"),
+        (
+            PRESETS["paper"],
+            replace(PRESETS["paper"], ranges={"fc": Range(input_top=1.0, sum_top_us=2.0)}),
+            "readout.ranges",
+        ),
+    ],
+)
+def test_corrections_measured_with_another_readout(tmp_path, saved, wanted, place):
+    path = tmp_path / "c.h5"
+    save_corrections(path, FULL, SNAPSHOT, readout=saved)
+    load_corrections(path, SNAPSHOT, readout=saved)
+    with pytest.raises(NetworkFileError, match=f"chip: {place}: expected "):
+        load_corrections(path, SNAPSHOT, readout=wanted)
+
+
+def test_a_network_made_in_memory_tells_itself_from_no_other(tmp_path, path):
+    nameless = replace(SNAPSHOT, network=replace(NETWORK))
+    for attempt in (
+        lambda: save_corrections(tmp_path / "c.h5", FULL, nameless),
+        lambda: load_corrections(path, nameless),
+    ):
+        with pytest.raises(ParameterError, match=r"network: expected one that was read from a file"):
+            attempt()
+    assert not (tmp_path / "c.h5").exists()
+
+
+def test_laws_that_json_cannot_hold(tmp_path):
+    law = MODELS["HERMES_1"].exponent_spread
+    snapshot = replace(SNAPSHOT, model=replace(SNAPSHOT.model, exponent_spread=lambda g: law(g)))
+    with pytest.raises(ParameterError, match="model: expected laws that are dataclasses"):
+        save_corrections(tmp_path / "c.h5", FULL, snapshot)
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"gain": {"conv9": [1.0]}}, "gain/conv9: expected one of conv1, conv2"),
+        ({"gain": {"conv2": np.ones(2)}}, r"gain/conv2: expected shape \(1,\) or \(7,\), found \(2,\)"),
+        (
+            {"statistics": {"bn1": Statistics(mean=[0.0] * 5, var=[-1.0] * 5)}},
+            "statistics/bn1/var: expected finite numbers",
+        ),
+    ],
+)
+def test_corrections_that_do_not_fit_are_not_written(tmp_path, changed, message):
+    with pytest.raises(ParameterError, match=message):
+        save_corrections(tmp_path / "c.h5", replace(FULL, **changed), SNAPSHOT)
+    assert not list(tmp_path.iterdir())
+
+
 def test_the_file_says_whose_corrections_it_holds(path):
     with h5py.File(path) as file:
         chip = json.loads(file["chip"][()])
     assert chip["network"] == "0" * 64
     assert (chip["model.name"], chip["model.g_max_us"]) == ("NANDAKUMAR_2019", 25.0)
     assert (chip["seed"], chip["t_s"], chip["read"]) == (2**64 - 1, 86400.0, 0)
+    assert (chip["readout.name"], chip["readout.ranges"]) == ("paper", None)
 
 
 def test_corrections_of_another_graph(path):
     network = tiny()
     layers = tuple(layer for layer in network.layers if layer.name in ("conv1", "bn1", "relu1", "mean"))
     other = tiny(layers=(*layers[:3], type(layers[3])(name="mean", inputs=("relu1",))), classes=tuple("abcde"))
-    refused(path, replace(SNAPSHOT, network=replace(other, sha256=NETWORK.sha256)), "gain/conv2")
+    refused(path, replace(SNAPSHOT, network=from_file(other, NETWORK.sha256)), "gain/conv2")
 
 
 def test_a_network_file_is_no_file_of_corrections(tmp_path):

@@ -3,6 +3,7 @@ import dataclasses
 import numpy as np
 import pytest
 
+import pcmref
 from pcmref.errors import DataError, NetworkFileError
 from pcmref.network import Normalisation, Samples
 from tests.nets import RGB, replace_layer, tiny
@@ -122,3 +123,9 @@ def test_samples():
 def test_samples_that_are_refused(images, labels, message):
     with pytest.raises(DataError, match=message):
         Samples(images=images, labels=labels, where="there")
+
+
+def test_a_changed_network_is_not_that_of_the_file():
+    network = pcmref.load(pcmref.bundled())
+    assert len(network.sha256) == 64
+    assert dataclasses.replace(network, classes=network.classes).sha256 == ""

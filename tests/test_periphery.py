@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from pcmref import periphery
 from pcmref.backend import VARIABLE
+from pcmref.errors import ParameterError
 from pcmref.layers import BatchNorm, MaxPool, PadShortcut
 from pcmref.periphery import Corrections, Statistics
 from tests import naive
@@ -212,7 +213,25 @@ def test_global_average_pool_sums_in_raster_order(monkeypatch, choice):
     same(periphery.global_average_pool(column.reshape(1, 4, 1, 1)), np.array([[0.75]], f32))
 
 
-def test_statistics_cannot_be_written_to():
-    statistics = Statistics(mean=np.zeros(3), var=np.ones(3))
-    assert not statistics.mean.flags.writeable
-    assert not statistics.var.flags.writeable
+def test_corrections_are_float64_copies_that_cannot_be_written_to():
+    own = np.array([0.1, 0.2, 0.3], np.float32)
+    corrections = Corrections(gain={"fc": own}, statistics={"bn": Statistics(mean=own, var=[1, 2, 3])})
+    kept = corrections.gain["fc"], corrections.statistics["bn"].mean, corrections.statistics["bn"].var
+    own += 1
+    for values, expected in zip(kept, ([0.1, 0.2, 0.3], [0.1, 0.2, 0.3], [1, 2, 3]), strict=True):
+        assert values.dtype == np.float64
+        assert not values.flags.writeable
+        assert np.array_equal(values, np.float32(expected))
+
+
+@pytest.mark.parametrize("values", [[1j], ["1"], [True], None, [None], [[1.0], [1.0, 2.0]]], ids=repr)
+def test_corrections_that_are_no_numbers(values):
+    for make in (
+        lambda: Corrections(gain={"fc": values}),
+        lambda: Statistics(mean=values, var=[1.0]),
+        lambda: Statistics(mean=[1.0], var=values),
+    ):
+        with pytest.raises(ParameterError, match="expected real numbers"):
+            make()
+    with pytest.raises(ParameterError, match="statistics/bn: expected Statistics"):
+        Corrections(statistics={"bn": values})

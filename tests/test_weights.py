@@ -67,7 +67,7 @@ def test_round_trip(tmp_path):
     network = tiny()
     weights.save(tmp_path / "net.h5", network)
     again = weights.load(tmp_path / "net.h5")
-    assert_same(dataclasses.replace(again, sha256=""), network)
+    assert_same(dataclasses.replace(again), network)
 
 
 @pytest.mark.parametrize(
@@ -85,7 +85,7 @@ def test_round_trip(tmp_path):
 def test_round_trip_of_the_optional_parts(tmp_path, changes):
     network = tiny(**changes)
     weights.save(tmp_path / "net.h5", network)
-    assert_same(dataclasses.replace(weights.load(str(tmp_path / "net.h5")), sha256=""), network)
+    assert_same(dataclasses.replace(weights.load(str(tmp_path / "net.h5"))), network)
 
 
 def test_round_trip_of_extreme_numbers(tmp_path):
@@ -93,14 +93,14 @@ def test_round_trip_of_extreme_numbers(tmp_path):
     network = replace_layer(tiny(), "fc", bias=extremes)
     network = replace_layer(network, "bn1", var=np.zeros(5, np.float32), eps=5e-324)
     weights.save(tmp_path / "net.h5", network)
-    assert_same(dataclasses.replace(weights.load(tmp_path / "net.h5"), sha256=""), network)
+    assert_same(dataclasses.replace(weights.load(tmp_path / "net.h5")), network)
 
 
 def test_a_network_without_tensors(tmp_path):
     layers = (GlobalAveragePool(name="mean", inputs=("input",)),)
     network = tiny(layers=layers, classes=("r", "g", "b"), evaluation=None, calibration=None)
     weights.save(tmp_path / "net.h5", network)
-    assert_same(dataclasses.replace(weights.load(tmp_path / "net.h5"), sha256=""), network)
+    assert_same(dataclasses.replace(weights.load(tmp_path / "net.h5")), network)
 
 
 @pytest.mark.parametrize("name", ["..", "tensors", "a b", "größe", "conv1.0-x", "0"])
