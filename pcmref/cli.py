@@ -188,6 +188,8 @@ def _retention(options: argparse.Namespace) -> None:
     model = replace(pcm.model(options.model), nonconverged_share=options.nonconverged)
     readout = preset(options.preset)
     times_s = [_time(text) for text in options.times.split(",")]
+    if options.plot is not None and 0.0 in times_s:
+        raise ParameterError("--times", "times above 0 for a plot", options.times)
     compensations = [name.strip() for name in options.compensation.split(",")]
     chips = _at_least_one("--chips", options.chips)
     network = pcmref.load(path)
@@ -226,7 +228,8 @@ def _retention(options: argparse.Namespace) -> None:
     elapsed_s = time.perf_counter() - start
     if options.json is not None:
         write_document(options.json, report.retention_document(result, inputs))
-        part_of(options.json).unlink(missing_ok=True)
+        if set(known) <= set(result.rows):
+            part_of(options.json).unlink(missing_ok=True)
     print(report.retention_table(result, network, path, model.name))
     if options.profile:
         print("\n" + report.profile_table(profile, elapsed_s, processors(options.threads)))
@@ -246,8 +249,13 @@ def _going_on(
     known = rows_left(part, inputs, readout)
     if known:
         print(f"pcmref: {len(known)} rows are in {part} already", file=sys.stderr)
+
+    def keep(result: Retention) -> None:
+        others = tuple(row for row in known if row not in result.rows)
+        write_document(part, report.retention_document(replace(result, rows=result.rows + others), inputs))
+
     try:
-        yield known, lambda result: write_document(part, report.retention_document(result, inputs))
+        yield known, keep
     except BaseException:
         if part.exists():
             print(f"pcmref: what is finished is in {part}; the same command goes on from there", file=sys.stderr)

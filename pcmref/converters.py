@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from types import MappingProxyType
 from typing import Literal, TypeAlias, get_args
 
 import numpy as np
@@ -124,10 +125,12 @@ class Readout:
 #: "paper": the experiment of [J20], which had no converters in the loop: fine DAC codes that follow each
 #: image, exact sums, one frozen read.  "chip8": 8-bit converters with calibrated ranges, 256-row tiles, fresh
 #: read noise in every product.
-PRESETS: Mapping[str, Readout] = {
-    "paper": Readout(name="paper", dac_bits=12),
-    "chip8": Readout(name="chip8", dac_bits=8, adc_bits=8, tile_rows=256, read_noise="fresh"),
-}
+PRESETS: Mapping[str, Readout] = MappingProxyType(
+    {
+        "paper": Readout(name="paper", dac_bits=12),
+        "chip8": Readout(name="chip8", dac_bits=8, adc_bits=8, tile_rows=256, read_noise="fresh"),
+    }
+)
 
 
 def preset(name: str) -> Readout:

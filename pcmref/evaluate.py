@@ -119,7 +119,7 @@ def retention(
     known : iterable of Row
         Rows that an earlier call with these arguments has found: they are taken over.
     keep : callable
-        Called after each new row with all that is known by then.
+        Called after each new row with those of the result that are known by then.
 
     Returns
     -------

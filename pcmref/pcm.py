@@ -12,6 +12,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from types import MappingProxyType
 from typing import Protocol
 
 import numpy as np
@@ -287,7 +288,9 @@ def without_noise(model: PcmModel) -> PcmModel:
     )
 
 
-MODELS: Mapping[str, PcmModel] = {m.name: m for m in (NANDAKUMAR_2019, AIHWKIT, JOSHI_2020, HERMES_1, HERMES_2)}
+MODELS: Mapping[str, PcmModel] = MappingProxyType(
+    {m.name: m for m in (NANDAKUMAR_2019, AIHWKIT, JOSHI_2020, HERMES_1, HERMES_2)}
+)
 
 
 def model(name: str) -> PcmModel:
@@ -311,7 +314,7 @@ def check_time(model: PcmModel, t_s: object) -> float:
     least_s = max(2 * model.t_read_s - model.t_offset_s, 0.0)
     if not least_s <= t_s <= LATEST_S:
         raise ParameterError("t_s", f"from {least_s:.3g} s to 1e12 s", describe(t_s))
-    return float(t_s)
+    return float(t_s) + 0.0  # -0 s is 0 s, of which a stream is made
 
 
 def programming_spread_us(model: PcmModel, g_target: Float64) -> Float64:

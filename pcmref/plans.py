@@ -45,7 +45,7 @@ class Trace:
     product : crossbar.Product, optional
         Input codes, sums and output codes of a crossbar layer; None for digital nodes.
     activations : float32, shape (n, ...)
-        The node's output.
+        The node's output; cannot be written to.
     """
 
     layer: str
@@ -226,7 +226,7 @@ def _crossbar_node(
         values = flat.reshape(len(x), *shape.out_shape)
         if tap is not None:
             wide = None if product is None else product.widened()
-            tap(Trace(layer=chain.name, image=image, product=wide, activations=values))
+            tap(Trace(layer=chain.name, image=image, product=wide, activations=_seen(values)))
         return values
 
     return operation
@@ -315,10 +315,17 @@ def _digital_node(layer: Layer, corrections: Corrections, tap: Tap | None) -> Op
         with stage("digital periphery"):
             values = compute(*inputs)
         if tap is not None:
-            tap(Trace(layer=layer.name, image=image, product=None, activations=values))
+            tap(Trace(layer=layer.name, image=image, product=None, activations=_seen(values)))
         return values
 
     return operation
+
+
+def _seen(values: Float32) -> Float32:
+    """Return what a tap gets: it must not change what the next node reads."""
+    view = values.view()
+    view.flags.writeable = False
+    return view
 
 
 def _function(layer: Layer, corrections: Corrections) -> Callable[..., Float32]:

@@ -56,7 +56,7 @@ def save_figure(figure: Any, path: Path) -> None:
 def plot_retention(result: Retention, path: Path, *, title: str) -> None:
     """Draw accuracy over time: a line for the mean over chips, a band from the worst to the best.
 
-    The left panel shows everything, the right one what compensation keeps.
+    The left panel shows everything, the right one what compensation keeps. Times are above 0: the axis is logarithmic.
     """
     drawing, panels = figure(figsize=(10.5, 4.5), ncols=2)
     times = sorted({row.time_s for row in result.rows})
@@ -86,5 +86,7 @@ def plot_retention(result: Retention, path: Path, *, title: str) -> None:
     panels[1].set_ylim(min(kept) - margin, max(kept) + margin)
     panels[1].set_title("close-up")
     chips = len({row.seed for row in result.rows})
-    drawing.suptitle(f"{title}: {chips} chip{'s' if chips > 1 else ''}, preset {result.readout.name}")
+    title = title.encode("utf-8", "replace").decode("utf-8")  # names of files can be any bytes
+    text = f"{title}: {chips} chip{'s' if chips > 1 else ''}, preset {result.readout.name}"
+    drawing.suptitle(text, parse_math=False)
     save_figure(drawing, path)

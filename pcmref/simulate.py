@@ -91,7 +91,23 @@ def digital(
 
 
 def accuracy(logits: Float32, labels: Int64) -> float:
-    """Return the share of images whose largest logit (the first, if several) is the label's."""
+    """Return the share of images whose largest logit (the first, if several) is the label's.
+
+    Parameters
+    ----------
+    logits : float32, shape (n, classes)
+    labels : integers, shape (n,)
+
+    Raises
+    ------
+    DataError
+        If there are no images, or not one integer label for each.
+    """
+    logits, labels = np.asarray(logits), np.asarray(labels)
+    if logits.ndim != 2 or logits.size == 0:
+        raise DataError("logits", "shape (n, classes), n at least 1", f"shape {logits.shape}")
+    if labels.shape != logits.shape[:1] or labels.dtype.kind not in "iu":
+        raise DataError("labels", f"{len(logits)} integers", f"{labels.dtype} of shape {labels.shape}")
     return float((logits.argmax(axis=1) == labels).mean())
 
 

@@ -18,7 +18,7 @@ __all__ = ["part_of", "rows_left", "write_document"]
 
 def part_of(path: Path) -> Path:
     """Return the name that the document called `path` has until it is complete."""
-    return path.with_name(f"{path.name}.part")
+    return Path(f"{path}.part")
 
 
 def write_document(path: Path, document: Mapping[str, Any]) -> None:

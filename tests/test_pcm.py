@@ -379,6 +379,7 @@ def test_the_shortest_time_is_the_set_s():
 @pytest.mark.parametrize("name", ["AIHWKIT", "HERMES_1", "HERMES_2"])
 def test_sets_that_count_from_t_c_start_at_0(name):
     assert check_time(MODELS[name], 0.0) == MODELS[name].reference_time_s == 0.0
+    assert math.copysign(1, check_time(MODELS[name], -0.0)) == 1
     with pytest.raises(ParameterError, match="from 0 s to"):
         check_time(MODELS[name], -1e-9)
 

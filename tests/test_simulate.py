@@ -469,6 +469,31 @@ def test_accuracy_counts_the_first_of_equal_logits():
     scores = np.array([[1, 2, 0], [3, 3, 1], [0, 0, 0], [1, 0, 2]], np.float32)
     assert accuracy(scores, np.array([1, 0, 0, 2])) == 1.0
     assert accuracy(scores, np.array([1, 1, 0, 0])) == 0.5
+    assert accuracy(scores, [1, 1, 0, 0]) == 0.5
+
+
+@pytest.mark.parametrize(
+    "labels", [0, [0], [[1], [0], [0], [2]], [1, 0, 0], [1, 0, 0, 2, 2], [1.0, 0.0, 0.0, 2.0], ["1", "0", "0", "2"]]
+)
+def test_labels_that_do_not_fit(labels):
+    with pytest.raises(DataError, match="labels: expected 4 integers, found "):
+        accuracy(np.zeros((4, 3), np.float32), labels)
+
+
+@pytest.mark.parametrize("shape", [(0, 3), (3,), (2, 2, 2), (2, 0)])
+def test_logits_that_do_not_fit(shape):
+    with pytest.raises(DataError, match="logits: expected shape"):
+        accuracy(np.zeros(shape, np.float32), np.zeros(shape[0], np.int64))
+
+
+@pytest.mark.parametrize("node", ["conv1", "pool", "fc"])
+def test_a_tap_cannot_change_what_follows(node):
+    def meddle(trace):
+        if trace.layer == node:
+            trace.activations[:] = 0
+
+    with pytest.raises(ValueError, match="read-only"):
+        logits(SNAPSHOT, IMAGES, tap=meddle)
 
 
 def test_the_default_number_of_threads_is_positive(monkeypatch):

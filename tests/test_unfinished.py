@@ -67,14 +67,23 @@ def test_ranges_that_the_run_finds_itself_do_not_stop_it(tmp_path, capsys, until
 
 def test_more_chips_and_other_times_can_be_asked_for(tmp_path, until_seed_1):
     path = tmp_path / "out.json"
-    interrupted_run(path)
+    part = interrupted_run(path)
     until_seed_1.undo()
     assert (
         cli.main(["retention", "--images", "20", "--times", "1d,1y", "--compensation", "none", "--json", str(path)])
         == 0
     )
-    rows = json.loads(path.read_text())["rows"]
-    assert [(row["seed"], row["time_s"]) for row in rows] == [(0, 86400.0), (0, 31536000.0)]
+
+    def rows(file):
+        return [(row["seed"], row["time_s"], row["compensation"]) for row in json.loads(file.read_text())["rows"]]
+
+    found = [(0, 86400.0, "none"), (0, 31536000.0, "none")]
+    assert rows(path) == found
+    # those that were not asked for this time are still there
+    assert rows(part) == [*found, (0, 25.0, "none"), (0, 25.0, "adabs"), (0, 86400.0, "adabs")]
+    assert cli.main([*RUN, "--json", str(path)]) == 0
+    assert len(rows(path)) == 12
+    assert rows(part) == [*rows(path), (0, 31536000.0, "none")]
 
 
 @pytest.mark.parametrize(
