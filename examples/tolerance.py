@@ -9,6 +9,7 @@ those in the network file, or CIFAR-10 from --data (or the variable PCMREF_DATA)
 
 import argparse
 import dataclasses
+import itertools
 from pathlib import Path
 
 import numpy as np
@@ -57,21 +58,23 @@ def main():
     parser.add_argument("--draws", type=int, default=5)
     parser.add_argument("--images", type=int)
     options = parser.parse_args()
+    if options.draws < 1:
+        parser.error("--draws: at least 1")
     etas = [float(eta) / 100 for eta in options.etas.split(",")]
 
     drawing, axes = figure(figsize=(6.5, 4.5), ncols=1)
-    curves = {}
+    curves = []
     for path in options.networks:
         net = pcmref.load(path)
         samples = net.evaluation or load_cifar10(options.data, split="test")
         samples = samples.first(options.images or len(samples))
-        curves[path.stem] = curve(net, samples, etas, options.draws)
+        curves.append((path.stem, curve(net, samples, etas, options.draws)))
     print(f"{len(samples):,} images, {options.draws} draws; accuracy in %, mean ± standard deviation\n")
-    print(f"{'eta':>5}" + "".join(f"{name:>32}" for name in curves))
+    print(f"{'eta':>5}" + "".join(f"{name:>32}" for name, _ in curves))
     for row, eta in enumerate(etas):
-        cells = (f"{v[row].mean():.2f} ± {v[row].std(ddof=min(1, options.draws - 1)):.2f}" for v in curves.values())
+        cells = (f"{v[row].mean():.2f} ± {v[row].std(ddof=min(1, options.draws - 1)):.2f}" for _, v in curves)
         print(f"{100 * eta:4.1f}%" + "".join(f"{cell:>32}" for cell in cells))
-    for (name, values), colour in zip(curves.items(), COLOURS, strict=False):
+    for (name, values), colour in zip(curves, itertools.cycle(COLOURS), strict=False):
         percent = 100 * np.array(etas)
         axes.plot(percent, values.mean(axis=1), "o-", color=colour, label=name, markersize=4)
         axes.fill_between(percent, values.min(axis=1), values.max(axis=1), color=colour, alpha=0.2, lw=0)

@@ -13,7 +13,7 @@
 from __future__ import annotations
 
 from pcmref.chip import Chip, Snapshot, program
-from pcmref.compensation import COMPENSATIONS, calibrate, calibrate_ranges
+from pcmref.compensation import COMPENSATIONS, calibrate, calibrate_ranges, with_stored_ranges
 from pcmref.converters import PRESETS, Readout
 from pcmref.corrections import load_corrections, save_corrections
 from pcmref.errors import PcmrefError, PcmrefWarning
@@ -51,4 +51,5 @@ __all__ = [
     "retention",
     "save",
     "save_corrections",
+    "with_stored_ranges",
 ]

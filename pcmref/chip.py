@@ -15,7 +15,7 @@ from pcmref import pcm
 from pcmref.arrays import Float64, Frozen, Int16, Int64, UInt32
 from pcmref.backend import kernels
 from pcmref.draws import Purpose, check_seed, stream_key, uniforms
-from pcmref.errors import ParameterError, describe, integer
+from pcmref.errors import instance, integer
 from pcmref.mapping import MappedLayer, Scale, map_network
 from pcmref.network import Network
 from pcmref.pcm import NANDAKUMAR_2019, PcmModel
@@ -185,8 +185,8 @@ def program(
         If the seed or the scale is not valid.
     """
     seed = check_seed(seed)
-    if not isinstance(model, PcmModel):
-        raise ParameterError("model", "a PcmModel (pcmref.MODELS)", describe(model))
+    instance("network", network, Network)
+    instance("model", model, PcmModel, "pcmref.MODELS")
     layers = []
     for address, mapped in enumerate(map_network(network, g_max_us=model.g_max_us, scale=scale)):
         weights = mapped.g_target_us.size

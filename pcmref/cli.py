@@ -22,7 +22,7 @@ from pcmref.compensation import ADABS_BATCHES, ADABS_IMAGES, COMPENSATIONS
 from pcmref.converters import PRESETS, Readout, preset
 from pcmref.datasets import load_cifar10
 from pcmref.errors import DataError, ParameterError, PcmrefError, PcmrefWarning, describe
-from pcmref.evaluate import TIMES_S, Retention, Row, retention, stored
+from pcmref.evaluate import TIMES_S, Retention, Row, needs_calibration, retention
 from pcmref.files import check_outputs
 from pcmref.network import Network, Samples
 from pcmref.plots import check_format, plot_retention
@@ -193,10 +193,8 @@ def _retention(options: argparse.Namespace) -> None:
     compensations = [name.strip() for name in options.compensation.split(",")]
     chips = _at_least_one("--chips", options.chips)
     network = pcmref.load(path)
-    readout = stored(network, readout, model=model, scale=options.scale)
-    needs_ranges = readout.adc_bits is not None and readout.ranges is None
-    needs_calibration = needs_ranges or any("adabs" in c for c in compensations)
-    samples, calibration = _samples(network, options.data, needs_calibration)
+    readout = pcmref.with_stored_ranges(network, readout, model=model, scale=options.scale)
+    samples, calibration = _samples(network, options.data, needs_calibration(readout, compensations))
     if options.images is not None:
         samples = samples.first(_at_least_one("--images", options.images))
     inputs = report.retention_inputs(
@@ -262,7 +260,7 @@ def _going_on(
         raise
 
 
-def _samples(network: Network, data: Path | None, needs_calibration: bool) -> tuple[Samples, Samples | None]:
+def _samples(network: Network, data: Path | None, calibrate: bool) -> tuple[Samples, Samples | None]:
     """Return the images to judge by and to calibrate with: those in the network file, or CIFAR-10."""
     if data is None and network.evaluation is not None:
         return network.evaluation, network.calibration
@@ -273,7 +271,7 @@ def _samples(network: Network, data: Path | None, needs_calibration: bool) -> tu
             f"inputs of shape {network.input_shape} and {len(network.classes)} classes",
         )
     test = load_cifar10(data, split="test")
-    if not needs_calibration:
+    if not calibrate:
         return test, None
     return test, load_cifar10(data, split="train").first(ADABS_BATCHES * ADABS_IMAGES)
 

@@ -15,7 +15,7 @@ from pcmref.backend import kernels
 from pcmref.chip import Snapshot, SnapshotLayer, program
 from pcmref.converters import PRESETS, Range, Readout
 from pcmref.elementary import power
-from pcmref.errors import DataError, ParameterError, PcmrefWarning, describe
+from pcmref.errors import DataError, ParameterError, PcmrefWarning, describe, instance
 from pcmref.layers import BatchNorm
 from pcmref.mapping import Scale
 from pcmref.network import Network
@@ -32,6 +32,7 @@ __all__ = [
     "calibrate",
     "calibrate_ranges",
     "gdc",
+    "with_stored_ranges",
 ]
 
 
@@ -46,6 +47,8 @@ GdcReadout: TypeAlias = Literal["absolute", "ones", "column"]
 ADABS_BATCHES = 13
 ADABS_IMAGES = 200
 ADABS_REMAINDER = 0.015
+#: G_max that the ranges in network files are for, uS.
+STORED_G_MAX_US = 25.0
 #: Below this ratio of conductance to read noise a readout of |G+ - G-| measures noise.
 LOW_SIGNAL = 1.0
 
@@ -276,6 +279,35 @@ def _statistics(sums: Float64, count: int) -> Statistics:
     return Statistics(mean=total[0], var=np.maximum(total[1] - total[0] * total[0], 0.0))
 
 
+def with_stored_ranges(
+    network: Network, readout: Readout, *, model: pcm.PcmModel = pcm.NANDAKUMAR_2019, scale: Scale = "layer"
+) -> Readout:
+    """Return a preset with the converter ranges that come with `network`; `readout` as it is where none fit.
+
+    Ranges are stored for presets, with one scale a layer and a G_max of 25 uS; partial sums are in proportion to G_max.
+
+    Parameters
+    ----------
+    network : Network
+    readout : Readout
+    model : PcmModel
+        Of the devices.
+    scale : "layer" or "column"
+        As the chip was programmed.
+    """
+    instance("network", network, Network)
+    instance("readout", readout, Readout, "pcmref.PRESETS")
+    instance("model", model, pcm.PcmModel, "pcmref.MODELS")
+    if readout.name not in network.ranges or PRESETS.get(readout.name) != readout or scale != "layer":
+        return readout
+    ratio = model.g_max_us / STORED_G_MAX_US
+    ranges = {
+        name: dataclasses.replace(r, sum_top_us=r.sum_top_us * ratio)
+        for name, r in network.ranges[readout.name].items()
+    }
+    return dataclasses.replace(readout, ranges=ranges)
+
+
 def calibrate_ranges(
     network: Network,
     images: UInt8,
@@ -305,6 +337,7 @@ def calibrate_ranges(
     -------
     Readout
     """
+    instance("readout", readout, Readout, "pcmref.PRESETS")
     if len(images) == 0:
         raise DataError("calibration images", "at least one", "none")
     ideal = program(network, model=pcm.without_noise(model), scale=scale).reference()

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
+from numbers import Real
 from types import MappingProxyType
 from typing import Literal, TypeAlias, get_args
 
@@ -21,7 +22,6 @@ __all__ = [
     "input_gain",
     "largest_code",
     "preset",
-    "with_stored_ranges",
 ]
 
 #: "frozen": one read of every device serves all products, as in the experiment of [J20].
@@ -34,8 +34,6 @@ SMALLEST_INPUT = np.float32(2.0**-100)
 RANGE_LEAST, RANGE_MOST = 2.0**-126, 2.0**100
 #: More rows than any tile has.
 ROWS_MOST = 1 << 31
-#: G_max that the ranges in network files are for, uS.
-STORED_G_MAX_US = 25.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,8 +54,9 @@ class Range:
     def __post_init__(self) -> None:
         for name in ("input_top", "sum_top_us"):
             value = getattr(self, name)
-            if not RANGE_LEAST <= value <= RANGE_MOST:
+            if not (isinstance(value, Real) and RANGE_LEAST <= float(value) <= RANGE_MOST):
                 raise ParameterError(f"range {name}", "a positive number, 2^-126 to 2^100", describe(value))
+            object.__setattr__(self, name, float(value))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -116,7 +115,7 @@ class Readout:
         if self.ranges is None or layer not in self.ranges:
             raise ParameterError(
                 f"readout {self.name}",
-                f"calibrated ranges for layer {layer!r} (see pcmref.calibrate_ranges)",
+                f"calibrated ranges for layer {layer!r} (see pcmref.with_stored_ranges and pcmref.calibrate_ranges)",
                 "none",
             )
         return self.ranges[layer]
@@ -138,26 +137,6 @@ def preset(name: str) -> Readout:
     if name not in PRESETS:
         raise ParameterError("preset", f"one of {', '.join(PRESETS)}", describe(name))
     return PRESETS[name]
-
-
-def with_stored_ranges(
-    readout: Readout, stored: Mapping[str, Mapping[str, Range]], *, g_max_us: float = STORED_G_MAX_US
-) -> Readout | None:
-    """Return a preset with the ranges that come with a network; None if it has none, or `readout` is no preset.
-
-    Parameters
-    ----------
-    readout : Readout
-    stored : mapping of preset to mapping of layer to Range
-        `Network.ranges`: for a G_max of 25 uS.
-    g_max_us : float
-        Of the devices; partial sums are in proportion to it.
-    """
-    if readout.name not in stored or PRESETS.get(readout.name) != readout:
-        return None
-    ratio = g_max_us / STORED_G_MAX_US
-    ranges = {name: replace(r, sum_top_us=r.sum_top_us * ratio) for name, r in stored[readout.name].items()}
-    return replace(readout, ranges=ranges)
 
 
 def largest_code(bits: int) -> int:

@@ -15,6 +15,7 @@ __all__ = [
     "PcmrefError",
     "PcmrefWarning",
     "describe",
+    "instance",
     "integer",
     "require",
 ]
@@ -69,6 +70,12 @@ def describe(value: object, limit: int = 60) -> str:
     """Return a short, one-line ``repr`` of `value` for an error message."""
     text = repr(value)
     return text if len(text) <= limit else text[: limit - 3] + "..."
+
+
+def instance(where: str, value: object, kind: type, source: str = "") -> None:
+    """Raise `ParameterError` unless `value` is of type `kind`, which `source` has."""
+    if not isinstance(value, kind):
+        raise ParameterError(where, f"a {kind.__name__}" + (f" ({source})" if source else ""), describe(value))
 
 
 def integer(where: str, value: object, expected: str, least: int, most: int) -> int:

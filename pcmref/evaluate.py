@@ -5,22 +5,31 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any, get_args
+from typing import Any, TypeVar, get_args
 
 import numpy as np
 
 from pcmref.arrays import UInt8
 from pcmref.chip import Snapshot, program
-from pcmref.compensation import ADABS_IMAGES, COMPENSATIONS, GdcReadout, calibrate, calibrate_ranges
-from pcmref.converters import PRESETS, Readout, with_stored_ranges
+from pcmref.compensation import (
+    ADABS_IMAGES,
+    COMPENSATIONS,
+    GdcReadout,
+    calibrate,
+    calibrate_ranges,
+    with_stored_ranges,
+)
+from pcmref.converters import PRESETS, Readout
 from pcmref.draws import check_seed
-from pcmref.errors import ParameterError, describe
+from pcmref.errors import ParameterError, describe, instance
 from pcmref.mapping import Scale
 from pcmref.network import Network, Samples
 from pcmref.pcm import NANDAKUMAR_2019, PcmModel, check_time
 from pcmref.simulate import batches, digital, logits
 
-__all__ = ["DAY_S", "HOUR_S", "TIMES_S", "YEAR_S", "Retention", "Row", "retention", "stored"]
+__all__ = ["DAY_S", "HOUR_S", "TIMES_S", "YEAR_S", "Retention", "Row", "needs_calibration", "retention"]
+
+T = TypeVar("T")
 
 HOUR_S = 3600.0
 DAY_S = 24 * HOUR_S
@@ -130,13 +139,21 @@ def retention(
     PcmrefError
         Before any image is run, if an argument is out of range or calibration images are missing.
     """
-    times_s = [check_time(model, t_s) for t_s in times_s]
-    seeds = [check_seed(seed) for seed in seeds]
+    instance("network", network, Network)
+    instance("samples", samples, Samples)
+    if calibration is not None:
+        instance("calibration", calibration, Samples)
+    instance("model", model, PcmModel, "pcmref.MODELS")
+    instance("readout", readout, Readout, "pcmref.PRESETS")
+    times_s = [check_time(model, t_s) for t_s in _each_once("times_s", times_s)]
+    seeds = [check_seed(seed) for seed in _each_once("seeds", seeds)]
+    compensations = _each_once("compensations", compensations)
     images = None if calibration is None else calibration.images
-    readout = stored(network, readout, model=model, scale=scale)
-    needs_ranges = readout.adc_bits is not None and readout.ranges is None
-    _check(network, samples, images, times_s, compensations, seeds, scale, gdc_readout, needs_ranges=needs_ranges)
-    if images is not None and needs_ranges:
+    _check(network, samples, images, compensations, scale, gdc_readout)
+    readout = with_stored_ranges(network, readout, model=model, scale=scale)
+    if needs_calibration(readout, compensations) and images is None:
+        raise ParameterError("calibration", "training images (for AdaBS or converter ranges)", "none")
+    if images is not None and needs_ranges(readout):
         readout = calibrate_ranges(network, images[:RANGE_IMAGES], readout, model=model, scale=scale, threads=threads)
     wanted = list(itertools.product(seeds, times_s, compensations))
     rows = {(row.seed, row.time_s, row.compensation): row for row in known}
@@ -193,33 +210,38 @@ def retention(
     return result()
 
 
-def stored(network: Network, readout: Readout, *, model: PcmModel, scale: Scale) -> Readout:
-    """Return `readout` with the converter ranges that come with the network, or as it is if none fit."""
-    if scale != "layer":
-        return readout
-    return with_stored_ranges(readout, network.ranges, g_max_us=model.g_max_us) or readout
+def needs_ranges(readout: Readout) -> bool:
+    """Return whether a readout has converters with a fixed full scale that nobody has set."""
+    return readout.adc_bits is not None and readout.ranges is None
+
+
+def needs_calibration(readout: Readout, compensations: Iterable[str]) -> bool:
+    """Return whether calibration images are needed: for AdaBS, or to find ranges."""
+    return needs_ranges(readout) or any("adabs" in name for name in compensations)
+
+
+def _each_once(name: str, values: Iterable[T]) -> list[T]:
+    """Return `values` as a list if it is one, not empty, of values that differ."""
+    try:
+        found = [] if isinstance(values, str) else list(values)
+    except TypeError:
+        found = []
+    if not found or any(value in found[:place] for place, value in enumerate(found)):
+        raise ParameterError(name, "a list of one or more, each once", describe(values))
+    return found
 
 
 def _check(
     network: Network,
     samples: Samples,
     images: UInt8 | None,
-    times_s: Sequence[float],
     compensations: Sequence[str],
-    seeds: Sequence[int],
     scale: str,
     gdc_readout: str,
-    *,
-    needs_ranges: bool,
 ) -> None:
     """Refuse what would fail only after minutes of work."""
-    for name, values in (("times_s", times_s), ("compensations", compensations), ("seeds", seeds)):
-        if len(values) == 0 or len(set(values)) != len(values):
-            raise ParameterError(name, "one or more, each once", describe(values))
-    for compensation in compensations:
-        if compensation not in COMPENSATIONS:
-            raise ParameterError("compensation", f"one of {', '.join(COMPENSATIONS)}", describe(compensation))
     for name, value, choices in (
+        *(("compensation", compensation, COMPENSATIONS) for compensation in compensations),
         ("scale", scale, get_args(Scale)),
         ("gdc_readout", gdc_readout, get_args(GdcReadout)),
     ):
@@ -228,10 +250,7 @@ def _check(
     if len(samples) == 0:
         raise ParameterError("images", "at least one", "none")
     batches(network, samples.images[:1], None)
-    needs_adabs = any("adabs" in name for name in compensations)
-    if images is None and (needs_ranges or needs_adabs):
-        raise ParameterError("calibration", "training images (for AdaBS or converter ranges)", "none")
     if images is not None:
         batches(network, images[:1], None)
-        if needs_adabs and len(images) < ADABS_IMAGES:
+        if any("adabs" in name for name in compensations) and len(images) < ADABS_IMAGES:
             raise ParameterError("calibration", f"at least {ADABS_IMAGES} images for AdaBS", str(len(images)))

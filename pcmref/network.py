@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
+from numbers import Real
 
 import numpy as np
 
 from pcmref.arrays import Float32, Int64, UInt8
 from pcmref.converters import Range
-from pcmref.errors import DataError, NetworkFileError, describe
+from pcmref.errors import DataError, NetworkFileError, describe, integer
 from pcmref.layers import CrossbarLayer, Layer, Shape, check_size
 
 __all__ = ["Network", "Normalisation", "Samples"]
@@ -26,8 +27,11 @@ class Normalisation:
 
     def __post_init__(self) -> None:
         numbers = (self.full_scale, *self.mean, *self.std)
-        if not all(isinstance(n, float) and np.isfinite(n) for n in numbers):
+        if not all(isinstance(n, Real) and not isinstance(n, bool) and np.isfinite(n) for n in numbers):
             raise NetworkFileError("normalisation", "finite numbers", describe(numbers))
+        object.__setattr__(self, "full_scale", float(self.full_scale))
+        for name in ("mean", "std"):
+            object.__setattr__(self, name, tuple(map(float, getattr(self, name))))
         if self.full_scale <= 0 or not self.std or min(self.std) <= 0:
             raise NetworkFileError("normalisation", "a positive full_scale and std", describe(numbers))
         if len(self.mean) != len(self.std):
@@ -78,7 +82,8 @@ class Samples:
         return len(self.images)
 
     def first(self, count: int) -> Samples:
-        """Return a copy of the first `count` samples: the others can be forgotten."""
+        """Return a copy of the first `count` samples, or of all if there are fewer: the others can be forgotten."""
+        count = integer("count", count, "an integer from 0", 0, 1 << 62)
         return Samples(images=self.images[:count].copy(), labels=self.labels[:count].copy(), where=self.where)
 
 
@@ -99,7 +104,7 @@ class Network:
         Held-out images to judge the network by, and training images for AdaBS and converter ranges.
     ranges : mapping of preset to mapping of crossbar layer to Range
         Full scales of converters that were calibrated when the network was made, for a G_max of 25 uS and one scale a
-        layer; `pcmref.converters.with_stored_ranges` applies them.
+        layer; `pcmref.with_stored_ranges` applies them.
     sha256 : str
         Of the file that `pcmref.load` read it from; empty otherwise, also in what `dataclasses.replace` makes of it.
 
@@ -120,6 +125,7 @@ class Network:
     sha256: str = field(init=False, default="")
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "input_shape", tuple(self.input_shape))
         if len(self.input_shape) != 3:
             raise NetworkFileError("graph/input", "(height, width, channels)", describe(self.input_shape))
         for size in self.input_shape:

@@ -12,6 +12,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from numbers import Real
 from types import MappingProxyType
 from typing import Protocol
 
@@ -53,6 +54,8 @@ LATEST_S = 1e12
 #: Smallest relative conductance that the logarithm and the power law see (aihwkit's limit).  It keeps ln 0 away; every
 #: published law is clipped there.
 G_SMALLEST = 1e-7
+#: Relative conductances at which a set's laws must be finite; programmed devices exceed 1.
+LAW_CHECKED_AT = np.linspace(0.0, 2.0, 201)
 
 
 class Law(Protocol):
@@ -162,18 +165,27 @@ class PcmModel:
     g_step_us: float = 2.0**-9
 
     def __post_init__(self) -> None:
-        for name in ("g_max_us", "t_c_s", "t_read_s", "g_step_us"):
+        for name in ("g_max_us", "t_c_s", "t_read_s", "g_step_us", "t_offset_s", "nonconverged_share"):
             value = getattr(self, name)
-            if not (math.isfinite(value) and value > 0):
-                raise ParameterError(f"model {self.name}: {name}", "a positive number", describe(value))
-        if not 0.0 <= self.nonconverged_share <= 1.0:
-            raise ParameterError(
-                f"model {self.name}: nonconverged_share", "from 0 to 1", describe(self.nonconverged_share)
-            )
-        if not (math.isfinite(self.t_offset_s) and 0.0 <= self.t_offset_s <= self.t_c_s):
-            raise ParameterError(f"model {self.name}: t_offset_s", "from 0 to t_c_s", describe(self.t_offset_s))
-        if math.frexp(self.g_step_us)[0] != 0.5:
-            raise ParameterError(f"model {self.name}: g_step_us", "a power of two", describe(self.g_step_us))
+            if not (isinstance(value, Real) and math.isfinite(value)):
+                raise ParameterError(f"model {self.name}: {name}", "a finite number", describe(value))
+            object.__setattr__(self, name, float(value))
+        for name, fits, expected in (
+            ("g_max_us", self.g_max_us > 0, "a positive number"),
+            ("t_read_s", self.t_read_s > 0, "a positive number"),
+            ("t_c_s", self.t_c_s >= 2 * self.t_read_s, f"at least 2 t_read_s = {2 * self.t_read_s:g} s"),
+            ("t_offset_s", 0 <= self.t_offset_s <= self.t_c_s, "from 0 to t_c_s"),
+            ("nonconverged_share", 0 <= self.nonconverged_share <= 1, "from 0 to 1"),
+            ("g_step_us", self.g_step_us > 0 and math.frexp(self.g_step_us)[0] == 0.5, "a power of two"),
+        ):
+            if not fits:
+                raise ParameterError(f"model {self.name}: {name}", expected, describe(getattr(self, name)))
+        for name in ("programming_spread_us", "exponent_mean", "exponent_spread", "read_noise"):
+            law = getattr(self, name)
+            values = np.asarray(law(LAW_CHECKED_AT) if callable(law) else np.nan)
+            if values.shape != LAW_CHECKED_AT.shape or not np.isfinite(values).all():
+                expected = "a law (pcmref.pcm.Constant, ...) with a finite value for each relative conductance"
+                raise ParameterError(f"model {self.name}: {name}", expected, describe(law))
         if 1.5 * self.g_max_us > 32767 * self.g_step_us:
             raise ParameterError(
                 f"model {self.name}: g_step_us",

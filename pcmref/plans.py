@@ -19,7 +19,7 @@ from pcmref.backend import fused, kernels
 from pcmref.chip import Snapshot
 from pcmref.converters import PRESETS, Readout
 from pcmref.draws import Purpose, stream_key
-from pcmref.errors import ParameterError, describe
+from pcmref.errors import ParameterError, describe, instance
 from pcmref.im2col import Geometry, geometry
 from pcmref.kernels_numpy import LANES
 from pcmref.layers import Add, BatchNorm, CrossbarLayer, GlobalAveragePool, Layer, MaxPool, PadShortcut, Relu
@@ -98,9 +98,10 @@ def analog(
     tap: Tap | None = None,
 ) -> Plan:
     """Return the program of a chip: crossbar layers analog, the rest digital; with a tap, a step for each node."""
-    corrections = corrections or Corrections()
-    if not isinstance(readout, Readout):
-        raise ParameterError("readout", "a Readout (pcmref.PRESETS, calibrate_ranges)", describe(readout))
+    corrections = Corrections() if corrections is None else corrections
+    instance("snapshot", snapshot, Snapshot, "Chip.at")
+    instance("corrections", corrections, Corrections)
+    instance("readout", readout, Readout, "pcmref.PRESETS")
     corrections.check(snapshot.network)
     crossbars = _crossbars(snapshot, corrections, readout, Purpose.PRODUCT)
     steps = []

@@ -206,6 +206,19 @@ def test_range_of(adc_bits):
         readout.range_of("b")
 
 
+def test_ranges_of_any_type_of_number_become_floats():
+    found = Range(input_top=np.float32(1.5), sum_top_us=2)
+    assert (found.input_top, found.sum_top_us) == (1.5, 2.0)
+    assert type(found.input_top) is type(found.sum_top_us) is float
+    with pytest.raises(ParameterError, match="range input_top: expected a positive number"):
+        Range(input_top="1", sum_top_us=2.0)
+
+
+def test_presets_cannot_be_changed():
+    with pytest.raises(TypeError):
+        PRESETS["paper"] = PRESETS["chip8"]
+
+
 def test_range_of_a_readout_without_ranges():
     assert Readout(name="mine", dac_bits=8).range_of("a") is None
     with pytest.raises(ParameterError, match=r"readout mine: expected calibrated ranges for layer 'a' .*, found none"):

@@ -127,12 +127,34 @@ def test_ranges_that_come_with_a_network_are_used(net):
         ({"readout": pcmref.PRESETS["chip8"]}, "calibration"),
         ({"scale": "tile"}, "scale"),
         ({"gdc_readout": "two", "compensations": ("gdc",)}, "gdc_readout"),
+        ({"compensations": "none"}, "compensations: expected a list of one or more"),
+        ({"seeds": 3}, "seeds: expected a list of one or more"),
+        ({"times_s": 25.0}, "times_s: expected a list of one or more"),
+        ({"model": "AIHWKIT"}, r"model: expected a PcmModel \(pcmref.MODELS\), found 'AIHWKIT'"),
+        ({"readout": "chip8"}, r"readout: expected a Readout \(pcmref.PRESETS\), found 'chip8'"),
+        ({"calibration": np.zeros((2, 8, 8, 1), np.uint8)}, "calibration: expected a Samples"),
     ],
 )
 def test_bad_arguments(net, change, place):
     options = {"compensations": ("none",), "times_s": (25.0,), "calibration": None, **change}
     with pytest.raises(ParameterError, match=place):
         retention(net, net.evaluation.first(2), **options)
+
+
+def test_values_of_another_type(net):
+    images = net.evaluation.images[:2]
+    snapshot = pcmref.program(net).at(25.0)
+    for attempt, message in (
+        (lambda: retention("net.h5", net.evaluation), "network: expected a Network, found 'net.h5'"),
+        (lambda: retention(net, images), "samples: expected a Samples"),
+        (lambda: pcmref.program("net.h5"), "network: expected a Network"),
+        (lambda: pcmref.logits(pcmref.program(net), images), r"snapshot: expected a Snapshot \(Chip.at\)"),
+        (lambda: pcmref.logits(snapshot, images, corrections={}), "corrections: expected a Corrections"),
+        (lambda: pcmref.calibrate_ranges(net, images, "chip8"), "readout: expected a Readout"),
+        (lambda: pcmref.with_stored_ranges(net, "chip8"), "readout: expected a Readout"),
+    ):
+        with pytest.raises(ParameterError, match=message):
+            attempt()
 
 
 def test_no_images(net):

@@ -62,6 +62,14 @@ def test_tolerance(tmp_path):
     assert picture.read_bytes().startswith(b"\x89PNG")
 
 
+def test_tolerance_of_two_networks_of_one_name(tmp_path):
+    network = str(ROOT / "weights" / "digits-resnet8.h5")
+    small = ["--images", "20", "--draws", "1", "--etas", "0", "--plot", str(tmp_path / "out.png")]
+    _, _, header, row = run("tolerance.py", network, network, *small).splitlines()
+    assert header.split() == ["eta", "digits-resnet8", "digits-resnet8"]
+    assert row.count("100.00 ± 0.00") == 2
+
+
 def test_readme_python():
     found = doctest.testfile(str(ROOT / "README.md"), module_relative=False, optionflags=doctest.ELLIPSIS)
     assert found.attempted >= 10

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import pcmref
-from pcmref.errors import DataError, NetworkFileError
+from pcmref.errors import DataError, NetworkFileError, ParameterError
 from pcmref.network import Normalisation, Samples
 from tests.nets import RGB, replace_layer, tiny
 
@@ -80,7 +80,8 @@ def test_the_table_holds_every_pixel_value():
         {"full_scale": 0.0},
         {"full_scale": -1.0},
         {"full_scale": float("nan")},
-        {"full_scale": 255},
+        {"full_scale": "255"},
+        {"full_scale": True},
         {"std": (1.0, 0.0)},
         {"std": (1.0, -1.0)},
         {"std": (1.0, float("inf"))},
@@ -98,12 +99,23 @@ def test_normalisations_that_are_refused(changes):
         Normalisation(**good | changes)
 
 
+def test_numbers_of_any_type_become_floats_and_lists_tuples():
+    found = Normalisation(full_scale=255, mean=[0, np.float32(0.5)], std=(1, np.float64(2)))
+    assert (found.full_scale, found.mean, found.std) == (255.0, (0.0, 0.5), (1.0, 2.0))
+    assert {type(n) for n in (found.full_scale, *found.mean, *found.std)} == {float}
+    assert tiny(input_shape=[6, 6, 3]).input_shape == (6, 6, 3)
+
+
 def test_samples():
     samples = Samples(images=np.zeros((5, 2, 2, 1), np.uint8), labels=np.arange(5), where="there")
     first = samples.first(2)
     assert (len(samples), len(first), first.where) == (5, 2, "there")
     assert first.labels.tolist() == [0, 1]
     assert len(samples.first(9)) == 5
+    assert len(samples.first(0)) == 0
+    for bad in (-1, 1.0, None, "1"):
+        with pytest.raises(ParameterError, match="count: expected an integer from 0"):
+            samples.first(bad)
 
 
 @pytest.mark.parametrize(

@@ -396,6 +396,14 @@ def test_sets_that_count_from_t_c_start_at_0(name):
         *(("t_offset_s", v) for v in (-1.0, 20.1, math.nan, math.inf)),
         *(("g_step_us", v) for v in (0.002, 3 * 2.0**-9, 0.1)),  # no powers of two
         ("g_step_us", 2.0**-10),  # 1.5 G_max would not fit
+        ("t_c_s", 499e-9),  # less than two reads
+        ("t_c_s", "20"),
+        ("t_read_s", None),
+        ("read_noise", 0.1),
+        ("exponent_mean", None),
+        *((name, Constant(math.nan)) for name in ("programming_spread_us", "exponent_mean", "exponent_spread")),
+        ("read_noise", Constant(math.inf)),
+        ("read_noise", lambda g: 0.1),
         ("g_max_us", 43.0),
     ],
 )
@@ -410,10 +418,15 @@ def test_parameter_sets_at_the_edge_of_what_is_allowed():
         {"t_offset_s": 20.0},
         {"g_step_us": 2.0**3},
         {"g_max_us": 32767 / 512 / 1.5},
+        {"t_c_s": 500e-9},
+        {"t_c_s": np.float32(20), "g_max_us": np.int64(25), "t_offset_s": 0},
     ):
         assert replace(NANDAKUMAR_2019, **change).name == "NANDAKUMAR_2019"
+    assert type(replace(NANDAKUMAR_2019, g_max_us=np.float32(20)).g_max_us) is float
     with pytest.raises(FrozenInstanceError):
         NANDAKUMAR_2019.g_max_us = 1.0
+    with pytest.raises(TypeError):
+        MODELS["NANDAKUMAR_2019"] = MODELS["AIHWKIT"]
 
 
 def test_an_unknown_set_is_refused_with_the_list_of_names():

@@ -557,12 +557,21 @@ def test_parts_of_the_images_can_be_blanked_or_exchanged(tmp_path, option, value
     assert not torch.equal(off, some)
 
 
+@pytest.mark.parametrize(
+    ("option", "value"), [("--views", "-1"), ("--cutout", "-1"), ("--cutout", "1.5"), ("--average", "1")]
+)
+def test_numbers_out_of_range(tmp_path, capsys, option, value):
+    with pytest.raises(SystemExit):
+        train.main(["pretrain", "--out", str(tmp_path), f"{option}={value}"])
+    assert f"argument {option}: invalid " in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("option", ["--cutmix", "--distill", "--average", "--smoothing"])
 @pytest.mark.parametrize("value", ["-0.1", "1.1", "nan"])
 def test_shares_are_from_0_to_1(tmp_path, capsys, option, value):
     with pytest.raises(SystemExit):
         train.main(["pretrain", "--out", str(tmp_path), f"{option}={value}"])
-    assert f"argument {option}: invalid share value: '{value}'" in capsys.readouterr().err
+    assert f"argument {option}: invalid " in capsys.readouterr().err
 
 
 def test_running_average(tmp_path):

@@ -298,12 +298,27 @@ def count(text: str) -> int:
     return number
 
 
+def natural(text: str) -> int:
+    """Return a number of at least 0."""
+    number = int(text)
+    if number < 0:
+        raise ValueError
+    return number
+
+
 def share(text: str) -> float:
     """Return a number from 0 to 1."""
     number = float(text)
     if not 0 <= number <= 1:
         raise ValueError
     return number
+
+
+def past(text: str) -> float:
+    """Return a number from 0 to 1, less than 1."""
+    if share(text) == 1:
+        raise ValueError
+    return share(text)
 
 
 def taking_steps(
@@ -330,11 +345,13 @@ def parser() -> argparse.ArgumentParser:
     common.add_argument("--all-data", action="store_true", help="train on the validation images too")
     common.add_argument("--smoothing", type=share, default=0.1, help="label smoothing (0.1)")
     common.add_argument(
-        "--average", type=share, default=0.0, help="share of the past in the running average of weights (0)"
+        "--average", type=past, default=0.0, help="share of the past in the running average of weights (0)"
     )
-    common.add_argument("--cutout", type=int, help="side of the square that is blanked, pixels (CIFAR-10 8, digits 0)")
+    common.add_argument(
+        "--cutout", type=natural, help="side of the square that is blanked, pixels (CIFAR-10 8, digits 0)"
+    )
     common.add_argument("--cutmix", type=share, default=0.0, help="share of images with a part of another in them (0)")
-    common.add_argument("--views", type=int, default=0, help="epochs after which variants come again (0: never)")
+    common.add_argument("--views", type=natural, default=0, help="epochs after which variants come again (0: never)")
     common.add_argument("--seed", type=int, default=0, help="of all that is random (0)")
     cuda = torch.cuda.is_available()
     common.add_argument("--device", default="cuda" if cuda else "cpu")
