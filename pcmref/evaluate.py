@@ -224,9 +224,10 @@ def _each_once(name: str, values: Iterable[T]) -> list[T]:
     """Return `values` as a list if it is one, not empty, of values that differ."""
     try:
         found = [] if isinstance(values, str) else list(values)
+        differ = len(set(found)) == len(found)
     except TypeError:
-        found = []
-    if not found or any(value in found[:place] for place, value in enumerate(found)):
+        found, differ = [], False
+    if not (found and differ):
         raise ParameterError(name, "a list of one or more, each once", describe(values))
     return found
 
