@@ -35,7 +35,7 @@ Analog: TypeAlias = "Callable[[Float32, Float32 | None, UInt64], tuple[Float32, 
 Floats: TypeAlias = "Callable[[Float32, Float32 | None, UInt64], Float32]"
 
 #: SHA-256 of the files that the machine code depends on besides this one, as in ``kernels.py``.
-SOURCES = "505ccf7ce3605ad4a1349564d07b97d4e117b6d34433d38682f56a589ff86c90"
+SOURCES = "1f5ef0e6f05b3393a1ea7cb5510984e3d10d5317eb532b7d50b02f7c9c3b7702"
 
 
 def analog(crossbar: Crossbar, norm: tuple[Float32, Float32] | None, rectify: bool) -> Analog | None:
