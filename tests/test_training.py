@@ -628,6 +628,12 @@ def test_validation_images_stay_unseen(tmp_path, capsys):
         assert "accuracy" not in tensors(tmp_path / name / "noise.pt", "log")[-1]
 
 
+@pytest.mark.parametrize("place", [["--data-dir", "/home/me/data"], ["--data-dir=/home/me/data"], []])
+def test_commands_are_kept_without_places(place):
+    command = ["teacher", "--data", "cifar10", *place, "--out", "a b", "--epochs", "20"]
+    assert train.recorded(command) == "train.py teacher --data cifar10 --out 'a b' --epochs 20"
+
+
 def test_loss_with_a_teacher():
     options = {"smoothing": 0.0, "distill": 0.25, "temperature": 3.0}
     rng = torch.Generator().manual_seed(8)

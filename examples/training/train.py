@@ -395,12 +395,20 @@ def parser() -> argparse.ArgumentParser:
     return top
 
 
+def recorded(argv: Sequence[str]) -> str:
+    """Return a command as checkpoints and network files keep it: without where the data is on this machine."""
+    places = argparse.ArgumentParser(add_help=False, allow_abbrev=False)  # --data is no abbreviation
+    places.add_argument("--data-dir")
+    _, others = places.parse_known_args(argv)
+    return shlex.join(["train.py", *others])
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one stage and return the exit status."""
     argv = list(sys.argv[1:] if argv is None else argv)
     args = parser().parse_args(argv)
     try:
-        args.run(args, shlex.join(["train.py", *argv]))
+        args.run(args, recorded(argv))
     except PcmrefError as error:
         print(error, file=sys.stderr)
         return 2
