@@ -331,6 +331,18 @@ def test_counts_are_at_least_1(option, capsys):
     assert f"argument {option}: invalid count value: '0'" in capsys.readouterr().err
 
 
+def test_training_that_diverges_stops_and_keeps_the_last_epoch(tmp_path, capsys, monkeypatch):
+    pretrain(tmp_path, epochs=1)
+    kept = (tmp_path / "pretrain.pt").read_bytes()
+    losses = iter([2.5, math.nan])
+    monkeypatch.setattr(train.Training, "epoch", lambda *_: next(losses))
+    command = ["noise", "--from", str(tmp_path / "pretrain.pt"), "--epochs", "3"]
+    assert train.main(command) == 2
+    assert "loss of noise 2/3: expected a number (earlier epochs are kept;" in capsys.readouterr().err
+    assert (tmp_path / "pretrain.pt").read_bytes() == kept
+    assert torch.load(tmp_path / "noise.pt", weights_only=True)["epoch"] == 1
+
+
 def test_broken_checkpoint(tmp_path, capsys):
     pretrain(tmp_path, epochs=1)
     path = tmp_path / "pretrain.pt"

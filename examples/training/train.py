@@ -199,6 +199,9 @@ def train(args: argparse.Namespace, command: str) -> None:
     for epoch in range(state["epoch"], args.epochs):
         begin = time.perf_counter()
         figures = {"loss": work.epoch(training, epoch)}
+        if not math.isfinite(figures["loss"]):  # nothing that follows would learn
+            cure = "a number (earlier epochs are kept; try lower rates, or neither --compile nor --bf16)"
+            raise ParameterError(f"loss of {args.stage} {epoch + 1}/{args.epochs}", cure, str(figures["loss"]))
         if len(validation):
             average = work.average.module
             figures["accuracy"] = accuracy(average, validation, bf16=args.bf16)
