@@ -182,6 +182,37 @@ def test_each_chip_has_a_time_of_its_own():
     assert shares.max() > 1.5 * shares.min()
 
 
+def test_fresh_chips_are_read_at_the_first_time_as_they_are():
+    model, weights = pcmref.MODELS["NANDAKUMAR_2019"], torch.linspace(-3, 3, 20_001)
+    torch.manual_seed(8)
+    found = noise.devices(model, 1e3, 1e9, 2)(weights, 4)
+    shares = found.abs().sum(dim=1) / weights.abs().sum()
+    torch.testing.assert_close(shares[2:], torch.ones(2))
+    large = weights.abs() > 2  # clear of 0
+    drift = (1e3 / model.t_c_s) ** -model.exponent_mean(weights[large].abs().numpy() / 3)
+    expected = float((weights[large].abs().numpy() * drift).sum())
+    for chip in found[:2]:
+        assert abs(float(chip[large].abs().sum()) / expected - 1) < 0.01
+    assert shares[:2].max() < 0.9
+
+
+def test_as_many_fresh_chips_as_asked_for(tmp_path):
+    options = ["--model", "NANDAKUMAR_2019", "--times", 25, 26, "--chips", 3, "--fresh", 2]
+    pretrain(tmp_path, epochs=1)
+    run("noise", "--from", tmp_path / "pretrain.pt", "--epochs", 1, "--device", "cpu", *options)
+    begun = torch.load(tmp_path / "noise.pt", weights_only=True)["options"]
+    weights = torch.linspace(-1, 1, 2001)
+    sums = train.disturbance_of(begun)(weights, 3).abs().sum(dim=1) / weights.abs().sum()
+    assert torch.equal((sums - 1).abs() > 1e-3, torch.tensor([True, True, False]))
+
+
+@pytest.mark.parametrize("options", [["--fresh", "1"], ["--model", "JOSHI_2020", "--chips", "2", "--fresh", "3"]])
+def test_no_more_fresh_chips_than_chips(tmp_path, capsys, options):
+    pretrain(tmp_path, epochs=1)
+    assert train.main(["noise", "--from", str(tmp_path / "pretrain.pt"), *options]) == 2
+    assert "fresh: expected no more than --chips, with --model, found" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("alpha", [1.0, 2.0, math.inf])
 def test_clipping(alpha):
     net = network()

@@ -33,7 +33,7 @@ def gaussian(eta: float) -> Disturbance:
     return disturbed
 
 
-def devices(model: PcmModel, first_s: float, last_s: float) -> Disturbance:
+def devices(model: PcmModel, first_s: float, last_s: float, fresh: int = 0) -> Disturbance:
     """Return the error of PCM devices that were programmed, drifted, were read and scaled back by a global factor.
 
     The time since programming is drawn anew for each chip at each use, from `first_s` to `last_s`, evenly on a
@@ -46,7 +46,8 @@ def devices(model: PcmModel, first_s: float, last_s: float) -> Disturbance:
 
     with the size of the exponent and Q_s(g_prog) where the model has it so. A weight becomes ``+-g_read``, less the
     partner device's where the model programs that to 0 (else it is 0 uS, and so is the pair of a weight of 0), divided
-    by ``sum(|g_read|) / sum(g)``. The laws are read off a table.
+    by ``sum(|g_read|) / sum(g)``. The first `fresh` chips are read at `first_s` and not divided, like chips
+    that are used before anything is compensated. The laws are read off a table.
 
     Raises
     ------
@@ -78,15 +79,19 @@ def devices(model: PcmModel, first_s: float, last_s: float) -> Disturbance:
         return programmed * torch.exp(-nu * torch.log(t_s / model.t_c_s)) * (1 + noise * growth * z3).clamp(min=0)
 
     def disturbed(weights: Tensor, chips: int) -> Tensor:
-        t_s = first_s * (last_s / first_s) ** torch.rand(chips, 1, device=weights.device) + model.t_offset_s
+        age = torch.rand(chips, 1, device=weights.device)
+        age[:fresh] = 0
+        t_s = first_s * (last_s / first_s) ** age + model.t_offset_s
         sizes = weights.abs()
-        found = read(sizes / sizes.amax(), t_s)
+        largest = sizes.amax()
+        found = read(sizes / largest, t_s)
         if model.programs_zero:
             found = found - read(torch.zeros_like(sizes), t_s)
         else:
             found = torch.where(sizes > 0, found, 0.0)
-        signs = torch.where(weights < 0, -1.0, 1.0)
-        return signs * found * (sizes.sum() / found.abs().sum(dim=1, keepdim=True))
+        factor = sizes.sum() / found.abs().sum(dim=1, keepdim=True)
+        factor[:fresh] = largest
+        return torch.where(weights < 0, -1.0, 1.0) * found * factor
 
     return disturbed
 

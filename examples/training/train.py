@@ -76,8 +76,10 @@ def accuracy(model: nn.Module, images: Images, disturbance: Disturbance | None =
 
 def disturbance_of(options: Options) -> Disturbance | None:
     """Return what happens to the weights in each step, if anything."""
+    if options["fresh"] > (options["chips"] if options["model"] else 0):
+        raise ParameterError("fresh", "no more than --chips, with --model", str(options["fresh"]))
     if options["model"]:
-        return devices(pcmref.pcm.model(options["model"]), *options["times"])
+        return devices(pcmref.pcm.model(options["model"]), *options["times"], options["fresh"])
     return gaussian(options["eta"]) if options["eta"] else None
 
 
@@ -364,7 +366,7 @@ def parser() -> argparse.ArgumentParser:
     begin.add_argument("--from", dest="start", type=Path, help="checkpoint of an earlier stage to go on from")
     begin.add_argument("--data", help="digits, cifar10 or a network file with digits (digits)")
     begin.add_argument("--out", type=Path, required=True, help="directory for the checkpoint and log.jsonl")
-    begin.set_defaults(run=train, eta=0.0, model="", chips=1, clip=math.inf)
+    begin.set_defaults(run=train, eta=0.0, model="", chips=1, fresh=0, clip=math.inf)
     taught = argparse.ArgumentParser(add_help=False)
     taught.add_argument("--teacher", nargs="+", default=[], help="checkpoints: learn from their mean logits too")
     taught.add_argument("--distill", type=share, default=0.9, help="share of the teachers in the loss (0.9)")
@@ -387,6 +389,7 @@ def parser() -> argparse.ArgumentParser:
         "--times", type=float, nargs=2, default=[25.0, 3.15e7], help="seconds after programming (25 to 3.15e7)"
     )
     second.add_argument("--chips", type=count, default=1, help="chips that share each batch and its statistics (1)")
+    second.add_argument("--fresh", type=natural, default=0, help="of them, at the first time and uncompensated (0)")
     second.add_argument("--clip", type=float, default=2.0, help="largest weight / standard deviation (2)")
     second.add_argument("--out", type=Path, help="directory for noise.pt and log.jsonl (that of --from)")
     second.set_defaults(run=train)
