@@ -206,6 +206,17 @@ def test_as_many_fresh_chips_as_asked_for(tmp_path):
     assert torch.equal((sums - 1).abs() > 1e-3, torch.tensor([True, True, False]))
 
 
+def test_validation_is_on_compensated_chips(tmp_path, monkeypatch):
+    pretrain(tmp_path, epochs=1)
+    seen = []
+    monkeypatch.setattr(train, "accuracy", lambda model, images, how=None, **_: seen.append(how) or 50.0)
+    options = ["--model", "NANDAKUMAR_2019", "--times", 1e6, 1e6, "--chips", 2, "--fresh", 1]
+    run("noise", "--from", tmp_path / "pretrain.pt", "--epochs", 1, "--device", "cpu", *options)
+    weights = torch.linspace(-1, 1, 2001)
+    (compensated,) = filter(None, seen)
+    torch.testing.assert_close(compensated(weights, 1).abs().sum(), weights.abs().sum())
+
+
 @pytest.mark.parametrize("options", [["--fresh", "1"], ["--model", "JOSHI_2020", "--chips", "2", "--fresh", "3"]])
 def test_no_more_fresh_chips_than_chips(tmp_path, capsys, options):
     pretrain(tmp_path, epochs=1)

@@ -207,8 +207,8 @@ def train(args: argparse.Namespace, command: str) -> None:
         if len(validation):
             average = work.average.module
             figures["accuracy"] = accuracy(average, validation, bf16=args.bf16)
-            if work.disturbance:
-                figures["accuracy with noise"] = accuracy(average, validation, work.disturbance, bf16=args.bf16)
+            if compensated := disturbance_of(options | {"fresh": 0}):
+                figures["accuracy with noise"] = accuracy(average, validation, compensated, bf16=args.bf16)
         figures["seconds"] = time.perf_counter() - begin
         progress = ", ".join(f"{name} {value:.4g}" for name, value in figures.items())
         print(f"{args.stage} {epoch + 1}/{args.epochs}: {progress}", file=sys.stderr, flush=True)
