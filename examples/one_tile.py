@@ -45,10 +45,10 @@ def main():
 
     def show(trace):
         if trace.product is not None:
-            codes = trace.product.input_codes.reshape(len(images), -1)
+            codes = trace.product.input_codes.reshape(len(trace.image), -1)
             print("\ninput codes\n", codes, sep="")
-            print("exact sums of codes\n", codes.astype(int) @ layer.mean_code, sep="")
-            print("with fresh read noise\n", trace.product.sums[0][:, 0], sep="")
+            print("exact sums of codes\n", trace.product.tiles[0].noise_free[:, 0], sep="")
+            print("with fresh read noise\n", trace.product.tiles[0].sums[:, 0], sep="")
             print("ADC codes\n", trace.product.output_codes[:, 0], sep="")
             print("digital values\n", trace.activations, sep="")
 

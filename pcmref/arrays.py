@@ -8,7 +8,7 @@ from typing import Any, TypeAlias, TypeVar
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["Float32", "Float64", "Frozen", "Int16", "Int64", "UInt8", "UInt32", "UInt64", "frozen"]
+__all__ = ["Float32", "Float64", "Frozen", "Int16", "Int64", "UInt8", "UInt32", "UInt64", "frozen", "read_only"]
 
 Float32: TypeAlias = npt.NDArray[np.float32]
 Float64: TypeAlias = npt.NDArray[np.float64]
@@ -37,6 +37,11 @@ class Frozen:
 
 def frozen(value: npt.NDArray[Scalar]) -> npt.NDArray[Scalar]:
     """Return a copy that cannot be written to."""
-    copy = value.copy()
-    copy.flags.writeable = False
-    return copy
+    return read_only(value.copy())
+
+
+def read_only(value: npt.NDArray[Scalar]) -> npt.NDArray[Scalar]:
+    """Return a view that cannot be written to."""
+    view = value.view()
+    view.flags.writeable = False
+    return view

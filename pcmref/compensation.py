@@ -348,7 +348,7 @@ def calibrate_ranges(
         if product is not None:
             step = product.input_step.astype(np.float64)
             code = np.abs(product.input_codes.astype(np.int64)).max(axis=(1, 2, 3))
-            total = np.max([np.abs(tile).max(axis=(1, 2)) for tile in product.sums], axis=0)
+            total = np.max([np.abs(tile.sums).max(axis=(1, 2)) for tile in product.tiles], axis=0)
             tops[trace.layer][:, place] = code * step, total * (step * model.g_step_us)
 
     fine = dataclasses.replace(PRESETS["paper"], tile_rows=readout.tile_rows)

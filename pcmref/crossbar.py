@@ -5,11 +5,11 @@ Everything up to the ADC's codes is an integer; the digital value is ``float32(c
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
-from pcmref.arrays import Float32, Float64, Int16, Int64, UInt64
+from pcmref.arrays import Float32, Float64, Int16, Int64, UInt64, read_only
 from pcmref.backend import kernels
 from pcmref.chip import SnapshotLayer
 from pcmref.converters import Readout, input_gain, largest_code
@@ -19,7 +19,7 @@ from pcmref.im2col import Geometry
 from pcmref.kernels_numpy import LANES
 from pcmref.profiling import stage
 
-__all__ = ["Crossbar", "Matrix", "Product", "Tile", "build", "check_finite", "multiply"]
+__all__ = ["Crossbar", "Matrix", "Product", "Tile", "TileProduct", "build", "check_finite", "multiply"]
 
 
 #: The square of a DAC code is split into two numbers of at most 15 bits.
@@ -76,33 +76,75 @@ class Crossbar:
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
+class TileProduct:
+    """The stages of one tile: integers of shape (n, pixels, columns), int64 (elsewhere than in taps int32 if enough).
+
+    Parameters
+    ----------
+    noise_free : int64
+        ``A = sum of code g_code`` over the tile's rows.
+    variance : int64, optional
+        ``B = sum of code^2 V``; None unless read noise is fresh.
+    sums : int64
+        What the ADC sees: A, with fresh read noise ``A + rint(z sqrt(64 B))``.
+    codes : int64
+        What the ADC makes of it, D; without an ADC, `sums`.
+    """
+
+    noise_free: Int64
+    variance: Int64 | None
+    sums: Int64
+    codes: Int64
+
+    def seen(self) -> TileProduct:
+        """Return the same stages as int64, in arrays that cannot be written to."""
+        return TileProduct(
+            noise_free=_wide(self.noise_free),
+            variance=None if self.variance is None else _wide(self.variance),
+            sums=_wide(self.sums),
+            codes=_wide(self.codes),
+        )
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
 class Product:
     """All stages of a product, for n images.
 
     Parameters
     ----------
     input_codes : int16, shape (n, padded height, padded width, channels)
-        DAC codes with padding; a last odd channel may be filling.
+        DAC codes with padding.  A layer with a bias has one more channel, which holds the code of the constant 1 at
+        every pixel; a channel of 0 makes their number even.  `pcmref.im2col.geometry` tells which element drives which
+        crossbar row.
     input_step : float32, shape (n,)
         Activation that one DAC code stands for.
-    sums : tuple of int64 (int32 where that is enough), each of shape (n, pixels, columns)
-        What each tile's ADC sees, in code units, read noise included; none if they were not asked for.
-    output_codes : int64 (or int32), shape (n, pixels, columns)
-        Sum of the tiles' ADC codes; without an ADC, of `sums`.
+    tiles : tuple of TileProduct
+        In the order of their rows; none if they were not asked for.
+    output_codes : int64 (elsewhere than in taps int32 if enough), shape (n, pixels, columns)
+        Sum of the tiles' codes.
     output_step : float32, shape (n,)
         Factor on the digital scale: `input_step` without an ADC, else 1.
     """
 
     input_codes: Int16
     input_step: Float32
-    sums: tuple[Int64, ...]
+    tiles: tuple[TileProduct, ...]
     output_codes: Int64
     output_step: Float32
 
-    def widened(self) -> Product:
-        """Return the same product with all sums and output codes as int64: what taps see."""
-        sums = tuple(tile.astype(np.int64) for tile in self.sums)
-        return replace(self, sums=sums, output_codes=self.output_codes.astype(np.int64))
+    def seen(self) -> Product:
+        """Return the same product as taps see it: in arrays that cannot be written to, sums as int64."""
+        return Product(
+            input_codes=read_only(self.input_codes),
+            input_step=read_only(self.input_step),
+            tiles=tuple(tile.seen() for tile in self.tiles),
+            output_codes=_wide(self.output_codes),
+            output_step=read_only(self.output_step),
+        )
+
+
+def _wide(values: Int64) -> Int64:
+    return read_only(values.astype(np.int64))
 
 
 def build(
@@ -170,7 +212,7 @@ def build(
     )
 
 
-def multiply(crossbar: Crossbar, x: Float32, image: UInt64, *, keep_sums: bool = True) -> Product:
+def multiply(crossbar: Crossbar, x: Float32, image: UInt64, *, keep_tiles: bool = True) -> Product:
     """Multiply a batch of inputs.
 
     Parameters
@@ -179,8 +221,8 @@ def multiply(crossbar: Crossbar, x: Float32, image: UInt64, *, keep_sums: bool =
     x : float32, shape (n, height, width, channels)
     image : uint64, shape (n,)
         Address of each image in the draws of fresh read noise.
-    keep_sums : bool
-        Whether the product holds what the ADCs see; the codes alone cost less.
+    keep_tiles : bool
+        Whether the product holds the stages of its tiles; the output codes alone cost less.
     """
     fast = kernels()
     shape = crossbar.geometry
@@ -196,21 +238,19 @@ def multiply(crossbar: Crossbar, x: Float32, image: UInt64, *, keep_sums: bool =
         gain, step = input_gain(top, bits)
         one = np.clip(np.rint(gain), -limit, limit).astype(np.int16) if shape.bias else None
         codes = fast.to_codes(x, gain, limit, one, shape.padding, shape.padded_shape[2])
-    tiles = range(len(crossbar.tiles))
-    if crossbar.adc_gain is None:
-        sums = outputs = tuple(_tile_sums(crossbar, tile, codes, image) for tile in tiles)
-    elif keep_sums:
-        sums = tuple(_tile_sums(crossbar, tile, codes, image) for tile in tiles)
-        with stage("ADC"):
-            outputs = tuple(fast.digitise(tile, crossbar.adc_gain, crossbar.readout.adc_bits) for tile in sums)
-    else:
-        sums = ()
-        outputs = tuple(_tile_codes(crossbar, tile, codes, image) for tile in tiles)
-    output_step = step if crossbar.adc_gain is None else np.ones_like(step)
+    numbers = range(len(crossbar.tiles))
+    tiles = tuple(_tile_product(crossbar, number, codes, image) for number in numbers) if keep_tiles else ()
+    outputs = [tile.codes for tile in tiles] or [_tile_codes(crossbar, number, codes, image) for number in numbers]
     total = outputs[0]
     for other in outputs[1:]:
         total = total.astype(np.int64) + other
-    return Product(input_codes=codes, input_step=step, sums=sums, output_codes=total, output_step=output_step)
+    return Product(
+        input_codes=codes,
+        input_step=step,
+        tiles=tiles,
+        output_codes=total,
+        output_step=step if crossbar.adc_gain is None else np.ones_like(step),
+    )
 
 
 def check_finite(crossbar: Crossbar, top: Float32, image: UInt64) -> None:
@@ -221,30 +261,43 @@ def check_finite(crossbar: Crossbar, top: Float32, image: UInt64) -> None:
         raise PcmrefError(f"input of {crossbar.name}", "finite numbers", f"an overflow for image {place}")
 
 
-def _tile_sums(crossbar: Crossbar, number: int, codes: Int16, image: UInt64) -> Int64:
-    """Return what a tile's ADC sees."""
-    sums, variance = _noiseless(crossbar, crossbar.tiles[number], codes)
-    if variance is None:
-        return sums[..., : crossbar.columns]
-    with stage("read noise"):
-        found = kernels().add_read_noise(sums, variance, crossbar.columns, crossbar.key, number, image)
-    return np.asarray(found)
+def _tile_product(crossbar: Crossbar, number: int, codes: Int16, image: UInt64) -> TileProduct:
+    """Return the stages of a tile."""
+    noise_free, variance = _noise_free(crossbar, crossbar.tiles[number], codes)
+    columns = crossbar.columns
+    sums = noise_free[..., :columns]
+    if variance is not None:
+        with stage("read noise"):
+            sums = kernels().add_read_noise(noise_free, variance, columns, crossbar.key, number, image)
+    return TileProduct(
+        noise_free=noise_free[..., :columns],
+        variance=None if variance is None else variance[..., :columns],
+        sums=sums,
+        codes=_digitised(crossbar, sums),
+    )
 
 
 def _tile_codes(crossbar: Crossbar, number: int, codes: Int16, image: UInt64) -> Int64:
-    """Return the codes of a tile's ADC."""
-    fast, gain, bits = kernels(), crossbar.adc_gain, crossbar.readout.adc_bits
-    sums, variance = _noiseless(crossbar, crossbar.tiles[number], codes)
-    if variance is None:
-        with stage("ADC"):
-            return np.asarray(fast.digitise(sums[..., : crossbar.columns], gain, bits))
+    """Return the codes of a tile's ADC, with read noise and ADC in one pass."""
+    gain, bits = crossbar.adc_gain, crossbar.readout.adc_bits
+    if gain is None or crossbar.tiles[number].variance is None:
+        return _tile_product(crossbar, number, codes, image).codes
+    sums, variance = _noise_free(crossbar, crossbar.tiles[number], codes)
     with stage("read noise, ADC"):
         return np.asarray(
-            fast.digitise_noisy(sums, variance, crossbar.columns, crossbar.key, number, image, gain, bits)
+            kernels().digitise_noisy(sums, variance, crossbar.columns, crossbar.key, number, image, gain, bits)
         )
 
 
-def _noiseless(crossbar: Crossbar, tile: Tile, codes: Int16) -> tuple[Int64, Int64 | None]:
+def _digitised(crossbar: Crossbar, sums: Int64) -> Int64:
+    """Return the ADC's codes; the sums themselves without an ADC."""
+    if crossbar.adc_gain is None:
+        return sums
+    with stage("ADC"):
+        return np.asarray(kernels().digitise(sums, crossbar.adc_gain, crossbar.readout.adc_bits))
+
+
+def _noise_free(crossbar: Crossbar, tile: Tile, codes: Int16) -> tuple[Int64, Int64 | None]:
     """Return the exact sums of a tile and, for fresh read noise, its variance; filling columns included."""
     with stage("product"):
         sums = _accumulate(crossbar, tile, codes, tile.conductance)

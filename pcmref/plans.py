@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pcmref import crossbar, periphery, profiling
-from pcmref.arrays import Float32, UInt64
+from pcmref.arrays import Float32, UInt64, read_only
 from pcmref.backend import fused, kernels
 from pcmref.chip import Snapshot
 from pcmref.converters import PRESETS, Readout
@@ -36,16 +36,19 @@ Operation: TypeAlias = Callable[..., Float32]
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Trace:
-    """What a tap sees of one node, for n images.
+    """What a tap sees of one node, for n images; nothing in it can be written to.
+
+    A call of `logits` goes through its images in chunks, so a node is seen once for each chunk, in order.
 
     Parameters
     ----------
     layer : str
     image : uint64, shape (n,)
+        Addresses of the images.
     product : crossbar.Product, optional
-        Input codes, sums and output codes of a crossbar layer; None for digital nodes.
+        Every stage of a crossbar layer, from the DAC's codes to the output codes; None for digital nodes.
     activations : float32, shape (n, ...)
-        The node's output; cannot be written to.
+        The node's output.
     """
 
     layer: str
@@ -188,7 +191,7 @@ Sums: TypeAlias = tuple[npt.NDArray[Any], Float32, crossbar.Product | None]
 
 def _analog_sums(matrix: crossbar.Crossbar, tap: Tap | None) -> Callable[[Float32, UInt64], Sums]:
     def sums(x: Float32, image: UInt64) -> Sums:
-        product = crossbar.multiply(matrix, x, image, keep_sums=tap is not None)
+        product = crossbar.multiply(matrix, x, image, keep_tiles=tap is not None)
         return product.output_codes, product.output_step, product
 
     return sums
@@ -226,8 +229,7 @@ def _crossbar_node(
             flat = kernels().finish(codes, step, unit, norm, addend, chain.rectify)
         values = flat.reshape(len(x), *shape.out_shape)
         if tap is not None:
-            wide = None if product is None else product.widened()
-            tap(Trace(layer=chain.name, image=image, product=wide, activations=_seen(values)))
+            tap(_trace(chain.name, image, values, None if product is None else product.seen()))
         return values
 
     return operation
@@ -316,17 +318,15 @@ def _digital_node(layer: Layer, corrections: Corrections, tap: Tap | None) -> Op
         with stage("digital periphery"):
             values = compute(*inputs)
         if tap is not None:
-            tap(Trace(layer=layer.name, image=image, product=None, activations=_seen(values)))
+            tap(_trace(layer.name, image, values, None))
         return values
 
     return operation
 
 
-def _seen(values: Float32) -> Float32:
+def _trace(layer: str, image: UInt64, values: Float32, product: crossbar.Product | None) -> Trace:
     """Return what a tap gets: it must not change what the next node reads."""
-    view = values.view()
-    view.flags.writeable = False
-    return view
+    return Trace(layer=layer, image=read_only(image), product=product, activations=read_only(values))
 
 
 def _function(layer: Layer, corrections: Corrections) -> Callable[..., Float32]:

@@ -65,7 +65,9 @@ def batched(snapshot, images, addresses, batch, **options):
 def parts(trace):
     """The arrays of a trace, codes and sums as int64 whatever width a kernel chose."""
     product = trace.product
-    codes = () if product is None else (product.input_codes, product.output_codes, *product.sums)
+    codes = (
+        () if product is None else (product.input_codes, product.output_codes, *(tile.sums for tile in product.tiles))
+    )
     return [code.astype(np.int64) for code in codes] + [trace.activations]
 
 

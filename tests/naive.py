@@ -159,8 +159,8 @@ def read_noise(variance, key, tile, address, output):
 def product(layer, snapshot_layer, readout, x, *, g_step_us, gain, key, address):
     """One image through one crossbar layer.
 
-    Returns codes (height, width, channels) with padding and constant, sums by tile and output codes as
-    (pixels, columns), values in the output's shape.
+    Returns codes (height, width, channels) with padding and constant; noise-free sums, their variances, sums and
+    codes as (tiles, pixels, columns), output codes as (pixels, columns), values in the output's shape.
     """
     height, width, channels = x.shape if x.ndim == 3 else (1, 1, *x.shape)
     x = x.reshape(height, width, channels)
@@ -189,7 +189,7 @@ def product(layer, snapshot_layer, readout, x, *, g_step_us, gain, key, address)
     tiles = -(-rows // tile_rows)
     out_height = (height + 2 * padding - kernel_height) // stride + 1
     out_width = (width + 2 * padding - kernel_width) // stride + 1
-    sums = np.zeros((tiles, out_height * out_width, columns), int)
+    noise_free, variances, sums = np.zeros((3, tiles, out_height * out_width, columns), int)
     for y in range(out_height):
         for z in range(out_width):
             inputs = [
@@ -207,6 +207,8 @@ def product(layer, snapshot_layer, readout, x, *, g_step_us, gain, key, address)
                     total = sum(inputs[r] * int(conductance[r, column]) for r in some)
                     if fresh:
                         variance = sum(inputs[r] ** 2 * int(snapshot_layer.variance_code[r, column]) for r in some)
+                        variances[tile, pixel, column] = variance
+                        noise_free[tile, pixel, column] = total
                         total += read_noise(variance, key, tile, address, pixel * columns + column)
                     sums[tile, pixel, column] = total
 
@@ -225,7 +227,16 @@ def product(layer, snapshot_layer, readout, x, *, g_step_us, gain, key, address)
         for pixel in range(len(values)):
             values[pixel, column] = f32(int(output_codes[pixel, column])) * scale
     shape = (out_height, out_width, columns) if is_conv else (columns,)
-    return {"codes": codes, "step": step, "sums": sums, "outputs": output_codes, "values": values.reshape(shape)}
+    return {
+        "codes": codes,
+        "step": step,
+        "noise_free": noise_free if fresh else sums,
+        "variances": variances if fresh else None,
+        "sums": sums,
+        "tile_codes": outputs,
+        "outputs": output_codes,
+        "values": values.reshape(shape),
+    }
 
 
 # Digital operations

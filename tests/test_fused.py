@@ -43,8 +43,8 @@ def test_a_layer_of_a_chip_has_the_bits_of_its_stages(case, data):
         assert readout.adc_bits is None or readout.dac_bits > 8
         return
     found, top = layer(case.maps, other, case.image)
-    for keep_sums in (True, False):
-        product = crossbar.multiply(built, case.maps, case.image, keep_sums=keep_sums)
+    for keep_tiles in (True, False):
+        product = crossbar.multiply(built, case.maps, case.image, keep_tiles=keep_tiles)
         codes, step = product.output_codes, product.output_step
         expected = kernels_numpy.finish(codes, step, built.unit, norm, other, rectify)
         assert found.shape == expected.shape

@@ -155,7 +155,7 @@ def same_inference(network, snapshot, images, values, products, **options):
             if "bias" in network.tensors[name]:
                 same(codes[:, 0, 0, channels], other.bias_codes, f"{name} bias codes")
             same(np.concatenate([p.product.input_step for p in parts]), other.step, f"{name} step")
-            sums = np.concatenate([np.stack(p.product.sums, axis=1) for p in parts])
+            sums = np.concatenate([np.stack([tile.sums for tile in p.product.tiles], axis=1) for p in parts])
             same(sums, other.sums, f"{name} sums")
             same(np.concatenate([p.product.output_codes for p in parts]), other.output_codes, f"{name} output codes")
         same(np.concatenate([p.activations for p in parts]), values[name], f"{name} activations")

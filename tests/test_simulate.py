@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 import threading
-from dataclasses import replace
+from dataclasses import fields, is_dataclass, replace
 
 import numpy as np
 import pytest
@@ -103,7 +103,13 @@ def test_a_network_equals_the_naive_one(readout, corrections):
                 channels = node["codes"].shape[2]
                 assert product.input_codes[n, ..., :channels].tolist() == node["codes"].tolist()
                 assert product.input_step[n] == node["step"]
-                assert [tile[n].tolist() for tile in product.sums] == node["sums"].tolist()
+                for number, tile in enumerate(product.tiles):
+                    assert tile.noise_free[n].tolist() == node["noise_free"][number].tolist()
+                    assert tile.sums[n].tolist() == node["sums"][number].tolist()
+                    assert tile.codes[n].tolist() == node["tile_codes"][number].tolist()
+                    if tile.variance is not None or node["variances"] is not None:
+                        assert tile.variance[n].tolist() == node["variances"][number].tolist()
+                assert len(product.tiles) == len(node["sums"])
                 assert product.output_codes[n].tolist() == node["outputs"].tolist()
             assert trace.activations[n].tobytes() == values.tobytes()
     last = np.stack([node["values"] for node in expected[LAYERS[-1]]])
@@ -338,8 +344,13 @@ def test_what_taps_deliver_recomputes_the_logits():
                 NETWORK.shapes[layer.name]
             )
             step = np.float32(RANGES[layer.name].input_top) / np.float32(127)
-            sums = [np.rint(s[0] * (float(step) * 2.0**-9 / code_us)).clip(-127, 127) for s in trace.product.sums]
-            assert np.array_equal(sum(sums), trace.product.output_codes[0])
+            codes = [
+                np.rint(tile.sums[0] * (float(step) * 2.0**-9 / code_us)).clip(-127, 127)
+                for tile in trace.product.tiles
+            ]
+            for tile, expected in zip(trace.product.tiles, codes, strict=True):
+                assert np.array_equal(tile.codes[0], expected)
+            assert np.array_equal(sum(codes), trace.product.output_codes[0])
         elif isinstance(layer, BatchNorm):
             scale, offset = naive.fold(layer, layer.mean, layer.var)
             values[layer.name] = inputs[0] * scale + offset
@@ -486,14 +497,38 @@ def test_logits_that_do_not_fit(shape):
         accuracy(np.zeros(shape, np.float32), np.zeros(shape[0], np.int64))
 
 
-@pytest.mark.parametrize("node", ["conv1", "pool", "fc"])
-def test_a_tap_cannot_change_what_follows(node):
-    def meddle(trace):
-        if trace.layer == node:
-            trace.activations[:] = 0
+@pytest.mark.parametrize("readout", ["paper", "chip8"])
+def test_a_tap_cannot_change_what_follows(readout):
+    def arrays(value):
+        if isinstance(value, np.ndarray):
+            yield value
+        elif isinstance(value, tuple):
+            yield from itertools.chain.from_iterable(map(arrays, value))
+        elif is_dataclass(value):
+            yield from itertools.chain.from_iterable(arrays(getattr(value, field.name)) for field in fields(value))
 
-    with pytest.raises(ValueError, match="read-only"):
-        logits(SNAPSHOT, IMAGES, tap=meddle)
+    seen = []
+
+    def meddle(trace):
+        found = list(arrays(trace))
+        seen.append(len(found))
+        for array in found:
+            with pytest.raises(ValueError, match="read-only"):
+                array[:] = 0
+
+    logits(SNAPSHOT, IMAGES, readout=READOUTS[readout], tap=meddle)
+    whole = 2 + 4 + (4 if readout == "chip8" else 3)  # of the node, of its product, of a tile
+    assert min(seen) == 2
+    assert max(seen) >= whole
+
+
+def test_a_tap_sees_the_images_in_chunks():
+    images, seen = np.repeat(IMAGES[:1], 70, axis=0), {}
+    logits(SNAPSHOT, images, tap=lambda trace: seen.setdefault(trace.layer, []).append(trace.image.tolist()))
+    assert set(seen) == set(LAYERS)
+    for chunks in seen.values():
+        assert list(itertools.chain.from_iterable(chunks)) == list(range(70))
+        assert max(map(len, chunks)) == simulate.CHUNK
 
 
 def test_the_default_number_of_threads_is_positive(monkeypatch):
