@@ -215,7 +215,8 @@ def program_layer(
     noise : uint32, shape (4, rows * columns)
         Programming noise of the + and - device, drift exponent of the + and - device, for each weight.
     convergence : uint32, shape (4, rows * columns), optional
-        Convergence of the + and - device; their conductance if they did not converge.  None: all converge.
+        Convergence of the + and - device; their conductance if they did not converge.  None: all converge.  What did
+        not converge drifts and fluctuates as a device that was meant to be where it is.
     """
     signed = mapped.g_target_us.reshape(-1)
     targets = np.concatenate([np.maximum(signed, 0.0), np.maximum(-signed, 0.0)])
@@ -228,6 +229,7 @@ def program_layer(
         failed &= target_us > 0.0
         anywhere_us = uniforms(convergence[2:].reshape(-1)[device]) * model.g_max_us
         g_prog_us = np.where(failed, anywhere_us, g_prog_us)
+        target = np.where(failed, anywhere_us / model.g_max_us, target)
     nu = pcm.drift_exponent(model, target, kernels().normals(noise[2:].reshape(-1)[device]))
     read_at = g_prog_us / model.g_max_us if model.read_noise_of_programmed else target
     return ChipLayer(

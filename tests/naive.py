@@ -97,6 +97,7 @@ def program(layer, model, seed, address, scale="layer"):
                 g_us = max(target_us + law(model.programming_spread_us, g) * normal(words[polarity]), 0.0)
                 if target_us > 0.0 and uniform(others[polarity]) < model.nonconverged_share:
                     g_us = uniform(others[2 + polarity]) * model.g_max_us
+                    g = g_us / model.g_max_us
                 nu = law(model.exponent_mean, g) + law(model.exponent_spread, g) * normal(words[2 + polarity])
                 if model.exponent_absolute:
                     nu = abs(nu)

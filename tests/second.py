@@ -246,11 +246,12 @@ def programmed_device(model, target, z, z_nu, u, u_conductance, share):
     """Return G_P, nu and Q of devices; `target` in uS, `share` of those that did not converge."""
     g = target / model.g_max
     G_P = np.maximum(target + model.sigma_p(g) * z, 0.0)
+    missed = (target > 0) & (u < share)
+    G_P = np.where(missed, u_conductance * model.g_max, G_P)
+    g = np.where(missed, G_P / model.g_max, g)
     nu = model.mu(g) + model.sigma_nu(g) * z_nu
     if model.absolute_nu:
         nu = np.abs(nu)
-    missed = (target > 0) & (u < share)
-    G_P = np.where(missed, u_conductance * model.g_max, G_P)
     q = model.q(G_P / model.g_max if model.q_of_programmed else g)
     if model.reset:
         G_P = np.where(target == 0, 0.0, G_P)

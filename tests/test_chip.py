@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pcmref import pcm
-from pcmref.chip import SnapshotLayer, program
+from pcmref.chip import CODE_LIMIT, SnapshotLayer, program
 from pcmref.errors import ParameterError
 from pcmref.layers import Conv, GlobalAveragePool, Linear
 from pcmref.mapping import MappedLayer
@@ -280,7 +280,29 @@ def test_share_of_nonconverged_devices_at_its_limits(model):
     programmed = targets.reshape(-1)[normal.device] > 0
     assert (all_fail.g_prog_us != normal.g_prog_us)[programmed].all()
     assert (all_fail.g_prog_us == normal.g_prog_us)[~programmed].all()
-    assert np.array_equal(all_fail.nu, normal.nu)
+    assert np.array_equal(all_fail.nu[~programmed], normal.nu[~programmed])
+
+
+@pytest.mark.parametrize("model", MODELS.values(), ids=lambda m: m.name)
+def test_what_did_not_converge_drifts_and_fluctuates_as_a_device_meant_to_be_there(model):
+    rng = np.random.default_rng(3)
+    weight = np.append(rng.uniform(0.0, 0.01, 50), 1.0).astype(np.float32)  # 0.25 uS at most, and the largest one
+    layer = program(linear_network(weight[:, None]), model=replace(model, nonconverged_share=1.0), seed=5).layers[0]
+    g_prog_us, nu, q_s = (layer.dense(values)[0, 0] for values in (layer.g_prog_us, layer.nu, layer.q_s))
+    assert g_prog_us[:-1].max() > 20 * layer.mapped.g_target_us[0, :-1].max()
+    there = g_prog_us / model.g_max_us
+    z = [naive.normal(naive.philox([column, 0, 0, 0], naive.stream(5, 1, 0))[2]) for column in range(len(weight))]
+    assert nu == pytest.approx(pcm.drift_exponent(model, there, np.array(z)), rel=1e-12)
+    assert q_s == pytest.approx(pcm.relative_read_noise(model, there), rel=1e-12)
+
+
+@pytest.mark.parametrize("share", [0.009, 0.05])
+@pytest.mark.parametrize("model", MODELS.values(), ids=lambda m: m.name)
+def test_no_variance_code_of_a_published_set_saturates(model, share):
+    weight = np.random.default_rng(1).normal(0, 1, (300, 100)).astype(np.float32)
+    chip = program(linear_network(weight), model=replace(model, nonconverged_share=share))
+    for t_s in (25.0, DAY, 365 * DAY):
+        assert chip.at(t_s).layers[0].variance_code.max() < CODE_LIMIT
 
 
 def test_a_device_fails_to_converge_if_its_uniform_number_is_below_the_share():

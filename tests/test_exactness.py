@@ -61,7 +61,7 @@ def test_same_bits(results, name):
 
 
 def test_golden(results):
-    """The bits of version 1 of the specification, on any machine."""
+    """The bits of version 2 of the specification, on any machine."""
     assert hashlib.sha256(json.dumps(results[0]).encode()).hexdigest() == GOLDEN
 
 
