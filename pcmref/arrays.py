@@ -1,4 +1,4 @@
-"""Names for the array types in signatures, and values whose arrays cannot be changed."""
+"""Names for the array types in signatures, checks of arrays, and values whose arrays cannot be changed."""
 
 from __future__ import annotations
 
@@ -8,7 +8,21 @@ from typing import Any, TypeAlias, TypeVar
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["Float32", "Float64", "Frozen", "Int16", "Int64", "UInt8", "UInt32", "UInt64", "frozen", "read_only"]
+from pcmref.errors import ParameterError, describe
+
+__all__ = [
+    "Float32",
+    "Float64",
+    "Frozen",
+    "Int16",
+    "Int64",
+    "UInt8",
+    "UInt32",
+    "UInt64",
+    "check_array",
+    "frozen",
+    "read_only",
+]
 
 Float32: TypeAlias = npt.NDArray[np.float32]
 Float64: TypeAlias = npt.NDArray[np.float64]
@@ -33,6 +47,26 @@ class Frozen:
             value = getattr(self, field.name)
             if isinstance(value, np.ndarray):
                 object.__setattr__(self, field.name, frozen(value))
+
+
+def check_array(
+    where: str, value: object, dtype: type[np.generic], shape: tuple[int | None, ...], least: float
+) -> None:
+    """Raise `ParameterError` unless `value` is an array of this dtype and shape of finite numbers from `least` on.
+
+    None in `shape` stands for any length.
+    """
+    lengths = ", ".join("any" if n is None else str(n) for n in shape)
+    form = f"{np.dtype(dtype)} of shape ({lengths}{',' * (len(shape) == 1)})"
+    if not isinstance(value, np.ndarray):
+        raise ParameterError(where, form, describe(value))
+    fits = len(value.shape) == len(shape) and all(n in (None, m) for n, m in zip(shape, value.shape, strict=True))
+    if value.dtype != dtype or not fits:
+        raise ParameterError(where, form, f"{value.dtype} of shape {value.shape}")
+    if not (ok := np.isfinite(value) & (value >= least)).all():
+        place = tuple(int(i) for i in np.argwhere(~ok)[0])
+        expected = "finite numbers" if least == -np.inf else f"finite numbers from {least:g} on"
+        raise ParameterError(where, expected, f"{value[place]} at {list(place)}")
 
 
 def frozen(value: npt.NDArray[Scalar]) -> npt.NDArray[Scalar]:

@@ -6,16 +6,16 @@ noise and rounds the conductances to the integer grid on which all sums are exac
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from pcmref import pcm
-from pcmref.arrays import Float64, Frozen, Int16, Int64, UInt32
+from pcmref.arrays import Float64, Frozen, Int16, Int64, UInt32, check_array, read_only
 from pcmref.backend import kernels
 from pcmref.draws import Purpose, check_seed, stream_key, uniforms
-from pcmref.errors import instance, integer
+from pcmref.errors import ParameterError, describe, instance, integer
 from pcmref.mapping import MappedLayer, Scale, map_network
 from pcmref.network import Network
 from pcmref.pcm import NANDAKUMAR_2019, PcmModel
@@ -53,9 +53,29 @@ class ChipLayer(Frozen):
     nu: Float64
     q_s: Float64
 
+    def __post_init__(self) -> None:
+        instance("mapped", self.mapped, MappedLayer)
+        name, devices = self.mapped.name, 2 * self.mapped.g_target_us.size
+        check_array(f"{name}: device", self.device, np.int64, (None,), 0)
+        if len(self.device) and not (self.device[-1] < devices and (np.diff(self.device) > 0).all()):
+            raise ParameterError(f"{name}: device", f"rising numbers below {devices}", describe(self.device.tolist()))
+        for field, least in (("g_prog_us", 0.0), ("nu", -np.inf), ("q_s", 0.0)):
+            check_array(f"{name}: {field}", getattr(self, field), np.float64, (len(self.device),), least)
+        super().__post_init__()
+
+    @property
+    def name(self) -> str:
+        """Name of the layer."""
+        return self.mapped.name
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Rows and columns of the crossbar matrix."""
+        return self.mapped.g_target_us.shape
+
     def dense(self, values: Float64) -> Float64:
         """Spread one value a programmed device to shape ``(2, rows, columns)``: +, then -; else 0."""
-        rows, columns = self.mapped.g_target_us.shape
+        rows, columns = self.shape
         spread = np.zeros(2 * rows * columns)
         spread[self.device] = values
         return spread.reshape(2, rows, columns)
@@ -68,32 +88,57 @@ class SnapshotLayer(Frozen):
     Parameters
     ----------
     name : str
-    mean_code : int16, shape (rows, columns)
-        ``G+ - G-`` after drift, without read noise, in steps of the conductance grid.
-    read_code : int16, shape (rows, columns)
+    g_mean_code : int16, shape (2, rows, columns)
+        Conductance of every device, + then -, after drift, without read noise, in steps of the conductance grid.
+    g_read_code : int16, shape (2, rows, columns)
         The same with the read noise of this read event.
     variance_code : int16, shape (rows, columns)
         Variance of the read noise of the pair, in steps of the variance grid.
-    pair_sum : int64, shape (columns,)
-        Sum of ``G+ + G-`` over the rows, as read: what an all-ones input gives on separate + and - lines.
-    signal_to_noise : float
-        Mean conductance over root-mean-square read noise of the devices; infinity without read noise.  A
-        diagnostic for a warning: its last bits are not specified.
     weight_per_us : float64, shape (columns,)
+        Weight that 1 uS stands for.
+
+    Raises
+    ------
+    ParameterError
+        If a code is negative or an array has another type or shape.
     """
 
     name: str
-    mean_code: Int16
-    read_code: Int16
+    g_mean_code: Int16
+    g_read_code: Int16
     variance_code: Int16
-    pair_sum: Int64
-    signal_to_noise: float
     weight_per_us: Float64
+
+    def __post_init__(self) -> None:
+        check_array(f"{self.name}: variance_code", self.variance_code, np.int16, (None, None), 0)
+        for field in ("g_mean_code", "g_read_code"):
+            check_array(f"{self.name}: {field}", getattr(self, field), np.int16, (2, *self.shape), 0)
+        check_array(f"{self.name}: weight_per_us", self.weight_per_us, np.float64, self.shape[1:], 0.0)
+        super().__post_init__()
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Rows and columns of the crossbar matrix."""
+        return self.variance_code.shape
+
+    @property
+    def mean_code(self) -> Int16:
+        """``G+ - G-`` without read noise, shape (rows, columns)."""
+        return read_only(self.g_mean_code[0] - self.g_mean_code[1])
+
+    @property
+    def read_code(self) -> Int16:
+        """``G+ - G-`` as read, shape (rows, columns)."""
+        return read_only(self.g_read_code[0] - self.g_read_code[1])
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Snapshot:
-    """A chip at one time, for one read event."""
+    """A chip at one time, for one read event.
+
+    Its layers are those of its network, in the same order.  Devices that were measured, or that are stuck, come in with
+    `dataclasses.replace`.
+    """
 
     network: Network
     model: PcmModel
@@ -103,16 +148,22 @@ class Snapshot:
     read: int
     layers: tuple[SnapshotLayer, ...]
 
+    def __post_init__(self) -> None:
+        _check_layers(self.network, self.layers, SnapshotLayer)
+
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Chip:
-    """A network programmed onto PCM."""
+    """A network programmed onto PCM; its layers are those of the network, in the same order."""
 
     network: Network
     model: PcmModel
     seed: int
     scale: Scale
     layers: tuple[ChipLayer, ...]
+
+    def __post_init__(self) -> None:
+        _check_layers(self.network, self.layers, ChipLayer)
 
     def at(self, t_s: float, *, read: int = 0) -> Snapshot:
         """Return the chip `t_s` seconds after its last programming pulse.
@@ -258,14 +309,11 @@ def read_layer(model: PcmModel, layer: ChipLayer, t_s: float, noise: UInt32) -> 
     mean, read = (layer.dense(_grid(g_us, model.g_step_us)) for g_us in (drift_us, read_us))
     variance = layer.dense(spread_us * spread_us).sum(axis=0)
     variance_step = VARIANCE_STEP * model.g_step_us**2
-    noise_us = np.sqrt(np.square(spread_us).mean()) if spread_us.size else 0.0
     return SnapshotLayer(
-        name=layer.mapped.name,
-        mean_code=(mean[0] - mean[1]).astype(np.int16),
-        read_code=(read[0] - read[1]).astype(np.int16),
+        name=layer.name,
+        g_mean_code=mean.astype(np.int16),
+        g_read_code=read.astype(np.int16),
         variance_code=_grid(variance, variance_step).astype(np.int16),
-        pair_sum=(read[0] + read[1]).astype(np.int64).sum(axis=0),
-        signal_to_noise=float(drift_us.mean() / noise_us) if noise_us > 0.0 else np.inf,
         weight_per_us=layer.mapped.weight_per_us,
     )
 
@@ -273,6 +321,19 @@ def read_layer(model: PcmModel, layer: ChipLayer, t_s: float, noise: UInt32) -> 
 def _grid(values: Float64, step: float) -> Float64:
     """Round to the nearest multiple of `step` (ties to even), saturating: ``min(rint(v / step), 32767)``."""
     return np.minimum(np.rint(values / step), CODE_LIMIT)
+
+
+def _check_layers(network: Network, layers: Sequence[ChipLayer | SnapshotLayer], kind: type) -> None:
+    """Raise `ParameterError` unless `layers` are the crossbar layers of `network`."""
+    instance("network", network, Network)
+    instance("layers", layers, tuple)
+    expected = [f"{layer.name!r} of shape {(layer.rows, layer.columns)}" for layer in network.crossbar_layers]
+    if len(layers) != len(expected):
+        raise ParameterError("layers", f"the {len(expected)} crossbar layers of the network", str(len(layers)))
+    for number, (layer, wanted) in enumerate(zip(layers, expected, strict=True)):
+        instance(f"layers[{number}]", layer, kind)
+        if (found := f"{layer.name!r} of shape {layer.shape}") != wanted:
+            raise ParameterError(f"layers[{number}]", wanted, found)
 
 
 def _weights(layer: ChipLayer) -> int:

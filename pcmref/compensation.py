@@ -12,7 +12,7 @@ import numpy as np
 from pcmref import pcm, periphery
 from pcmref.arrays import Float32, Float64, Int64, UInt8, UInt64
 from pcmref.backend import kernels
-from pcmref.chip import Snapshot, SnapshotLayer, program
+from pcmref.chip import VARIANCE_STEP, Snapshot, SnapshotLayer, program
 from pcmref.converters import PRESETS, Range, Readout
 from pcmref.elementary import power
 from pcmref.errors import DataError, ParameterError, PcmrefWarning, describe, instance
@@ -87,7 +87,11 @@ def calibrate(
     ------
     ParameterError
         If `compensation` is unknown or what it needs is missing.
+    DataError
+        If AdaBS has less than 200 images, or images that do not fit the network.
     """
+    instance("snapshot", snapshot, Snapshot, "Chip.at")
+    instance("readout", readout, Readout, "pcmref.PRESETS")
     if compensation not in COMPENSATIONS:
         raise ParameterError("compensation", f"one of {', '.join(COMPENSATIONS)}", describe(compensation))
     corrections = Corrections()
@@ -123,10 +127,12 @@ def gdc(snapshot: Snapshot, reference: Snapshot, readout: GdcReadout = "absolute
     Warns
     -----
     PcmrefWarning
-        If a layer's conductances are smaller than their read noise, so that a sum of sizes measures noise.
+        If ``|G+ - G-|`` is smaller than its read noise in a layer (or column), so that a sum of sizes measures noise.
     """
     if readout not in get_args(GdcReadout):
         raise ParameterError("gdc_readout", f"one of {', '.join(get_args(GdcReadout))}", describe(readout))
+    instance("snapshot", snapshot, Snapshot, "Chip.at")
+    instance("reference", reference, Snapshot, "Chip.reference")
     same_file = reference.network.sha256 == snapshot.network.sha256 != ""
     same_network = reference.network is snapshot.network or same_file
     same_chip = all(getattr(reference, name) == getattr(snapshot, name) for name in ("model", "seed", "scale"))
@@ -137,10 +143,12 @@ def gdc(snapshot: Snapshot, reference: Snapshot, readout: GdcReadout = "absolute
         raise ParameterError("reference", "the chip before drift (Chip.reference())", found)
     gains = {}
     for now, before in zip(snapshot.layers, reference.layers, strict=True):
-        if now.signal_to_noise < LOW_SIGNAL:
+        ratio = _signal_to_noise(now, readout)
+        if low := int((ratio < LOW_SIGNAL).sum()):
+            columns = f" in {low} of {ratio.size} columns" if readout == "column" else ""
             warnings.warn(
-                f"GDC of layer {now.name!r} at {snapshot.t_s:g} s: signal-to-noise ratio "
-                f"{now.signal_to_noise:.2g}; the factor is biased low",
+                f"GDC of layer {now.name!r} at {snapshot.t_s:g} s: signal-to-noise ratio {ratio.min():.2g}{columns}; "
+                "the factor is biased low",
                 PcmrefWarning,
                 stacklevel=2,
             )
@@ -152,9 +160,25 @@ def gdc(snapshot: Snapshot, reference: Snapshot, readout: GdcReadout = "absolute
 
 def _readout_sum(layer: SnapshotLayer, readout: GdcReadout) -> Int64:
     if readout == "ones":
-        return layer.pair_sum.sum(keepdims=True)
+        return layer.g_read_code.sum(dtype=np.int64, keepdims=True).reshape(1)
     columns = np.abs(layer.read_code.astype(np.int64)).sum(axis=0)
     return columns if readout == "column" else columns.sum(keepdims=True)
+
+
+def _signal_to_noise(layer: SnapshotLayer, readout: GdcReadout) -> Float64:
+    """Return mean ``|G+ - G-|`` over root-mean-square read noise of the pairs that a readout sums: of each sum.
+
+    Pairs without conductance or noise do not count.  Infinity without noise; and for "ones", where noise averages out,
+    there being no size in the sum.
+    """
+    if readout == "ones":
+        return np.full(1, np.inf)
+    axis = 0 if readout == "column" else None
+    size, variance = np.abs(layer.mean_code.astype(np.int64)), VARIANCE_STEP * layer.variance_code.astype(np.int64)
+    pairs, noise = ((size > 0) | (variance > 0)).sum(axis), variance.sum(axis)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        ratio = size.sum(axis) / np.sqrt(pairs * noise.astype(np.float64))
+    return np.atleast_1d(np.where(noise > 0, ratio, np.inf))
 
 
 def adabs(
@@ -196,9 +220,12 @@ def adabs(
     DataError
         If there are fewer than 200 images.
     """
-    count = min(ADABS_BATCHES, len(images) // ADABS_IMAGES)
+    instance("snapshot", snapshot, Snapshot, "Chip.at")
+    instance("readout", readout, Readout, "pcmref.PRESETS")
+    pixels, image = batches(snapshot.network, images, None)
+    count = min(ADABS_BATCHES, len(pixels) // ADABS_IMAGES)
     if count == 0:
-        raise DataError("calibration images", f"at least {ADABS_IMAGES} for AdaBS", str(len(images)))
+        raise DataError("calibration images", f"at least {ADABS_IMAGES} for AdaBS", str(len(pixels)))
     gain = corrections.gain if corrections is not None else {}
     steps = calibration(snapshot, corrections=Corrections(gain=gain), readout=readout)
     keep = float(power(ADABS_REMAINDER, 1.0 / count))
@@ -207,7 +234,6 @@ def adabs(
         for layer in snapshot.network.layers
         if isinstance(layer, BatchNorm)
     }
-    pixels, image = batches(snapshot.network, images, None)
     for start in range(0, count * ADABS_IMAGES, ADABS_IMAGES):
         part = slice(start, start + ADABS_IMAGES)
         measured = _batch_statistics(steps, normalise(snapshot.network, pixels[part]), image[part], threads)
@@ -298,6 +324,8 @@ def with_stored_ranges(
     instance("network", network, Network)
     instance("readout", readout, Readout, "pcmref.PRESETS")
     instance("model", model, pcm.PcmModel, "pcmref.MODELS")
+    if scale not in get_args(Scale):
+        raise ParameterError("scale", f"one of {', '.join(get_args(Scale))}", describe(scale))
     if readout.name not in network.ranges or PRESETS.get(readout.name) != readout or scale != "layer":
         return readout
     ratio = model.g_max_us / STORED_G_MAX_US
@@ -337,7 +365,10 @@ def calibrate_ranges(
     -------
     Readout
     """
+    instance("network", network, Network)
     instance("readout", readout, Readout, "pcmref.PRESETS")
+    instance("model", model, pcm.PcmModel, "pcmref.MODELS")
+    images, _ = batches(network, images, None)
     if len(images) == 0:
         raise DataError("calibration images", "at least one", "none")
     ideal = program(network, model=pcm.without_noise(model), scale=scale).reference()

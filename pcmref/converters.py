@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from numbers import Real
 from types import MappingProxyType
 from typing import Literal, TypeAlias, get_args
 
 import numpy as np
 
 from pcmref.arrays import Float32, Int64
-from pcmref.errors import ParameterError, describe, integer
+from pcmref.errors import ParameterError, describe, instance, integer, real
 
 __all__ = [
     "PRESETS",
@@ -30,8 +30,8 @@ ReadNoise: TypeAlias = Literal["frozen", "fresh"]
 
 #: Inputs that are smaller than this throughout an image count as 0.
 SMALLEST_INPUT = np.float32(2.0**-100)
-#: Full scales that float32 arithmetic bears.
-RANGE_LEAST, RANGE_MOST = 2.0**-126, 2.0**100
+#: Full scales that float32 arithmetic bears: of the activation, as of an input that is heard, and of the sum.
+RANGE_LEAST, RANGE_MOST = {"input_top": float(SMALLEST_INPUT), "sum_top_us": 2.0**-126}, 2.0**100
 #: More rows than any tile has.
 ROWS_MOST = 1 << 31
 
@@ -52,11 +52,9 @@ class Range:
     sum_top_us: float
 
     def __post_init__(self) -> None:
-        for name in ("input_top", "sum_top_us"):
-            value = getattr(self, name)
-            if not (isinstance(value, Real) and RANGE_LEAST <= float(value) <= RANGE_MOST):
-                raise ParameterError(f"range {name}", "a positive number, 2^-126 to 2^100", describe(value))
-            object.__setattr__(self, name, float(value))
+        for name, least in RANGE_LEAST.items():
+            expected = f"a number from 2^{math.log2(least):.0f} to 2^100"
+            object.__setattr__(self, name, real(f"range {name}", getattr(self, name), expected, least, RANGE_MOST))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -101,6 +99,11 @@ class Readout:
                 f"one of {', '.join(get_args(ReadNoise))}",
                 describe(self.read_noise),
             )
+        if self.ranges is not None:
+            instance(f"readout {self.name}: ranges", self.ranges, Mapping)
+            for layer, top in self.ranges.items():
+                instance(f"readout {self.name}: ranges of {layer!r}", top, Range)
+            object.__setattr__(self, "ranges", dict(self.ranges))
 
     def range_of(self, layer: str) -> Range | None:
         """Return the full scale of the converters of `layer`; None where it follows each image.

@@ -12,7 +12,7 @@ import numpy as np
 
 from pcmref.chip import Snapshot
 from pcmref.converters import PRESETS, Readout
-from pcmref.errors import NetworkFileError, ParameterError, describe
+from pcmref.errors import NetworkFileError, ParameterError, describe, instance
 from pcmref.files import replacing
 from pcmref.hdf5 import array, expect_header, expect_members, group, header, json_text, opened
 from pcmref.periphery import Corrections, Statistics
@@ -50,6 +50,8 @@ def save_corrections(
     """
     import h5py
 
+    instance("corrections", corrections, Corrections)
+    instance("snapshot", snapshot, Snapshot, "Chip.at")
     corrections.check(snapshot.network)
     identity = json.dumps(_identity(snapshot, readout))
     buffer = io.BytesIO()

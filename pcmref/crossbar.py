@@ -199,6 +199,13 @@ def build(
         value_us = top.sum_top_us / largest_code(readout.adc_bits)
         _, step = input_gain(np.full(1, top.input_top, np.float32), readout.dac_bits)
         adc_gain = float(step[0]) * g_step_us / value_us
+    value = value_us * layer.weight_per_us * gain
+    unit = value.astype(np.float32)
+    if lost := np.flatnonzero((np.abs(unit) < np.finfo(np.float32).tiny) & (value != 0)).size:
+        expected = "weights and full scales whose output codes stand for 2^-126 or more"
+        raise PcmrefError(
+            f"layer {layer.name!r}", expected, f"{np.abs(value).min():.3g} in {lost} of {columns} columns"
+        )
     return Crossbar(
         name=layer.name,
         geometry=geometry,
@@ -207,7 +214,7 @@ def build(
         readout=readout,
         input_top=None if top is None else top.input_top,
         adc_gain=adc_gain,
-        unit=(value_us * layer.weight_per_us * gain).astype(np.float32),
+        unit=unit,
         key=key,
     )
 

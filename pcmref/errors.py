@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from numbers import Integral
+import math
+from numbers import Integral, Real
 from types import ModuleType
 from typing import Any
 
@@ -17,6 +18,7 @@ __all__ = [
     "describe",
     "instance",
     "integer",
+    "real",
     "require",
 ]
 
@@ -39,7 +41,8 @@ class PcmrefError(Exception):
         self.found = found
 
     def __str__(self) -> str:
-        return f"{self.where}: expected {self.expected}, found {self.found}"
+        text = f"{self.where}: expected {self.expected}, found {self.found}"
+        return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)  # names from files
 
 
 class NetworkFileError(PcmrefError):
@@ -68,7 +71,10 @@ class PcmrefWarning(UserWarning):
 
 def describe(value: object, limit: int = 60) -> str:
     """Return a short, one-line ``repr`` of `value` for an error message."""
-    text = repr(value)
+    try:
+        text = " ".join(repr(value).split())
+    except ValueError:  # an integer of more digits than Python prints
+        text = f"a large {type(value).__name__}"
     return text if len(text) <= limit else text[: limit - 3] + "..."
 
 
@@ -89,6 +95,23 @@ def integer(where: str, value: object, expected: str, least: int, most: int) -> 
     if isinstance(value, bool) or not isinstance(value, Integral) or not least <= int(value) <= most:
         raise ParameterError(where, expected, describe(value))
     return int(value)
+
+
+def real(where: str, value: object, expected: str, least: float = -math.inf, most: float = math.inf) -> float:
+    """Return `value` as a float if it is a finite real number, NumPy's included, from `least` to `most`.
+
+    Raises
+    ------
+    ParameterError
+        Otherwise, and for True and False.
+    """
+    try:
+        number = float(value) if isinstance(value, Real) and not isinstance(value, bool) else math.nan
+    except OverflowError:  # an integer beyond float64
+        number = math.nan
+    if not (math.isfinite(number) and least <= number <= most):
+        raise ParameterError(where, expected, describe(value))
+    return number
 
 
 def require(module: str, extra: str) -> Any:

@@ -25,7 +25,7 @@ from pcmref.errors import ParameterError, describe, instance
 from pcmref.mapping import Scale
 from pcmref.network import Network, Samples
 from pcmref.pcm import NANDAKUMAR_2019, PcmModel, check_time
-from pcmref.simulate import batches, digital, logits
+from pcmref.simulate import batches, check_labels, correct, digital, logits
 
 __all__ = ["DAY_S", "HOUR_S", "TIMES_S", "YEAR_S", "Retention", "Row", "needs_calibration", "retention"]
 
@@ -81,9 +81,12 @@ class Retention:
         return self.digital_correct / self.images
 
     def accuracies(self, time_s: float, compensation: str) -> np.ndarray[Any, np.dtype[np.float64]]:
-        """Return the accuracy of every chip at one time under one compensation."""
+        """Return the accuracy of every chip at one time under one compensation; `ParameterError` if there is none."""
         wanted = (time_s, compensation)
-        return np.array([row.accuracy for row in self.rows if (row.time_s, row.compensation) == wanted])
+        found = [row.accuracy for row in self.rows if (row.time_s, row.compensation) == wanted]
+        if not found:
+            raise ParameterError("time_s, compensation", "those of a row", describe(wanted))
+        return np.array(found)
 
 
 def retention(
@@ -155,8 +158,12 @@ def retention(
         raise ParameterError("calibration", "training images (for AdaBS or converter ranges)", "none")
     if images is not None and needs_ranges(readout):
         readout = calibrate_ranges(network, images[:RANGE_IMAGES], readout, model=model, scale=scale, threads=threads)
+    for layer in network.crossbar_layers:
+        readout.range_of(layer.name)
     wanted = list(itertools.product(seeds, times_s, compensations))
     rows = {(row.seed, row.time_s, row.compensation): row for row in known}
+    for other in {row.images for row in rows.values()} - {len(samples)}:
+        raise ParameterError("known", f"rows of {len(samples)} images", f"rows of {other}")
     total = len(samples) * (1 + len(set(wanted) - set(rows)))
     done = 0
 
@@ -164,9 +171,6 @@ def retention(
         nonlocal done
         done += count
         progress(done, total)
-
-    def correct(scores: np.ndarray[Any, np.dtype[np.float32]]) -> int:
-        return int((scores.argmax(axis=1) == samples.labels).sum())
 
     def row(snapshot: Snapshot, reference: Snapshot, compensation: str) -> Row:
         corrections = calibrate(
@@ -186,7 +190,7 @@ def retention(
             compensation=compensation,
             seed=snapshot.seed,
             images=len(samples),
-            correct=correct(scores),
+            correct=correct(scores, samples.labels),
         )
 
     def result() -> Retention:
@@ -197,7 +201,7 @@ def retention(
             readout=readout,
         )
 
-    baseline = correct(digital(network, samples.images, threads=threads, progress=advance))
+    baseline = correct(digital(network, samples.images, threads=threads, progress=advance), samples.labels)
     for seed in seeds:
         chip = program(network, model=model, seed=seed, scale=scale)
         reference = chip.reference()
@@ -251,6 +255,7 @@ def _check(
     if len(samples) == 0:
         raise ParameterError("images", "at least one", "none")
     batches(network, samples.images[:1], None)
+    check_labels(f"{samples.where}/labels", samples.labels, len(network.classes))
     if images is not None:
         batches(network, images[:1], None)
         if any("adabs" in name for name in compensations) and len(images) < ADABS_IMAGES:

@@ -16,7 +16,17 @@ from pcmref.errors import NetworkFileError, PcmrefError, describe
 if TYPE_CHECKING:
     import h5py
 
-__all__ = ["array", "expect_header", "expect_members", "group", "header", "json_text", "opened"]
+__all__ = [
+    "array",
+    "expect_header",
+    "expect_members",
+    "fixed_text",
+    "group",
+    "header",
+    "json_text",
+    "opened",
+    "put_array",
+]
 
 #: No array may have more elements than this (2 GiB of float32).
 ELEMENT_LIMIT = 1 << 29
@@ -98,12 +108,35 @@ def json_text(parent: h5py.Group, name: str, kind: type) -> Any:
     if string.length > TEXT_LIMIT:
         raise NetworkFileError(where, f"at most {TEXT_LIMIT} bytes", f"{string.length} bytes")
     try:
-        value = json.loads(entry[()].decode())
+        value = json.loads(entry[()].decode(), object_pairs_hook=_each_name_once)
     except (ValueError, RecursionError) as error:
         raise NetworkFileError(where, "valid JSON", str(error)) from None
     if not isinstance(value, kind):
         raise NetworkFileError(where, f"a JSON {kind.__name__}", type(value).__name__)
     return value
+
+
+def fixed_text(where: str, value: object) -> np.bytes_:
+    """Return `value` as JSON of fixed length, for writing; refuse what `json_text` would."""
+    text = json.dumps(value)
+    if len(text) > TEXT_LIMIT:
+        raise NetworkFileError(where, f"at most {TEXT_LIMIT} bytes", f"{len(text)} bytes")
+    return np.bytes_(text)
+
+
+def put_array(parent: h5py.Group, name: str, values: np.ndarray[Any, Any], **options: Any) -> None:
+    """Write an array; refuse what `array` would."""
+    if values.size > ELEMENT_LIMIT:
+        raise NetworkFileError(_where(parent, name), f"at most {ELEMENT_LIMIT} elements", f"shape {values.shape}")
+    parent.create_dataset(name, data=values, **options)
+
+
+def _each_name_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        names = [name for name, _ in pairs]
+        raise ValueError(f"{next(name for name in names if names.count(name) > 1)!r} twice in an object")
+    return found
 
 
 def _attribute(file: h5py.File, name: str) -> object:

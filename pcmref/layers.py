@@ -16,6 +16,7 @@ from pcmref.arrays import Float32
 from pcmref.errors import NetworkFileError, describe
 
 __all__ = [
+    "MAP_LIMIT",
     "Add",
     "BatchNorm",
     "Conv",
@@ -35,7 +36,7 @@ Shape: TypeAlias = tuple[int, ...]
 
 #: Largest stride, padding, window, or number of pixels along one axis of the input.
 AXIS_LIMIT = 1 << 16
-#: Most elements of a padded feature map of one image.
+#: Most elements of a feature map of one image, padded or not.
 MAP_LIMIT = 1 << 26
 
 
@@ -97,6 +98,15 @@ class Layer:
         if len(shape) != 3:
             raise NetworkFileError(f"graph/{self.name}", "an input of shape (height, width, channels)", str(shape))
         return shape[0], shape[1], shape[2]
+
+    def _expect_padded_map(self, shape: Shape, padding: int) -> tuple[int, int, int]:
+        height, width, channels = self._expect_map(shape)
+        padded = (height + 2 * padding) * (width + 2 * padding) * channels
+        if padded > MAP_LIMIT:
+            raise NetworkFileError(
+                f"graph/{self.name}/padding", f"at most {MAP_LIMIT} padded elements an image", str(padded)
+            )
+        return height, width, channels
 
     def _window_steps(self, size: int, kernel: int, stride: int, padding: int) -> int:
         steps = (size + 2 * padding - kernel) // stride + 1
@@ -166,15 +176,10 @@ class Conv(CrossbarLayer):
 
     def shape_after(self, *shapes: Shape) -> Shape:
         """Return ``(out_height, out_width, out)``."""
-        height, width, channels = self._expect_map(shapes[0])
+        height, width, channels = self._expect_padded_map(shapes[0], self.padding)
         if channels != self.weight.shape[1]:
             raise NetworkFileError(
                 f"tensors/{self.name}/weight", f"{channels} input channels", str(self.weight.shape[1])
-            )
-        padded = (height + 2 * self.padding) * (width + 2 * self.padding) * channels
-        if padded > MAP_LIMIT:
-            raise NetworkFileError(
-                f"graph/{self.name}/padding", f"at most {MAP_LIMIT} padded elements an image", str(padded)
             )
         size = [
             self._window_steps(pixels, kernel, self.stride, self.padding)
@@ -212,8 +217,9 @@ class BatchNorm(Layer):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if not (isinstance(self.eps, float) and 0 < self.eps < 1):
+        if not (isinstance(self.eps, (float, np.floating)) and 0 < self.eps < 1):
             raise NetworkFileError(f"graph/{self.name}/eps", "a number between 0 and 1", describe(self.eps))
+        object.__setattr__(self, "eps", float(self.eps))
         if (self.var < 0).any():
             raise NetworkFileError(f"tensors/{self.name}/var", "no negative variance", str(float(self.var.min())))
 
@@ -293,7 +299,7 @@ class MaxPool(Layer):
 
     def shape_after(self, *shapes: Shape) -> Shape:
         """Return ``(out_height, out_width, channels)``."""
-        height, width, channels = self._expect_map(shapes[0])
+        height, width, channels = self._expect_padded_map(shapes[0], self.padding)
         size = [self._window_steps(pixels, self.kernel, self.stride, self.padding) for pixels in (height, width)]
         return size[0], size[1], channels
 

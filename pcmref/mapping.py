@@ -10,7 +10,7 @@ from typing import Literal, TypeAlias, get_args
 
 import numpy as np
 
-from pcmref.arrays import Float32, Float64, Frozen
+from pcmref.arrays import Float32, Float64, Frozen, check_array
 from pcmref.errors import ParameterError, describe
 from pcmref.network import Network
 
@@ -36,6 +36,12 @@ class MappedLayer(Frozen):
     name: str
     g_target_us: Float64
     weight_per_us: Float64
+
+    def __post_init__(self) -> None:
+        check_array(f"{self.name}: g_target_us", self.g_target_us, np.float64, (None, None), -np.inf)
+        columns = self.g_target_us.shape[1]
+        check_array(f"{self.name}: weight_per_us", self.weight_per_us, np.float64, (columns,), 0.0)
+        super().__post_init__()
 
 
 def map_matrix(name: str, matrix: Float32, *, g_max_us: float, scale: Scale = "layer") -> MappedLayer:

@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from numbers import Real
+from math import prod
 
 import numpy as np
 
-from pcmref.arrays import Float32, Int64, UInt8
+from pcmref.arrays import Float32, Int64, UInt8, read_only
 from pcmref.converters import Range
-from pcmref.errors import DataError, NetworkFileError, describe, integer
-from pcmref.layers import CrossbarLayer, Layer, Shape, check_size
+from pcmref.errors import DataError, NetworkFileError, ParameterError, describe, instance, integer, real
+from pcmref.layers import MAP_LIMIT, CrossbarLayer, Layer, Shape, check_size
 
 __all__ = ["Network", "Normalisation", "Samples"]
 
@@ -26,12 +26,15 @@ class Normalisation:
     std: tuple[float, ...]
 
     def __post_init__(self) -> None:
+        try:
+            object.__setattr__(self, "full_scale", real("full_scale", self.full_scale, "a finite number"))
+            for name in ("mean", "std"):
+                numbers = tuple(real(name, number, "finite numbers") for number in getattr(self, name))
+                object.__setattr__(self, name, numbers)
+        except (ParameterError, TypeError) as error:
+            found = describe((self.full_scale, self.mean, self.std))
+            raise NetworkFileError("normalisation", "finite numbers", found) from error
         numbers = (self.full_scale, *self.mean, *self.std)
-        if not all(isinstance(n, Real) and not isinstance(n, bool) and np.isfinite(n) for n in numbers):
-            raise NetworkFileError("normalisation", "finite numbers", describe(numbers))
-        object.__setattr__(self, "full_scale", float(self.full_scale))
-        for name in ("mean", "std"):
-            object.__setattr__(self, name, tuple(map(float, getattr(self, name))))
         if self.full_scale <= 0 or not self.std or min(self.std) <= 0:
             raise NetworkFileError("normalisation", "a positive full_scale and std", describe(numbers))
         if len(self.mean) != len(self.std):
@@ -48,7 +51,7 @@ class Normalisation:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Samples:
-    """Images and their labels.
+    """Images and their labels, in views that cannot be written to.
 
     Parameters
     ----------
@@ -63,6 +66,9 @@ class Samples:
     where: str = "samples"
 
     def __post_init__(self) -> None:
+        for name in ("images", "labels"):
+            instance(f"{self.where}/{name}", getattr(self, name), np.ndarray)
+            object.__setattr__(self, name, read_only(getattr(self, name)))
         if self.images.dtype != np.uint8 or self.images.ndim != 4:
             raise DataError(
                 f"{self.where}/images",
@@ -126,6 +132,8 @@ class Network:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "input_shape", tuple(self.input_shape))
+        object.__setattr__(self, "layers", tuple(self.layers))
+        object.__setattr__(self, "provenance", dict(self.provenance))
         if len(self.input_shape) != 3:
             raise NetworkFileError("graph/input", "(height, width, channels)", describe(self.input_shape))
         for size in self.input_shape:
@@ -150,8 +158,13 @@ class Network:
         self._check_samples("calibration", self.calibration)
         names = [layer.name for layer in self.crossbar_layers]
         for preset, ranges in self.ranges.items():
+            if not (isinstance(preset, str) and preset.isprintable()):
+                raise NetworkFileError("ranges", "printable names of presets", describe(preset))
             if sorted(ranges) != sorted(names):
                 raise NetworkFileError(f"ranges/{preset}", f"the crossbar layers {names}", describe(list(ranges)))
+            for name, top in ranges.items():
+                instance(f"ranges/{preset}/{name}", top, Range)
+        object.__setattr__(self, "ranges", {preset: dict(ranges) for preset, ranges in self.ranges.items()})
 
     def _check_samples(self, where: str, samples: Samples | None) -> None:
         if samples is None:
@@ -177,7 +190,9 @@ class Network:
                 raise NetworkFileError(
                     f"graph/{layer.name}/inputs", "nodes that come before it (no cycle)", describe(missing[0])
                 )
-            shapes[layer.name] = layer.shape_after(*(shapes[name] for name in layer.inputs))
+            shape = shapes[layer.name] = layer.shape_after(*(shapes[name] for name in layer.inputs))
+            if prod(shape) > MAP_LIMIT:
+                raise NetworkFileError(f"graph/{layer.name}", f"an output of at most {MAP_LIMIT} elements", str(shape))
         return shapes
 
     @property

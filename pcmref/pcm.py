@@ -12,7 +12,6 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from numbers import Real
 from types import MappingProxyType
 from typing import Protocol
 
@@ -20,7 +19,7 @@ import numpy as np
 
 from pcmref.arrays import Float64
 from pcmref.elementary import exp, ln, power
-from pcmref.errors import ParameterError, describe
+from pcmref.errors import ParameterError, describe, instance, real
 
 __all__ = [
     "AIHWKIT",
@@ -166,10 +165,10 @@ class PcmModel:
 
     def __post_init__(self) -> None:
         for name in ("g_max_us", "t_c_s", "t_read_s", "g_step_us", "t_offset_s", "nonconverged_share"):
-            value = getattr(self, name)
-            if not (isinstance(value, Real) and math.isfinite(value)):
-                raise ParameterError(f"model {self.name}: {name}", "a finite number", describe(value))
-            object.__setattr__(self, name, float(value))
+            value = real(f"model {self.name}: {name}", getattr(self, name), "a finite number")
+            object.__setattr__(self, name, value)
+        for name in ("exponent_absolute", "read_noise_of_programmed", "programs_zero"):
+            instance(f"model {self.name}: {name}", getattr(self, name), bool)
         for name, fits, expected in (
             ("g_max_us", self.g_max_us > 0, "a positive number"),
             ("t_read_s", self.t_read_s > 0, "a positive number"),

@@ -9,7 +9,7 @@ import numpy as np
 
 from pcmref.arrays import Float32, Float64, frozen
 from pcmref.backend import kernels
-from pcmref.errors import ParameterError, describe
+from pcmref.errors import ParameterError, describe, instance
 from pcmref.layers import BatchNorm, MaxPool, PadShortcut
 from pcmref.network import Network
 
@@ -55,6 +55,8 @@ class Corrections:
     statistics: Mapping[str, Statistics] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        for name in ("gain", "statistics"):
+            instance(f"corrections: {name}", getattr(self, name), Mapping)
         gain = {name: _numbers(f"gain/{name}", value) for name, value in self.gain.items()}
         object.__setattr__(self, "gain", gain)
         for name, statistics in self.statistics.items():

@@ -15,12 +15,24 @@ import numpy as np
 from pcmref.arrays import Float32, Int64, UInt8, UInt64
 from pcmref.chip import Snapshot
 from pcmref.converters import PRESETS, Readout
-from pcmref.errors import DataError, ParameterError, PcmrefError, describe, integer
+from pcmref.errors import DataError, ParameterError, PcmrefError, describe, instance, integer
 from pcmref.network import Network
 from pcmref.periphery import Corrections
 from pcmref.plans import Plan, Tap, analog, floats
 
-__all__ = ["accuracy", "batches", "digital", "each", "logits", "normalise", "processors", "run", "walk"]
+__all__ = [
+    "accuracy",
+    "batches",
+    "check_labels",
+    "correct",
+    "digital",
+    "each",
+    "logits",
+    "normalise",
+    "processors",
+    "run",
+    "walk",
+]
 
 T = TypeVar("T")
 
@@ -54,7 +66,7 @@ def logits(
         Address of each image in the draws of fresh read noise; its position by default.  With it, an image
         gets the same noise in whatever batch it comes.
     threads : int, optional
-        All processors by default.
+        All processors by default.  A tap is called from one.
     tap : callable, optional
         Called with a `Trace` of every node, images in order.
     progress : callable
@@ -70,9 +82,12 @@ def logits(
         If the images do not fit the network.
     ParameterError
         If the readout lacks ranges, or addresses or threads are out of range.
+    PcmrefError
+        If an activation overflows, with the address of the image.
     """
     program = analog(snapshot, corrections=corrections, readout=readout, tap=tap)
-    return run(program, images, addresses=addresses, threads=1 if tap else threads, progress=progress)
+    workers = processors(threads)
+    return run(program, images, addresses=addresses, threads=1 if tap else workers, progress=progress)
 
 
 def digital(
@@ -87,7 +102,9 @@ def digital(
 
     Parameters and result as in `logits`.  Agrees between machines to rounding, not bit for bit.
     """
-    return run(floats(network, tap=tap), images, threads=1 if tap else threads, progress=progress)
+    instance("network", network, Network)
+    workers = processors(threads)
+    return run(floats(network, tap=tap), images, threads=1 if tap else workers, progress=progress)
 
 
 def accuracy(logits: Float32, labels: Int64) -> float:
@@ -101,14 +118,29 @@ def accuracy(logits: Float32, labels: Int64) -> float:
     Raises
     ------
     DataError
-        If there are no images, or not one integer label for each.
+        If there are no images, not one label of a class for each, or logits that are no numbers.
     """
+    return correct(logits, labels) / len(logits)
+
+
+def correct(logits: Float32, labels: Int64) -> int:
+    """Return the number of images of which `accuracy` is the share."""
     logits, labels = np.asarray(logits), np.asarray(labels)
     if logits.ndim != 2 or logits.size == 0:
         raise DataError("logits", "shape (n, classes), n at least 1", f"shape {logits.shape}")
+    if logits.dtype.kind not in "fiu" or not np.isfinite(logits).all():
+        raise DataError("logits", "finite numbers", describe(logits))
     if labels.shape != logits.shape[:1] or labels.dtype.kind not in "iu":
         raise DataError("labels", f"{len(logits)} integers", f"{labels.dtype} of shape {labels.shape}")
-    return float((logits.argmax(axis=1) == labels).mean())
+    check_labels("labels", labels, logits.shape[1])
+    return int((logits.argmax(axis=1) == labels).sum())
+
+
+def check_labels(where: str, labels: Int64, classes: int) -> None:
+    """Raise `DataError` where a label is that of no class."""
+    for label in (labels.min(initial=0), labels.max(initial=0)):
+        if not 0 <= label < classes:
+            raise DataError(where, f"labels from 0 to {classes - 1}", str(label))
 
 
 def run(
@@ -177,11 +209,12 @@ def batches(network: Network, images: UInt8, addresses: Sequence[int] | None) ->
         )
     if addresses is None:
         return images, np.arange(len(images), dtype=np.uint64)
+    if not isinstance(addresses, (Sequence, np.ndarray)):
+        raise ParameterError("addresses", "a sequence of integers", describe(addresses))
     if len(addresses) != len(images):
         raise ParameterError("addresses", f"{len(images)} of them", str(len(addresses)))
-    if not all(isinstance(a, (int, np.integer)) and 0 <= a < 1 << 64 for a in addresses):
-        raise ParameterError("addresses", "integers from 0 to 2**64 - 1", describe(addresses))
-    return images, np.array(addresses, np.uint64)
+    expected = "integers from 0 to 2**64 - 1"
+    return images, np.array([integer("addresses", a, expected, 0, (1 << 64) - 1) for a in addresses], np.uint64)
 
 
 def processors(threads: int | None) -> int:

@@ -6,7 +6,6 @@ The one gate through which networks enter; the format is section 2 of ``SPEC.md`
 from __future__ import annotations
 
 import io
-import json
 from collections.abc import Mapping
 from dataclasses import fields
 from pathlib import Path
@@ -15,9 +14,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pcmref.converters import Range
-from pcmref.errors import NetworkFileError, ParameterError, describe
+from pcmref.errors import NetworkFileError, ParameterError, describe, instance
 from pcmref.files import replacing, sha256_of
-from pcmref.hdf5 import array, expect_header, expect_members, group, header, json_text, opened
+from pcmref.hdf5 import array, expect_header, expect_members, fixed_text, group, header, json_text, opened, put_array
 from pcmref.layers import (
     Add,
     BatchNorm,
@@ -102,11 +101,14 @@ def save(path: str | Path, network: Network) -> None:
 
     Raises
     ------
+    NetworkFileError
+        If something in it is larger than `load` takes.
     OutputError
         If it cannot be written.
     """
     import h5py
 
+    instance("network", network, Network)
     buffer = io.BytesIO()
     with h5py.File(buffer, "w", libver=("earliest", "v110")) as file:
         _write(file, network)
@@ -116,7 +118,8 @@ def save(path: str | Path, network: Network) -> None:
 
 def _write(file: h5py.File, network: Network) -> None:
     header(file, FORMAT, VERSION)
-    file["graph"] = _text(
+    file["graph"] = fixed_text(
+        "graph",
         {
             "input": list(network.input_shape),
             "nodes": [
@@ -128,16 +131,17 @@ def _write(file: h5py.File, network: Network) -> None:
                 }
                 for layer in network.layers
             ],
-        }
+        },
     )
-    file["classes"] = _text(list(network.classes))
-    file["provenance"] = _text(dict(network.provenance))
+    file["classes"] = fixed_text("classes", list(network.classes))
+    file["provenance"] = fixed_text("provenance", dict(network.provenance))
     if network.ranges:
-        file["ranges"] = _text(
+        file["ranges"] = fixed_text(
+            "ranges",
             {
                 preset: {name: [top.input_top, top.sum_top_us] for name, top in ranges.items()}
                 for preset, ranges in network.ranges.items()
-            }
+            },
         )
     for part in fields(Normalisation):
         value = getattr(network.normalisation, part.name)
@@ -147,16 +151,12 @@ def _write(file: h5py.File, network: Network) -> None:
         for tensor in layer.tensors:
             value = getattr(layer, tensor.rstrip("?"))
             if value is not None:
-                file[f"tensors/{layer.name}/{tensor.rstrip('?')}"] = value
+                put_array(file, f"tensors/{layer.name}/{tensor.rstrip('?')}", value)
     for name in ("evaluation", "calibration"):
         samples: Samples | None = getattr(network, name)
         if samples is not None:
-            file.create_dataset(f"{name}/images", data=samples.images, compression="gzip", shuffle=True)
+            put_array(file, f"{name}/images", samples.images, compression="gzip", shuffle=True)
             file[f"{name}/labels"] = samples.labels
-
-
-def _text(value: object) -> np.bytes_:
-    return np.bytes_(json.dumps(value))  # of fixed length
 
 
 def _read(file: h5py.File) -> Network:
@@ -246,6 +246,7 @@ def _range(where: str, pair: object) -> Range:
     if not isinstance(pair, list) or len(pair) != 2 or not all(type(top) in (int, float) for top in pair):
         raise NetworkFileError(where, "two numbers", describe(pair))
     try:
-        return Range(input_top=float(pair[0]), sum_top_us=float(pair[1]))
-    except (ParameterError, OverflowError) as error:
-        raise NetworkFileError(where, "two positive numbers, 2^-126 to 2^100", describe(pair)) from error
+        return Range(input_top=pair[0], sum_top_us=pair[1])
+    except ParameterError as error:
+        expected = "input_top from 2^-100 and sum_top from 2^-126 to 2^100"
+        raise NetworkFileError(where, expected, describe(pair)) from error

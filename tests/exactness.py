@@ -90,7 +90,9 @@ def main():
     found["chip"] = digest(*(a for layer in chip.layers for a in (layer.device, layer.g_prog_us, layer.nu, layer.q_s)))
     snapshot, reference = chip.at(86_400.0), chip.reference()
     for layer in snapshot.layers:
-        found[f"{layer.name} codes"] = digest(layer.mean_code, layer.read_code, layer.variance_code, layer.pair_sum)
+        found[f"{layer.name} codes"] = digest(
+            layer.mean_code, layer.read_code, layer.variance_code, layer.g_read_code.sum((0, 1))
+        )
     chip8 = pcmref.calibrate_ranges(net, images[:20], pcmref.PRESETS["chip8"], threads=options.threads)
     small = pcmref.Readout(name="small", dac_bits=10, adc_bits=7, tile_rows=13, read_noise="fresh", ranges=chip8.ranges)
     for readout in (pcmref.PRESETS["paper"], chip8, small):

@@ -107,16 +107,19 @@ def program(layer, model, seed, address, scale="layer"):
 
 
 def read(devices, rows, columns, model, seed, address, t_s, number=0):
-    """Codes of a layer at a time: mean, read and variance by row and column, pair sums by column."""
+    """Codes of a layer at a time: mean and read by polarity, row and column, variance by row and column."""
     step, t = model.g_step_us, t_s + model.t_offset_s
     stream_key = stream(seed, 3, address, t_s, number)
-    mean, noisy, variance = (np.zeros((rows, columns), int) for _ in range(3))
-    pair_sum = np.zeros(columns, int)
+    mean, noisy, variance = (
+        np.zeros((2, rows, columns), int),
+        np.zeros((2, rows, columns), int),
+        np.zeros((rows, columns), int),
+    )
     for r in range(rows):
         for c in range(columns):
             words = philox([r * columns + c, 0, 0, 0], stream_key)
             squares = 0.0
-            for polarity, sign in ((0, 1), (1, -1)):
+            for polarity in (0, 1):
                 if (polarity, r, c) not in devices:
                     continue
                 g_us, nu, q_s = devices[polarity, r, c]
@@ -124,11 +127,10 @@ def read(devices, rows, columns, model, seed, address, t_s, number=0):
                 spread = drifted * q_s * math.sqrt(math.log((t + model.t_read_s) / (2 * model.t_read_s)))
                 seen = max(drifted + spread * normal(words[polarity]), 0.0)
                 squares += spread**2
-                mean[r, c] += sign * min(round(drifted / step), 32767)
-                noisy[r, c] += sign * min(round(seen / step), 32767)
-                pair_sum[c] += min(round(seen / step), 32767)
+                mean[polarity, r, c] = min(round(drifted / step), 32767)
+                noisy[polarity, r, c] = min(round(seen / step), 32767)
             variance[r, c] = min(round(squares / (64 * step**2)), 32767)
-    return mean, noisy, variance, pair_sum
+    return mean, noisy, variance
 
 
 # Product

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from dataclasses import fields, replace
 from functools import lru_cache
 
@@ -192,7 +193,8 @@ def test_closed_form_of_pair_sums(many, t):
     zero = closed_form(chip.model, 0.0, t)[2]
     moments = [closed_form(chip.model, float(np.float32(g)), t)[2] for g in TARGETS for _ in SIGNS]
     mean, variance = (sum(m[i] + zero[i] for m in moments) for i in (0, 1))
-    check_moments(snapshots[t].layers[0].pair_sum * chip.model.g_step_us, mean, variance)
+    sums = snapshots[t].layers[0].g_read_code.sum(axis=(0, 1))
+    check_moments(sums * chip.model.g_step_us, mean, variance)
 
 
 def test_read_noise_is_independent_from_read_to_read():
@@ -228,15 +230,15 @@ def test_reset_devices_stay_at_zero():
         for codes in (layer.mean_code, layer.read_code, layer.variance_code):
             assert (codes != 0).sum() == 1
         assert layer.mean_code[2, 1] < 0 < layer.variance_code[2, 1]
-        assert layer.pair_sum[0] == layer.pair_sum[2] == 0
-        assert layer.pair_sum[1] == -layer.read_code[2, 1]
+        for codes in (layer.g_mean_code, layer.g_read_code):
+            assert np.flatnonzero(codes).tolist() == [12 + 2 * 3 + 1]
+            assert codes[1, 2, 1] > 0
 
 
 def test_a_layer_of_zeros_stays_zero():
     chip = program(linear_network(np.zeros((3, 4), np.float32)))
     layer = chip.at(DAY).layers[0]
-    assert not any(c.any() for c in (layer.mean_code, layer.read_code, layer.variance_code, layer.pair_sum))
-    assert layer.signal_to_noise == math.inf
+    assert not any(c.any() for c in (layer.g_mean_code, layer.g_read_code, layer.variance_code))
     assert layer.weight_per_us.tolist() == [1 / 25.0] * 3
     assert layer.mean_code.shape == (4, 3)
 
@@ -349,7 +351,7 @@ def test_a_chip_equals_the_naive_one(model, seed, scale):
             assert getattr(found, name) == pytest.approx(values, rel=1e-12, abs=1e-12)
         for (t, read), snapshot in snapshots.items():
             codes = naive.read(devices, rows, columns, model, seed, address, t, read)
-            for name, values in zip(("mean_code", "read_code", "variance_code", "pair_sum"), codes, strict=True):
+            for name, values in zip(("g_mean_code", "g_read_code", "variance_code"), codes, strict=True):
                 assert getattr(snapshot.layers[address], name).tolist() == values.tolist()
 
 
@@ -402,7 +404,6 @@ def test_grid_errors_are_at_most_half_a_step(model, t):
         assert (error <= np.where(one_device, half, 2 * half) * (1 + 1e-12)).all()
         variance = np.square(devices.dense(spread)).sum(axis=0)
         assert (np.abs(read.variance_code * (128 * half * 2 * half) - variance) <= 128 * half**2 * (1 + 1e-12)).all()
-        assert read.signal_to_noise == pytest.approx(drifted.mean() / math.sqrt((spread**2).mean()), rel=1e-12)
 
 
 @pytest.mark.parametrize("model", MODELS.values(), ids=MODELS)
@@ -422,15 +423,14 @@ def test_codes_saturate_at_16_bits():
     weight = np.random.default_rng(1).choice([-1.0, 1.0], (30, 20)).astype(np.float32)
     wild = replace(NANDAKUMAR_2019, programming_spread_us=Constant(500.0), read_noise=Constant(50.0))
     layer = program(linear_network(weight), model=wild).at(20.0).layers[0]
-    for codes in (layer.mean_code, layer.read_code):
+    for codes in (layer.mean_code, layer.read_code, layer.g_mean_code, layer.g_read_code):
         assert codes.dtype == np.int16
         assert codes.max() == 32767
-        assert codes.min() == -32767
+    assert layer.mean_code.min() == layer.read_code.min() == -32767
+    assert layer.g_mean_code.min() == layer.g_read_code.min() == 0
     assert layer.variance_code.dtype == np.int16
     assert layer.variance_code.max() == 32767
     assert layer.variance_code.min() == 0
-    assert layer.pair_sum.dtype == np.int64
-    assert np.array_equal(layer.pair_sum, np.abs(layer.read_code.astype(int)).sum(axis=0))
 
 
 @laws
@@ -504,9 +504,77 @@ def test_the_values_between_stages_cannot_be_written_to():
     codes = snapshot.layers[0].read_code
     with pytest.raises(ValueError, match="read-only"):
         codes[0, 0] += 1
-    stuck = codes.copy()
-    stuck[0, 0] = 0
-    assert replace(snapshot.layers[0], read_code=stuck).read_code[0, 0] == 0
+    stuck = snapshot.layers[0].g_read_code.copy()
+    stuck[:, 0, 0] = 100, 0
+    assert replace(snapshot.layers[0], g_read_code=stuck).read_code[0, 0] == 100
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"g_read_code": np.full((2, 27, 5), 40000)}, "g_read_code: expected int16 of shape (2, 27, 5), found int64"),
+        ({"g_mean_code": np.zeros((2, 28, 5), np.int16)}, "g_mean_code: expected int16 of shape (2, 27, 5), found"),
+        ({"g_mean_code": np.zeros((27, 5), np.int16)}, "g_mean_code: expected int16 of shape (2, 27, 5), found"),
+        (
+            {"g_read_code": np.full((2, 27, 5), -1, np.int16)},
+            "g_read_code: expected finite numbers from 0 on, found -1",
+        ),
+        ({"variance_code": np.full((27, 5), -1, np.int16)}, "variance_code: expected finite numbers from 0 on, found"),
+        ({"variance_code": [[1]]}, "variance_code: expected int16 of shape (any, any), found [[1]]"),
+        ({"weight_per_us": np.full(5, np.nan)}, "weight_per_us: expected finite numbers from 0 on, found nan at [0]"),
+        ({"weight_per_us": np.ones(4)}, "weight_per_us: expected float64 of shape (5,), found float64 of shape (4,)"),
+    ],
+)
+def test_codes_that_are_none_are_refused(change, message):
+    layer = program(nets.tiny()).at(DAY).layers[0]
+    assert layer.shape == (27, 5)
+    with pytest.raises(ParameterError, match=re.escape(f"{layer.name}: {message}")):
+        replace(layer, **change)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"device": np.array([0, 2, 2])}, "device: expected rising numbers below 270, found [0, 2, 2]"),
+        ({"device": np.array([0, 1, 270])}, "device: expected rising numbers below 270, found [0, 1, 270]"),
+        ({"device": np.array([-1, 1, 2])}, "device: expected finite numbers from 0 on, found -1 at [0]"),
+        ({"device": np.array([0, 1], np.int32)}, "device: expected int64 of shape (any,), found int32"),
+        ({"g_prog_us": np.ones(2)}, "g_prog_us: expected float64 of shape (3,), found float64 of shape (2,)"),
+        ({"g_prog_us": np.array([1.0, -0.1, 2.0])}, "g_prog_us: expected finite numbers from 0 on, found -0.1 at [1]"),
+        ({"nu": np.array([0.1, np.inf, 0.1])}, "nu: expected finite numbers, found inf at [1]"),
+        ({"q_s": np.array([0.1, 0.1, np.nan])}, "q_s: expected finite numbers from 0 on, found nan at [2]"),
+        ({"q_s": np.array([0.1, 0.1, -0.1])}, "q_s: expected finite numbers from 0 on, found -0.1 at [2]"),
+    ],
+)
+def test_devices_that_are_none_are_refused(change, message):
+    layer = program(nets.tiny()).layers[0]
+    three = replace(layer, device=np.array([0, 5, 269]), g_prog_us=np.ones(3), nu=-np.ones(3), q_s=np.zeros(3))
+    with pytest.raises(ParameterError, match=re.escape(f"{layer.name}: {message}")):
+        replace(three, **change)
+
+
+@pytest.mark.parametrize("make", [lambda chip: chip, lambda chip: chip.at(DAY)], ids=["chip", "snapshot"])
+def test_layers_of_another_network_are_refused(make):
+    value = make(program(nets.tiny()))
+    for layers, message in (
+        ((), "layers: expected the 5 crossbar layers of the network, found 0"),
+        (value.layers[:-1], "layers: expected the 5 crossbar layers of the network, found 4"),
+        (list(value.layers), "layers: expected a tuple, found "),
+        ((value.layers[1], value.layers[0], *value.layers[2:]), "layers[0]: expected 'conv1' of shape (27, 5), found "),
+        ((*value.layers[:-1], 7), "layers[4]: expected a "),
+    ):
+        with pytest.raises(ParameterError, match=re.escape(message)):
+            replace(value, layers=layers)
+
+
+def test_targets_that_are_none_are_refused():
+    mapped = program(nets.tiny()).layers[0].mapped
+    with pytest.raises(ParameterError, match=r"conv1: g_target_us: expected finite numbers, found nan at \[0, 0\]"):
+        replace(mapped, g_target_us=mapped.g_target_us * np.nan)
+    with pytest.raises(ParameterError, match=r"conv1: weight_per_us: expected float64 of shape \(5,\), found"):
+        replace(mapped, weight_per_us=np.ones(6))
+    with pytest.raises(ParameterError, match="mapped: expected a MappedLayer, found None"):
+        replace(program(nets.tiny()).layers[0], mapped=None)
 
 
 def test_chips_and_snapshots_can_be_compared_and_hashed():

@@ -151,7 +151,7 @@ def test_gains_are_ratios_of_integer_sums(model, t):
         assert set(gains) == {layer.name for layer in now.layers}
         for a, b in zip(now.layers, before.layers, strict=True):
             if readout == "ones":
-                sums = [[sum(x.pair_sum.tolist())] for x in (b, a)]
+                sums = [[sum(x.g_read_code.reshape(-1).tolist())] for x in (b, a)]
             else:
                 columns = [[sum(map(abs, c)) for c in x.read_code.T.tolist()] for x in (b, a)]
                 sums = columns if readout == "column" else [[sum(c)] for c in columns]
@@ -186,10 +186,9 @@ def test_the_smallest_readouts_count():
     """One grid step is a reading."""
     chip = program(tiny(), seed=5)
     now = chip.reference()
-    codes, pairs = now.layers[0].read_code * 0, now.layers[0].pair_sum * 0
-    codes[0, 0] = -1
-    pairs[0] = 1
-    one = replace(now, layers=(replace(now.layers[0], read_code=codes, pair_sum=pairs), *now.layers[1:]))
+    codes = now.layers[0].g_read_code * 0
+    codes[1, 0, 0] = 1
+    one = replace(now, layers=(replace(now.layers[0], g_read_code=codes), *now.layers[1:]))
     for readout in ("absolute", "ones"):
         (there,), (back,) = (gdc(a, b, readout).gain["conv1"] for a, b in ((one, now), (now, one)))
         assert there == 1 / back > 1
@@ -210,7 +209,7 @@ def test_what_reads_zero_keeps_a_gain_of_one(readout):
         assert gains["conv1"][2] == 1.0
     # nothing now, or nothing before
     now, before = chip.at(DAY), chip.reference()
-    empty = replace(now.layers[0], read_code=now.layers[0].read_code * 0, pair_sum=now.layers[0].pair_sum * 0)
+    empty = replace(now.layers[0], g_read_code=now.layers[0].g_read_code * 0)
     nothing = {"layers": (empty, *now.layers[1:])}
     for pair in ((replace(now, **nothing), before), (now, replace(before, **nothing))):
         assert (gdc(*pair, readout).gain["conv1"] == 1.0).all()
@@ -222,9 +221,35 @@ def test_a_readout_below_its_noise_warns():
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         gdc(now, chip.reference())
-    quiet = replace(now, layers=(now.layers[0], replace(now.layers[1], signal_to_noise=0.99), *now.layers[2:]))
-    with pytest.warns(PcmrefWarning, match=r"GDC of layer 'conv2' at 86400 s: signal-to-noise ratio 0\.99; .* low"):
+    quiet = replace(now, layers=(now.layers[0], noisy(now.layers[1], 66), *now.layers[2:]))
+    with pytest.warns(PcmrefWarning, match=r"GDC of layer 'conv2' at 86400 s: signal-to-noise ratio 0\.98; .* low"):
         gdc(quiet, chip.reference())
+    with pytest.warns(
+        PcmrefWarning, match=r"GDC of layer 'conv2' .* 0\.98 in 7 of 7 columns; the factor is biased low"
+    ):
+        gdc(quiet, chip.reference(), "column")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        gdc(quiet, chip.reference(), "ones")  # a sum without sizes
+
+
+def noisy(layer, variance, columns=slice(None)):
+    """A layer whose pairs have 64 codes and, in these columns, a read noise of this variance, 64 codes squared."""
+    mean, code = np.zeros_like(layer.g_mean_code), np.zeros_like(layer.variance_code)
+    mean[0], mean[0, 0] = 64, 0  # pairs at zero do not count
+    code[1:, columns] = variance
+    return replace(layer, g_mean_code=mean, variance_code=code)
+
+
+def test_one_column_below_its_noise_warns_if_columns_are_read():
+    chip = program(tiny(), seed=6)
+    now = chip.at(DAY)
+    quiet = replace(now, layers=(noisy(now.layers[0], 4 * 64, slice(1)), *now.layers[1:]))
+    with pytest.warns(PcmrefWarning, match=r"layer 'conv1' .* ratio 0\.5 in 1 of 5 columns; the factor is biased low"):
+        gdc(quiet, chip.reference(), "column")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        gdc(quiet, chip.reference())  # the layer as a whole is above its noise
 
 
 def test_a_readout_at_its_noise_does_not_warn_and_a_warning_points_at_the_caller():
@@ -232,14 +257,14 @@ def test_a_readout_at_its_noise_does_not_warn_and_a_warning_points_at_the_caller
     now = chip.at(DAY)
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        for ratio in (1.0, 0.999):
-            gdc(replace(now, layers=(replace(now.layers[0], signal_to_noise=ratio), *now.layers[1:])), chip.reference())
+        for variance in (64, 65):  # a ratio of 1, and less
+            gdc(replace(now, layers=(noisy(now.layers[0], variance), *now.layers[1:])), chip.reference())
     assert [w.filename for w in caught] == [__file__]
 
 
 def test_small_conductances_do_read_below_their_noise():
     """The ratio that the warning looks at, for a layer that deserves it."""
-    noisy = replace(NANDAKUMAR_2019, read_noise=Constant(0.5))
+    noisy = replace(NANDAKUMAR_2019, g_max_us=1.0, read_noise=Constant(0.5))
     chip = program(tiny(), model=noisy, seed=6)
     with pytest.warns(PcmrefWarning) as caught:
         gdc(chip.at(YEAR), chip.reference())

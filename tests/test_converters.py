@@ -191,7 +191,7 @@ def test_readouts_at_the_ends_of_their_ranges(changes):
 @pytest.mark.parametrize("value", [0.0, -1.0, float("nan"), float("inf")])
 @pytest.mark.parametrize("name", ["input_top", "sum_top_us"])
 def test_ranges_that_are_refused(name, value):
-    with pytest.raises(ParameterError, match=f"^range {name}: expected a positive number"):
+    with pytest.raises(ParameterError, match=rf"^range {name}: expected a number from 2\^-1[02][06] to 2\^100"):
         Range(**{"input_top": 1.0, "sum_top_us": 1.0} | {name: value})
 
 
@@ -210,7 +210,7 @@ def test_ranges_of_any_type_of_number_become_floats():
     found = Range(input_top=np.float32(1.5), sum_top_us=2)
     assert (found.input_top, found.sum_top_us) == (1.5, 2.0)
     assert type(found.input_top) is type(found.sum_top_us) is float
-    with pytest.raises(ParameterError, match="range input_top: expected a positive number"):
+    with pytest.raises(ParameterError, match=r"range input_top: expected a number from 2\^-1[02][06] to 2\^100"):
         Range(input_top="1", sum_top_us=2.0)
 
 
@@ -223,3 +223,20 @@ def test_range_of_a_readout_without_ranges():
     assert Readout(name="mine", dac_bits=8).range_of("a") is None
     with pytest.raises(ParameterError, match=r"readout mine: expected calibrated ranges for layer 'a' .*, found none"):
         Readout(name="mine", dac_bits=8, adc_bits=8).range_of("a")
+
+
+def test_full_scales_of_inputs_that_would_count_as_zero_are_refused():
+    assert Range(input_top=2.0**-100, sum_top_us=2.0**-126).input_top == 2.0**-100
+    for changes in ({"input_top": np.nextafter(2.0**-100, 0)}, {"sum_top_us": np.nextafter(2.0**-126, 0)}):
+        with pytest.raises(ParameterError, match=r"range (input_top|sum_top_us): expected a number from 2"):
+            Range(**{"input_top": 1.0, "sum_top_us": 1.0} | changes)
+
+
+def test_a_readout_keeps_its_own_ranges():
+    ranges = {"a": RANGE}
+    readout = Readout(name="mine", dac_bits=8, ranges=ranges)
+    ranges["a"] = Range(input_top=9.0, sum_top_us=9.0)
+    assert readout.range_of("a") is RANGE
+    for bad, message in (([RANGE], "ranges: expected a Mapping"), ({"a": (1, 2)}, "ranges of 'a': expected a Range")):
+        with pytest.raises(ParameterError, match=message):
+            Readout(name="mine", dac_bits=8, ranges=bad)

@@ -69,6 +69,11 @@ def sums(product):
     return [tile.sums for tile in product.tiles]
 
 
+def devices(codes):
+    """Conductances of pairs, one device of each at 0."""
+    return np.stack([np.maximum(codes, 0), np.maximum(-codes, 0)]).astype(np.int16)
+
+
 def draw_codes(rng, kind, shape, low=-CODE_LIMIT):
     if kind == "largest":
         return rng.choice(np.array([low, CODE_LIMIT]), shape)
@@ -102,11 +107,9 @@ def cases(draw, read_noise=("frozen", "fresh"), converters=True):
     size = layer.rows, layer.columns
     read = SnapshotLayer(
         name="layer",
-        mean_code=draw_codes(rng, kind, size).astype(np.int16),
-        read_code=draw_codes(rng, kind, size).astype(np.int16),
+        g_mean_code=devices(draw_codes(rng, kind, size)),
+        g_read_code=devices(draw_codes(rng, kind, size)),
         variance_code=draw_codes(rng, kind, size, low=0).astype(np.int16),
-        pair_sum=np.zeros(out, np.int64),
-        signal_to_noise=1.0,
         weight_per_us=rng.uniform(0.001, 0.1, out),
     )
     adc_bits = draw(st.none() | st.integers(2, 24)) if converters else None
@@ -197,11 +200,9 @@ def plain_case(layer, shape, rng, images=1):
     size = layer.rows, layer.columns
     read = SnapshotLayer(
         name="layer",
-        mean_code=draw_codes(rng, "any", size).astype(np.int16),
-        read_code=draw_codes(rng, "any", size).astype(np.int16),
+        g_mean_code=devices(draw_codes(rng, "any", size)),
+        g_read_code=devices(draw_codes(rng, "any", size)),
         variance_code=draw_codes(rng, "any", size, low=0).astype(np.int16),
-        pair_sum=np.zeros(layer.columns, np.int64),
-        signal_to_noise=1.0,
         weight_per_us=np.full(layer.columns, 0.04),
     )
     x = rng.standard_normal((images, *shape)).astype(np.float32)
@@ -260,7 +261,7 @@ def test_sums_beyond_32_bits_over_many_tiles(rows):
     layer = Linear(name="layer", inputs=("input",), weight=np.ones((2, 600), np.float32))
     case = plain_case(layer, (600,), np.random.default_rng(1))
     codes = np.full((600, 2), CODE_LIMIT, np.int16)
-    case = replace(case, read=replace(case.read, read_code=codes), x=np.ones((1, 600), np.float32))
+    case = replace(case, read=replace(case.read, g_read_code=devices(codes)), x=np.ones((1, 600), np.float32))
     product = case.multiply(dac_bits=16, tile_rows=rows)
     assert product.output_codes.tolist() == [[[600 * CODE_LIMIT**2] * 2]]
 
@@ -272,7 +273,7 @@ def test_a_sum_of_exactly_2_to_the_31(last):
     case = plain_case(layer, (65_539,), np.random.default_rng(1))
     codes = np.full((65_539, 1), CODE_LIMIT, np.int16)
     codes[-1] = last
-    case = replace(case, read=replace(case.read, read_code=codes), x=np.ones((1, 65_539), np.float32))
+    case = replace(case, read=replace(case.read, g_read_code=devices(codes)), x=np.ones((1, 65_539), np.float32))
     assert case.multiply(dac_bits=2).output_codes.tolist() == [[[2**31 - 2 + last]]]
 
 
@@ -342,7 +343,7 @@ def test_another_address_draws_other_noise(change):
     case = plain_case(layer, (8,), np.random.default_rng(7))
     case = replace(
         case,
-        read=replace(case.read, mean_code=case.read.mean_code * 0, variance_code=np.full((8, 16), 99, np.int16)),
+        read=replace(case.read, g_mean_code=case.read.g_mean_code * 0, variance_code=np.full((8, 16), 99, np.int16)),
         x=np.ones((1, 8), np.float32),
         image=np.array([3], np.uint64),
         readout=replace(case.readout, read_noise="fresh"),
@@ -432,3 +433,21 @@ def test_fresh_noise_is_independent_between_outputs_and_images(fresh):
             assert np.abs(together - np.eye(6)).max() < bound
             neighbours = np.corrcoef(sample[:-1] ** power, sample[1:] ** power, rowvar=False)[:6, 6:]
             assert np.abs(neighbours).max() < bound
+
+
+# Scales
+
+
+@pytest.mark.parametrize("k", [-117, -118, -140])
+def test_weights_too_small_for_the_digital_scale_are_an_error(k):
+    """One code of 2^-9 uS stands for 2^(k - 9), which float32 keeps whole from 2^-126 on."""
+    layer = Linear(name="layer", inputs=("input",), weight=np.ones((3, 4), np.float32))
+    case = plain_case(layer, (4,), np.random.default_rng(1))
+    scale = np.array([1.0, 2.0**k, 0.0])
+    case = replace(case, read=replace(case.read, weight_per_us=scale))
+    if k == -117:
+        assert case.build().unit.tolist() == (scale * 2.0**-9).tolist()
+        return
+    message = r"layer 'layer': expected weights and full scales .*, found .* in 1 of 3 columns"
+    with pytest.raises(PcmrefError, match=message):
+        case.build()

@@ -4,7 +4,16 @@ import numpy as np
 import pytest
 
 from pcmref import errors
-from pcmref.errors import MissingExtraError, ParameterError, PcmrefError, PcmrefWarning, describe, integer, require
+from pcmref.errors import (
+    MissingExtraError,
+    ParameterError,
+    PcmrefError,
+    PcmrefWarning,
+    describe,
+    integer,
+    real,
+    require,
+)
 
 FAMILY = [kind for kind in vars(errors).values() if isinstance(kind, type) and issubclass(kind, PcmrefError)]
 
@@ -32,11 +41,16 @@ def test_the_family():
         ("x" * 58, "'" + "x" * 58 + "'"),
         ("x" * 59, "'" + "x" * 56 + "..."),
         (np.arange(3), "array([0, 1, 2])"),
+        (np.eye(2), "array([[1., 0.], [0., 1.]])"),
     ],
 )
 def test_describe_is_a_short_repr(value, text):
     assert describe(value) == text
     assert len(text) <= 60
+
+
+def test_describe_an_integer_that_python_does_not_print():
+    assert describe(10**5000) == "a large int"
 
 
 def test_describe_with_a_limit():
@@ -68,3 +82,20 @@ def test_integers(value):
 def test_no_integers_of_that_range(value):
     with pytest.raises(ParameterError, match=r"^x: expected from 2 to 5, found "):
         integer("x", value, "from 2 to 5", 2, 5)
+
+
+def test_a_message_is_one_line_that_does_nothing_to_a_terminal():
+    error = PcmrefError("a\nb", "\x1b[2J", "\udc80 é\u202e")
+    assert str(error) == r"a\nb: expected \x1b[2J, found \udc80 é\u202e"
+
+
+@pytest.mark.parametrize("value", [1, 2.5, np.float32(2), np.int64(3)], ids=repr)
+def test_real_numbers_of_any_type_become_floats(value):
+    assert real("x", value, "a number") == value
+    assert type(real("x", value, "a number", 1, 3)) is float
+
+
+@pytest.mark.parametrize("value", [True, "1", None, 1j, float("nan"), float("inf"), 10**400, 0.999, 3.001], ids=repr)
+def test_what_is_no_real_number_in_range(value):
+    with pytest.raises(ParameterError, match="x: expected a number, found "):
+        real("x", value, "a number", 1, 3)

@@ -6,8 +6,11 @@ import numpy as np
 import pytest
 
 import pcmref
-from pcmref.errors import ParameterError
-from pcmref.evaluate import retention
+from pcmref.converters import Range
+from pcmref.errors import ParameterError, PcmrefError
+from pcmref.evaluate import Row, retention
+
+CHIP8 = pcmref.PRESETS["chip8"]
 
 
 @pytest.fixture(scope="module")
@@ -143,7 +146,8 @@ def test_bad_arguments(net, change, place):
 
 def test_values_of_another_type(net):
     images = net.evaluation.images[:2]
-    snapshot = pcmref.program(net).at(25.0)
+    chip = pcmref.program(net)
+    snapshot = chip.at(25.0)
     for attempt, message in (
         (lambda: retention("net.h5", net.evaluation), "network: expected a Network, found 'net.h5'"),
         (lambda: retention(net, images), "samples: expected a Samples"),
@@ -151,10 +155,48 @@ def test_values_of_another_type(net):
         (lambda: pcmref.logits(pcmref.program(net), images), r"snapshot: expected a Snapshot \(Chip.at\)"),
         (lambda: pcmref.logits(snapshot, images, corrections={}), "corrections: expected a Corrections"),
         (lambda: pcmref.calibrate_ranges(net, images, "chip8"), "readout: expected a Readout"),
+        (lambda: pcmref.calibrate_ranges(net, images, CHIP8, model="HERMES_1"), "model: expected a PcmModel"),
+        (lambda: pcmref.calibrate_ranges("net.h5", images, CHIP8), "network: expected a Network"),
         (lambda: pcmref.with_stored_ranges(net, "chip8"), "readout: expected a Readout"),
+        (lambda: pcmref.with_stored_ranges(net, CHIP8, scale="colum"), "scale: expected one of layer, column"),
+        (lambda: pcmref.digital(snapshot, images), "network: expected a Network"),
+        (lambda: pcmref.calibrate(chip, "none"), r"snapshot: expected a Snapshot \(Chip.at\)"),
+        (lambda: pcmref.calibrate(snapshot, "gdc", reference=chip), "reference: expected a Snapshot"),
+        (lambda: pcmref.calibrate(snapshot, "adabs", images=images, readout="paper"), "readout: expected a Readout"),
+        (lambda: pcmref.save("net.h5", "net"), "network: expected a Network"),
+        (lambda: pcmref.save_corrections("c.h5", None, snapshot), "corrections: expected a Corrections"),
+        (lambda: pcmref.save_corrections("c.h5", pcmref.Corrections(), chip), "snapshot: expected a Snapshot"),
+        (lambda: pcmref.Corrections(gain=None), "corrections: gain: expected a Mapping"),
+        (lambda: pcmref.Corrections(statistics=[]), "corrections: statistics: expected a Mapping"),
     ):
         with pytest.raises(ParameterError, match=message):
             attempt()
+
+
+def test_errors_come_before_the_first_image(net):
+    samples = net.evaluation.first(3)
+    some = (layer.name for layer in net.crossbar_layers if layer.name != "fc")
+    ranges = {name: Range(input_top=1.0, sum_top_us=1.0) for name in some}
+    strange = dataclasses.replace(samples, labels=np.array([0, 10, 1]))
+    row = Row(time_s=25.0, compensation="none", seed=0, images=1000, correct=999)
+    for bad, change, message in (
+        (samples, {"readout": dataclasses.replace(CHIP8, ranges=ranges)}, "calibrated ranges for layer 'fc'"),
+        (strange, {}, "evaluation/labels: expected labels from 0 to 9, found 10"),
+        (samples, {"known": [row]}, "known: expected rows of 3 images, found rows of 1000"),
+    ):
+        seen = []
+        options = {"compensations": ("none",), "progress": lambda done, total, seen=seen: seen.append(done)} | change
+        with pytest.raises(PcmrefError, match=message):
+            retention(net, bad, **options)
+        assert not seen
+
+
+def test_accuracies_of_nothing(net):
+    result = retention(net, net.evaluation.first(3), compensations=("none",), times_s=(25.0,))
+    assert result.accuracies(25.0, "none").shape == (1,)
+    for key in ((25.0, "gdc"), (26.0, "none"), (25.0, "nonsense")):
+        with pytest.raises(ParameterError, match="time_s, compensation: expected those of a row, found"):
+            result.accuracies(*key)
 
 
 def test_no_images(net):

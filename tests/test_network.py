@@ -4,7 +4,9 @@ import numpy as np
 import pytest
 
 import pcmref
+from pcmref.converters import Range
 from pcmref.errors import DataError, NetworkFileError, ParameterError
+from pcmref.layers import Conv, MaxPool, PadShortcut
 from pcmref.network import Normalisation, Samples
 from tests.nets import RGB, replace_layer, tiny
 
@@ -26,6 +28,18 @@ def test_counts():
     assert network.devices == 2 * network.weights
 
 
+def wide_pad(before, after):
+    return PadShortcut(name="wide", inputs=("input",), before=before, after=after)
+
+
+def wide_pool(kernel):
+    return MaxPool(name="wide", inputs=("input",), kernel=kernel, stride=1, padding=kernel // 2)
+
+
+def wide_conv(outputs):
+    return Conv(name="wide", inputs=("input",), weight=np.zeros((outputs, 3, 1, 1), np.float32))
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
@@ -34,6 +48,17 @@ def test_counts():
         ({"input_shape": (6, 65537, 3)}, "graph/input"),
         ({"normalisation": Normalisation(full_scale=1.0, mean=(0.0,), std=(1.0,))}, "normalisation/mean: expected 3"),
         ({"layers": ()}, "graph: expected at least one node, found none"),
+        (
+            {"input_shape": (32, 32, 3), "layers": (wide_pad(1, 65533), *tiny().layers)},
+            r"graph/wide: expected an output of at most 67108864 elem",
+        ),
+        (
+            {"layers": (wide_pool(65536), *tiny().layers)},
+            "graph/wide/padding: expected at most 67108864 padded elements",
+        ),
+        ({"layers": (wide_conv(2**20 * 2), *tiny().layers)}, "graph/wide: expected an output of at most 67108864 elem"),
+        ({"ranges": {"\x1b[2J": {}}}, r"ranges: expected printable names of presets, found '\\x1b\[2J'"),
+        ({"ranges": {3: {}}}, "ranges: expected printable names of presets, found 3"),
         ({"classes": ("a", "b")}, r"graph/fc: expected an output of 2 classes, found \(4,\)"),
         ({"layers": tiny().layers[:-1]}, r"graph/mean: expected an output of 4 classes, found \(10,\)"),
         ({"layers": tiny().layers[1:]}, "graph/bn1/inputs: expected nodes that come before it .*, found 'conv1'"),
@@ -54,6 +79,32 @@ def test_networks_that_do_not_fit_together(changes, message):
 def test_the_largest_label_is_allowed():
     samples = Samples(images=np.zeros((2, 6, 6, 3), np.uint8), labels=np.array([0, 3]))
     assert tiny(evaluation=samples).evaluation is samples
+
+
+def test_samples_cannot_be_written_to():
+    samples = tiny().evaluation
+    for values in (samples.images, samples.labels):
+        with pytest.raises(ValueError, match="read-only"):
+            values[:] = 0
+    for changes in ({"images": [[[[1]]]]}, {"labels": [0] * 5}):
+        with pytest.raises(ParameterError, match=r"evaluation/(images|labels): expected a ndarray"):
+            dataclasses.replace(samples, **changes)
+
+
+def test_a_network_keeps_its_own_mappings():
+    network = tiny()
+    ranges = {layer.name: Range(input_top=1.0, sum_top_us=1.0) for layer in network.crossbar_layers}
+    presets, provenance = {"chip8": ranges}, {"a": "b"}
+    network = dataclasses.replace(network, ranges=presets, provenance=provenance, layers=list(network.layers))
+    ranges["fc"] = Range(input_top=2.0, sum_top_us=1.0)
+    presets["other"] = ranges
+    provenance["a"] = "c"
+    assert network.ranges["chip8"]["fc"].input_top == 1.0
+    assert set(network.ranges) == {"chip8"}
+    assert network.provenance == {"a": "b"}
+    assert isinstance(network.layers, tuple)
+    with pytest.raises(ParameterError, match="ranges/chip8/fc: expected a Range"):
+        dataclasses.replace(network, ranges={"chip8": {**ranges, "fc": (1, 2)}})
 
 
 def test_networks_are_frozen():
@@ -89,6 +140,10 @@ def test_the_table_holds_every_pixel_value():
         {"mean": (0.0, None)},
         {"mean": (0.0,)},
         {"mean": (), "std": ()},
+        {"mean": 0.0},
+        {"std": None},
+        {"full_scale": 10**400},
+        {"mean": (0.0, 10**400)},
     ],
     ids=str,
 )

@@ -405,6 +405,8 @@ def test_sets_that_count_from_t_c_start_at_0(name):
         ("read_noise", Constant(math.inf)),
         ("read_noise", lambda g: 0.1),
         ("g_max_us", 43.0),
+        ("g_max_us", 10**400),
+        *((name, "no") for name in ("exponent_absolute", "read_noise_of_programmed", "programs_zero")),
     ],
 )
 def test_parameter_sets_check_themselves(field, bad):

@@ -125,7 +125,7 @@ def same_snapshots(snapshot, codes):
         same(layer.mean_code, other.mean, f"{layer.name} mean")
         same(layer.read_code, other.read, f"{layer.name} read")
         same(layer.variance_code, other.variance, f"{layer.name} variance")
-        same(layer.pair_sum, other.pair.sum(axis=0), f"{layer.name} pairs")
+        same(layer.g_read_code.sum(axis=0), other.pair, f"{layer.name} pairs")
         same(layer.weight_per_us, other.weight_per_us, f"{layer.name} weight of a uS")
 
 
@@ -293,9 +293,9 @@ def test_signs_of_zero(networks):
 
 
 def test_ranges_by_hand(networks):
-    """Ranges that clip everything, and ones below the smallest number that counts."""
+    """Ranges that clip everything, and the smallest that count."""
     names = networks["small"][1].address
-    for top, total in ((1e-3, 1e-6), (1e-31, 1.0), (1e6, 1e9)):
+    for top, total in ((1e-3, 1e-6), (1e-30, 1.0), (1e6, 1e9)):
         ranges = dict.fromkeys(names, (top, total))
         for adc_bits in (None, 8):
             readout = second.Readout(dac_bits=9, adc_bits=adc_bits, tile_rows=10, fresh=True, ranges=ranges)

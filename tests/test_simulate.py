@@ -402,7 +402,7 @@ def test_thread_numbers_out_of_range_are_refused(bad):
             function(chip, IMAGES, threads=bad)
 
 
-@pytest.mark.parametrize("bad", [-1, 2**64, "x", None, math.nan, math.inf, 1.5, [1]], ids=repr)
+@pytest.mark.parametrize("bad", [-1, 2**64, "x", None, math.nan, math.inf, 1.5, [1], True], ids=repr)
 def test_addresses_out_of_range_are_refused(bad):
     with pytest.raises(ParameterError, match=r"addresses: expected integers from 0 to 2\*\*64 - 1, found"):
         logits(SNAPSHOT, IMAGES[:2], addresses=[0, bad])
@@ -537,3 +537,30 @@ def test_the_default_number_of_threads_is_positive(monkeypatch):
     assert simulate.processors(None) >= 1
     monkeypatch.setattr("os.cpu_count", lambda: None)
     assert simulate.processors(None) == 1
+
+
+@pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])
+def test_logits_that_are_no_numbers_have_no_accuracy(bad):
+    scores = np.ones((3, 2), np.float32)
+    scores[1, 1] = bad
+    with pytest.raises(DataError, match="logits: expected finite numbers, found"):
+        accuracy(scores, np.zeros(3, int))
+
+
+@pytest.mark.parametrize("label", [-1, 3, 2**40])
+def test_labels_of_no_class(label):
+    assert accuracy(np.eye(3), np.array([0, 1, 0])) == 2 / 3
+    with pytest.raises(DataError, match=f"labels: expected labels from 0 to 2, found {label}"):
+        accuracy(np.eye(3), np.array([0, label, 2]))
+
+
+def test_threads_are_checked_with_a_tap_too():
+    for function, chip in ((logits, SNAPSHOT), (digital, NETWORK)):
+        with pytest.raises(ParameterError, match="threads"):
+            function(chip, IMAGES, threads=0, tap=lambda trace: None)
+
+
+def test_addresses_that_are_no_sequence():
+    for bad in (5, None.__class__, iter([1, 2])):
+        with pytest.raises(ParameterError, match="addresses: expected a sequence of integers, found"):
+            logits(SNAPSHOT, IMAGES[:2], addresses=bad)

@@ -56,7 +56,8 @@ def refused(path, place=None):
 def ranges_of(network):
     """Ranges of all sizes that converters bear, each different."""
     names = [layer.name for layer in network.crossbar_layers]
-    tops = np.geomspace(2.0**-126, 2.0**100, 2 * len(names)).reshape(-1, 2).clip(2.0**-126, 2.0**100)
+    tops = np.geomspace(2.0**-100, 2.0**100, 2 * len(names)).reshape(-1, 2).clip(2.0**-100, 2.0**100)
+    tops[0] = 2.0**-100, 2.0**-126
     return {name: Range(input_top=a, sum_top_us=b) for name, (a, b) in zip(names, tops.tolist(), strict=True)}
 
 
@@ -243,6 +244,17 @@ def graph(change):
         graph = json.loads(file["graph"][()])
         replaced = change(graph)
         put(file, "graph", json.dumps(graph if replaced is None else replaced))
+
+    return edit
+
+
+def text_with(old, new):
+    """A graph whose text has `new` in place of the first `old`."""
+
+    def edit(file):
+        text = file["graph"][()].decode()
+        assert old in text
+        put(file, "graph", text.replace(old, new, 1))
 
     return edit
 
@@ -523,6 +535,7 @@ ZOO = {
     "labels of int32": ("calibration/labels", entry("calibration/labels", np.zeros(3, np.int32))),
     "labels of two axes": ("calibration/labels", entry("calibration/labels", np.zeros((3, 1), np.int64))),
     "label missing": ("calibration/labels", entry("calibration/labels", np.zeros(2, np.int64))),
+    "stride twice": ("graph", text_with('"stride": 1', '"stride": 1, "stride": 2')),
     "ranges of a list": ("ranges", entry("ranges", np.bytes_("[]"))),
     "ranges of a number": ("ranges/chip8", entry("ranges", np.bytes_('{"chip8": 1}'))),
     "ranges of some layers": ("ranges/chip8", entry("ranges", np.bytes_('{"chip8": {"fc": [1, 2]}}'))),
@@ -595,8 +608,9 @@ def test_what_a_file_declares_is_not_allocated(path, defect):
         ("label beyond the classes", "labels below 4, found 4"),
         ("label missing", "3 int64 labels, found int64 of shape (2,)"),
         ("images of another size", "images of shape (6, 6, 3), found (6, 5, 3)"),
+        ("stride twice", "valid JSON, found 'stride' twice in an object"),
         ("ranges of some layers", "the crossbar layers ['conv1', "),
-        ("range 0", "two positive numbers, 2^-126 to 2^100, found [1, 0.0]"),
+        ("range 0", "input_top from 2^-100 and sum_top from 2^-126 to 2^100, found [1, 0.0]"),
         ("too few classes", "an output of 3 classes, found (4,)"),
     ],
 )
@@ -633,6 +647,26 @@ def test_limits(path, monkeypatch, limit, largest, place, message):
     weights.load(path)
     monkeypatch.setattr(hdf5, limit, largest - 1)
     assert refused(path, place) == message
+
+
+def test_what_load_refuses_for_its_size_is_not_saved(tmp_path, monkeypatch):
+    """And what was there before stays."""
+    path = tmp_path / "net.h5"
+    network = tiny()
+    weights.save(path, network)
+    before = path.read_bytes()
+    text = len(json.dumps(dict(network.provenance)))
+    for limit, value, message in (
+        ("TEXT_LIMIT", text, r"graph: expected at most \d+ bytes, found \d+ bytes"),
+        ("ELEMENT_LIMIT", 7 * 10 * 3 * 2 - 1, r"tensors/conv3/weight: expected at most 419 elements, found shape"),
+        ("ELEMENT_LIMIT", 5 * 6 * 6 * 3 - 1, r"evaluation/images: expected at most 539 elements, found shape"),
+    ):
+        with monkeypatch.context() as patch:
+            patch.setattr(hdf5, limit, value)
+            with pytest.raises(NetworkFileError, match=message):
+                weights.save(path, network)
+        assert path.read_bytes() == before
+        assert list(tmp_path.iterdir()) == [path]
 
 
 def test_an_outer_file_is_never_opened(path, tmp_path):
