@@ -1,5 +1,6 @@
 """SPEC.md says what the code does: its worked numbers, constants and tables are recomputed here."""
 
+import math
 import re
 import struct
 from pathlib import Path
@@ -78,6 +79,40 @@ def worked():
         float(draws.normals(block)[2]).hex(),
         str(noisy),
     ]
+
+
+def widths(rows, dac_bits, adc_bits, tiles, fresh):
+    """The column of the table of widths, as it is written."""
+    limit = 2 ** (dac_bits - 1) - 1
+    exact, variance = rows * limit * chip.CODE_LIMIT, rows * limit**2 * chip.CODE_LIMIT
+    noise = round(6.34 * math.sqrt(64 * variance)) if fresh else 0
+
+    def signed(largest):
+        return str(largest.bit_length() + 1)
+
+    code = 2 ** (adc_bits - 1) - 1 if adc_bits else exact
+    return [
+        signed(limit),
+        f"{chip.CODE_LIMIT.bit_length()}, unsigned",
+        signed(chip.CODE_LIMIT),
+        f"{chip.CODE_LIMIT.bit_length()}, unsigned" if fresh else "",
+        signed(exact),
+        f"{variance.bit_length()}, unsigned" if fresh else "",
+        signed(noise) if fresh else "",
+        signed(exact + noise),
+        signed(code),
+        signed(tiles * code) + (f" for {tiles} tiles" if tiles > 1 else ""),
+    ]
+
+
+def test_widths():
+    largest = max(pcmref.load(pcmref.bundled("resnet32-cifar10")).crossbar_layers, key=lambda layer: layer.rows)
+    assert f"the {largest.rows} rows of the largest layer" in section(8)
+    rows = [row.split("|")[1:-1] for row in section(8).split("**Widths.**")[1].splitlines() if row.startswith("|")][2:]
+    found = [[cell.strip() for cell in column] for column in list(zip(*rows, strict=True))[2:]]
+    for preset, size, tiles, written in (("chip8", 256, 2, found[0]), ("paper", largest.rows, 1, found[1])):
+        readout = pcmref.PRESETS[preset]
+        assert written == widths(size, readout.dac_bits, readout.adc_bits, tiles, readout.read_noise == "fresh")
 
 
 def test_worked_numbers():
