@@ -23,9 +23,9 @@ def main():
         net, net.evaluation.first(options.images), calibration=net.calibration, seeds=range(options.chips)
     )
     print(f"digital   {100 * result.digital_accuracy:6.2f} %")
-    for time_s in pcmref.TIMES_S:
-        row = (f"{100 * result.accuracies(time_s, c).mean():8.2f} {c}" for c in pcmref.COMPENSATIONS)
-        print(f"{time_s:9.0f} s", *row)
+    for t_s in pcmref.TIMES_S:
+        row = (f"{100 * result.accuracies(t_s, c).mean():8.2f} {c}" for c in pcmref.COMPENSATIONS)
+        print(f"{t_s:9.0f} s", *row)
     plot_retention(result, options.path, title="digits-resnet8")
 
 

@@ -201,11 +201,10 @@ def build(
         adc_gain = float(step[0]) * g_step_us / value_us
     value = value_us * layer.weight_per_us * gain
     unit = value.astype(np.float32)
-    if lost := np.flatnonzero((np.abs(unit) < np.finfo(np.float32).tiny) & (value != 0)).size:
+    lost = np.abs(value[(np.abs(unit) < np.finfo(np.float32).tiny) & (value != 0)])
+    if lost.size:
         expected = "weights and full scales whose output codes stand for 2^-126 or more"
-        raise PcmrefError(
-            f"layer {layer.name!r}", expected, f"{np.abs(value).min():.3g} in {lost} of {columns} columns"
-        )
+        raise PcmrefError(f"layer {layer.name!r}", expected, f"{lost.min():.3g} in {lost.size} of {columns} columns")
     return Crossbar(
         name=layer.name,
         geometry=geometry,

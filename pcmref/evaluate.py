@@ -44,7 +44,7 @@ RANGE_IMAGES = 200
 class Row:
     """Accuracy of one chip at one time under one compensation."""
 
-    time_s: float
+    t_s: float
     compensation: str
     seed: int
     images: int
@@ -80,12 +80,12 @@ class Retention:
         """Share of images that the digital baseline classifies correctly."""
         return self.digital_correct / self.images
 
-    def accuracies(self, time_s: float, compensation: str) -> np.ndarray[Any, np.dtype[np.float64]]:
+    def accuracies(self, t_s: float, compensation: str) -> np.ndarray[Any, np.dtype[np.float64]]:
         """Return the accuracy of every chip at one time under one compensation; `ParameterError` if there is none."""
-        wanted = (time_s, compensation)
-        found = [row.accuracy for row in self.rows if (row.time_s, row.compensation) == wanted]
+        wanted = (t_s, compensation)
+        found = [row.accuracy for row in self.rows if (row.t_s, row.compensation) == wanted]
         if not found:
-            raise ParameterError("time_s, compensation", "those of a row", describe(wanted))
+            raise ParameterError("t_s, compensation", "those of a row", describe(wanted))
         return np.array(found)
 
 
@@ -161,7 +161,7 @@ def retention(
     for layer in network.crossbar_layers:
         readout.range_of(layer.name)
     wanted = list(itertools.product(seeds, times_s, compensations))
-    rows = {(row.seed, row.time_s, row.compensation): row for row in known}
+    rows = {(row.seed, row.t_s, row.compensation): row for row in known}
     for other in {row.images for row in rows.values()} - {len(samples)}:
         raise ParameterError("known", f"rows of {len(samples)} images", f"rows of {other}")
     total = len(samples) * (1 + len(set(wanted) - set(rows)))
@@ -186,7 +186,7 @@ def retention(
             snapshot, samples.images, corrections=corrections, readout=readout, threads=threads, progress=advance
         )
         return Row(
-            time_s=snapshot.t_s,
+            t_s=snapshot.t_s,
             compensation=compensation,
             seed=snapshot.seed,
             images=len(samples),

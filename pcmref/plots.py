@@ -59,7 +59,7 @@ def plot_retention(result: Retention, path: Path, *, title: str) -> None:
     The left panel shows everything, the right one what compensation keeps. Times are above 0: the axis is logarithmic.
     """
     drawing, panels = figure(figsize=(10.5, 4.5), ncols=2)
-    times = sorted({row.time_s for row in result.rows})
+    times = sorted({row.t_s for row in result.rows})
     kept = [100 * result.digital_accuracy]
     for compensation in dict.fromkeys(row.compensation for row in result.rows):
         values = 100 * np.array([result.accuracies(t, compensation) for t in times])

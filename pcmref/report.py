@@ -46,13 +46,13 @@ def retention_table(result: Retention, network: Network, path: Path, model: str)
         "",
         f"{'time':>8}" + "".join(f"{LABELS[c]:>{width}}" for c in compensations),
     ]
-    for time_s in dict.fromkeys(row.time_s for row in result.rows):
+    for t_s in dict.fromkeys(row.t_s for row in result.rows):
         cells = []
         for compensation in compensations:
-            values = 100 * result.accuracies(time_s, compensation)
+            values = 100 * result.accuracies(t_s, compensation)
             cell = f"{values.mean():.2f}" + (f" ± {values.std(ddof=1):.2f}" if len(values) > 1 else "")
             cells.append(f"{cell:>{width}}")
-        lines.append(f"{time_text(time_s):>8}" + "".join(cells))
+        lines.append(f"{time_text(t_s):>8}" + "".join(cells))
     lines.append("")
     lines.append("accuracy in %" + (", mean ± standard deviation over chips" if len(seeds) > 1 else ""))
     return "\n".join(lines)
@@ -144,12 +144,12 @@ def network_table(network: Network, path: Path, *, tile_rows: int, tile_columns:
     return "\n".join(lines)
 
 
-def time_text(time_s: float) -> str:
+def time_text(t_s: float) -> str:
     """Return a time in the largest unit that it is a whole number of."""
     for unit, seconds in reversed(UNITS_S.items()):
-        if time_s >= seconds and (time_s / seconds).is_integer():
-            return f"{time_s / seconds:.0f} {unit}"
-    return f"{time_s:g} s"
+        if t_s >= seconds and (t_s / seconds).is_integer():
+            return f"{t_s / seconds:.0f} {unit}"
+    return f"{t_s:g} s"
 
 
 def numbers(values: Sequence[float]) -> str:

@@ -59,14 +59,14 @@ def test_json_holds_rows_and_configuration(tmp_path, capsys):
     found = json.loads(path.read_text())
     rows = found["rows"]
     assert len(rows) == 8
-    assert set(rows[0]) == {"time_s", "compensation", "seed", "images", "correct", "accuracy"}
+    assert set(rows[0]) == {"t_s", "compensation", "seed", "images", "correct", "accuracy"}
     assert all(row["accuracy"] == row["correct"] / row["images"] for row in rows)
     assert found["network"]["sha256"] == pcmref.load(pcmref.bundled()).sha256
     assert found["model"]["name"] == "NANDAKUMAR_2019"
     assert found["readout"]["dac_bits"] == 12
     net = pcmref.load(pcmref.bundled())
     samples = net.evaluation.first(20)
-    row = next(r for r in rows if (r["time_s"], r["compensation"], r["seed"]) == (86400.0, "gdc", 1))
+    row = next(r for r in rows if (r["t_s"], r["compensation"], r["seed"]) == (86400.0, "gdc", 1))
     chip = pcmref.program(net, seed=1)
     snap = chip.at(86400.0)
     gdc = pcmref.calibrate(snap, "gdc", reference=chip.reference())

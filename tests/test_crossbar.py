@@ -448,6 +448,6 @@ def test_weights_too_small_for_the_digital_scale_are_an_error(k):
     if k == -117:
         assert case.build().unit.tolist() == (scale * 2.0**-9).tolist()
         return
-    message = r"layer 'layer': expected weights and full scales .*, found .* in 1 of 3 columns"
+    message = r"layer 'layer': expected weights and full scales .*, found \S+e-\d\d in 1 of 3 columns"
     with pytest.raises(PcmrefError, match=message):
         case.build()

@@ -29,7 +29,7 @@ def test_rows_are_every_seed_time_and_compensation(net):
         seeds=(3, 1),
         progress=lambda done, total: seen.append((done, total)),
     )
-    keys = [(row.seed, row.time_s, row.compensation) for row in result.rows]
+    keys = [(row.seed, row.t_s, row.compensation) for row in result.rows]
     assert keys == [(s, t, c) for s in (3, 1) for t in (25.0, 3600.0) for c in ("none", "gdc")]
     assert seen[-1] == (90, 90)
     assert [done for done, _ in seen] == sorted(done for done, _ in seen)
@@ -178,7 +178,7 @@ def test_errors_come_before_the_first_image(net):
     some = (layer.name for layer in net.crossbar_layers if layer.name != "fc")
     ranges = {name: Range(input_top=1.0, sum_top_us=1.0) for name in some}
     strange = dataclasses.replace(samples, labels=np.array([0, 10, 1]))
-    row = Row(time_s=25.0, compensation="none", seed=0, images=1000, correct=999)
+    row = Row(t_s=25.0, compensation="none", seed=0, images=1000, correct=999)
     for bad, change, message in (
         (samples, {"readout": dataclasses.replace(CHIP8, ranges=ranges)}, "calibrated ranges for layer 'fc'"),
         (strange, {}, "evaluation/labels: expected labels from 0 to 9, found 10"),
@@ -195,7 +195,7 @@ def test_accuracies_of_nothing(net):
     result = retention(net, net.evaluation.first(3), compensations=("none",), times_s=(25.0,))
     assert result.accuracies(25.0, "none").shape == (1,)
     for key in ((25.0, "gdc"), (26.0, "none"), (25.0, "nonsense")):
-        with pytest.raises(ParameterError, match="time_s, compensation: expected those of a row, found"):
+        with pytest.raises(ParameterError, match="t_s, compensation: expected those of a row, found"):
             result.accuracies(*key)
 
 

@@ -17,9 +17,9 @@ CORRECT = {"none": [(180, 170), (60, 20)], "gdc+adabs": [(190, 188), (186, 178)]
 def drawn(monkeypatch, *, correct=CORRECT, title="net"):
     """Return the panels of the figure and what it would be written to."""
     rows = tuple(
-        Row(time_s=time_s, compensation=name, seed=seed, images=200, correct=count)
+        Row(t_s=t_s, compensation=name, seed=seed, images=200, correct=count)
         for name, times in correct.items()
-        for time_s, chips in zip((25.0, DAY), times, strict=True)
+        for t_s, chips in zip((25.0, DAY), times, strict=True)
         for seed, count in enumerate(chips)
     )
     result = Retention(rows=rows, images=200, digital_correct=199, readout=pcmref.PRESETS["chip8"])
@@ -43,8 +43,8 @@ def test_a_line_for_the_mean_and_a_band_from_the_worst_to_the_best(monkeypatch):
         assert none.get_color() != both.get_color()
         bands = [band.get_paths()[0].vertices for band in axes.collections]
         for band, (low, high) in zip(bands, [((85, 10), (90, 30)), ((94, 89), (95, 93))], strict=True):
-            for time_s, least, most in zip((25.0, DAY), low, high, strict=True):
-                there = band[band[:, 0] == time_s, 1]
+            for t_s, least, most in zip((25.0, DAY), low, high, strict=True):
+                there = band[band[:, 0] == t_s, 1]
                 assert (there.min(), there.max()) == pytest.approx((least, most))
         assert axes.get_xscale() == "log"
         assert axes.get_xlim()[0] < 25 < DAY < axes.get_xlim()[1]
@@ -69,7 +69,7 @@ def test_one_chip(monkeypatch):
 
 @pytest.mark.parametrize("title", ["cost$^$", "a$b_{$x", "\udcff", "100 %", "\\frac"])
 def test_any_name_of_a_file_can_be_a_title(tmp_path, title):
-    rows = (Row(time_s=25.0, compensation="gdc", seed=0, images=2, correct=1),)
+    rows = (Row(t_s=25.0, compensation="gdc", seed=0, images=2, correct=1),)
     result = Retention(rows=rows, images=2, digital_correct=2, readout=pcmref.PRESETS["paper"])
     plots.plot_retention(result, tmp_path / "x.svg", title=title)
     assert (tmp_path / "x.svg").stat().st_size > 1000

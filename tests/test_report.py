@@ -18,9 +18,9 @@ NETWORK = pcmref.load(pcmref.bundled())
 def run(seeds, correct=(150, 160, 185)):
     """A run of 200 images: GDC at 25 s and after a day."""
     rows = tuple(
-        Row(time_s=time_s, compensation="gdc", seed=seed, images=200, correct=count - lost)
+        Row(t_s=t_s, compensation="gdc", seed=seed, images=200, correct=count - lost)
         for seed, count in zip(seeds, correct, strict=False)
-        for time_s, lost in ((25.0, 0), (86400.0, 50))
+        for t_s, lost in ((25.0, 0), (86400.0, 50))
     )
     return Retention(rows=rows, images=200, digital_correct=199, readout=pcmref.PRESETS["paper"])
 
@@ -72,7 +72,7 @@ def test_document_holds_all_that_a_run_depends_on():
     assert (found["model"]["name"], found["model"]["nonconverged_share"]) == ("HERMES_1", 0.25)
     assert found["digital"] == {"images": 200, "correct": 199, "accuracy": 0.995}
     assert found["rows"][1] == {
-        "time_s": 86400.0,
+        "t_s": 86400.0,
         "compensation": "gdc",
         "seed": 3,
         "images": 200,
@@ -121,11 +121,11 @@ def test_network_table_counts_tiles():
 
 
 @pytest.mark.parametrize(
-    ("time_s", "text"),
+    ("t_s", "text"),
     [(25.0, "25 s"), (90.0, "90 s"), (120.0, "2 min"), (3600.0, "1 h"), (2592000.0, "30 d"), (1.5, "1.5 s")],
 )
-def test_times_are_whole_numbers_of_the_largest_unit(time_s, text):
-    assert report.time_text(time_s) == text
+def test_times_are_whole_numbers_of_the_largest_unit(t_s, text):
+    assert report.time_text(t_s) == text
 
 
 def test_times_round_trip():

@@ -35,8 +35,8 @@ def test_a_run_goes_on_and_ends_as_if_nothing_had_happened(tmp_path, capsys, unt
     assert not path.exists()
     assert f"what is finished is in {part}; the same command goes on from there\n" in capsys.readouterr().err
     left = json.loads(part.read_text())
-    assert [(row["seed"], row["time_s"], row["compensation"]) for row in left["rows"]] == [
-        (0, time_s, name) for time_s in (25.0, 86400.0) for name in ("none", "adabs")
+    assert [(row["seed"], row["t_s"], row["compensation"]) for row in left["rows"]] == [
+        (0, t_s, name) for t_s in (25.0, 86400.0) for name in ("none", "adabs")
     ]
 
     until_seed_1.undo()
@@ -75,7 +75,7 @@ def test_more_chips_and_other_times_can_be_asked_for(tmp_path, until_seed_1):
     )
 
     def rows(file):
-        return [(row["seed"], row["time_s"], row["compensation"]) for row in json.loads(file.read_text())["rows"]]
+        return [(row["seed"], row["t_s"], row["compensation"]) for row in json.loads(file.read_text())["rows"]]
 
     found = [(0, 86400.0, "none"), (0, 31536000.0, "none")]
     assert rows(path) == found

@@ -223,8 +223,8 @@ class Images:
 
     def __init__(self, samples: Samples, data: Data, device: torch.device) -> None:
         self.data = data
-        self.pixels = torch.from_numpy(samples.images).permute(0, 3, 1, 2).contiguous().to(device)
-        self.labels = torch.from_numpy(samples.labels).to(device)
+        self.pixels = torch.tensor(samples.images).permute(0, 3, 1, 2).contiguous().to(device)
+        self.labels = torch.tensor(samples.labels, device=device)
         shape = (1, -1, 1, 1)
         self.mean = torch.tensor(data.normalisation.mean, device=device).view(shape)
         self.std = torch.tensor(data.normalisation.std, device=device).view(shape)

@@ -105,7 +105,7 @@ def torch_forward(net, threads):
 
     def run(images):
         with torch.inference_mode():
-            x = torch.from_numpy(images).permute(0, 3, 1, 2).float().div_(255).sub_(0.5).div_(0.25)
+            x = torch.tensor(images).permute(0, 3, 1, 2).float().div_(255).sub_(0.5).div_(0.25)
             x = x.contiguous(memory_format=torch.channels_last)
             return torch.cat([forward(part) for part in x.split(200)]).numpy()
 
