@@ -35,7 +35,7 @@ Analog: TypeAlias = "Callable[[Float32, Float32 | None, UInt64], tuple[Float32, 
 Floats: TypeAlias = "Callable[[Float32, Float32 | None, UInt64], Float32]"
 
 #: SHA-256 of the files that the machine code depends on besides this one, as in ``kernels.py``.
-SOURCES = "1f5ef0e6f05b3393a1ea7cb5510984e3d10d5317eb532b7d50b02f7c9c3b7702"
+SOURCES = "5e972c6945645603c8505963468f19dd1761e03d00509e35be3a21c1ab85d7cd"
 
 
 def analog(crossbar: Crossbar, norm: tuple[Float32, Float32] | None, rectify: bool) -> Analog | None:

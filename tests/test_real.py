@@ -49,7 +49,7 @@ def torch_logits(path, images, blocks):
     outputs = []
     with torch.no_grad():
         for start in range(0, len(images), 200):
-            x = torch.from_numpy(images[start : start + 200]).permute(0, 3, 1, 2).float() / 255
+            x = torch.tensor(images[start : start + 200]).permute(0, 3, 1, 2).float() / 255
             x = F.relu(norm(F.conv2d((x - mean) / std, state["conv1.weight"], padding=1), "bn1"))
             for stage in (1, 2, 3):
                 for number in range(blocks):
