@@ -13,7 +13,7 @@ from typing import ClassVar, TypeAlias
 import numpy as np
 
 from pcmref.arrays import Float32
-from pcmref.errors import NetworkFileError, describe
+from pcmref.errors import NetworkFileError, ParameterError, describe, integer
 
 __all__ = [
     "MAP_LIMIT",
@@ -40,10 +40,13 @@ AXIS_LIMIT = 1 << 16
 MAP_LIMIT = 1 << 26
 
 
-def check_size(where: str, value: object, least: int = 1) -> None:
-    """Refuse what is no integer from `least` to `AXIS_LIMIT`."""
-    if not isinstance(value, int) or isinstance(value, bool) or not least <= value <= AXIS_LIMIT:
-        raise NetworkFileError(where, f"an integer from {least} to {AXIS_LIMIT}", describe(value))
+def check_size(where: str, value: object, least: int = 1) -> int:
+    """Return `value` as an int if it is an integer from `least` to `AXIS_LIMIT`."""
+    expected = f"an integer from {least} to {AXIS_LIMIT}"
+    try:
+        return integer(where, value, expected, least, AXIS_LIMIT)
+    except ParameterError as error:
+        raise NetworkFileError(where, expected, error.found) from None
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -89,6 +92,12 @@ class Layer:
         frozen = np.array(value, order="C")  # a copy: what was checked is what is used
         frozen.flags.writeable = False
         object.__setattr__(self, tensor, frozen)
+
+    def _check_sizes(self, **least: int) -> None:
+        """Make the numbers of these names ints, each of at least so much."""
+        for name, smallest in least.items():
+            size = check_size(f"graph/{self.name}/{name}", getattr(self, name), smallest)
+            object.__setattr__(self, name, size)
 
     def shape_after(self, *shapes: Shape) -> Shape:
         """Return the output shape for the given input shapes, or raise `NetworkFileError`."""
@@ -166,8 +175,7 @@ class Conv(CrossbarLayer):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check_size(f"graph/{self.name}/stride", self.stride)
-        check_size(f"graph/{self.name}/padding", self.padding, least=0)
+        self._check_sizes(stride=1, padding=0)
 
     @property
     def kernel(self) -> tuple[int, int]:
@@ -265,9 +273,7 @@ class PadShortcut(Layer):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check_size(f"graph/{self.name}/stride", self.stride)
-        check_size(f"graph/{self.name}/before", self.before, least=0)
-        check_size(f"graph/{self.name}/after", self.after, least=0)
+        self._check_sizes(stride=1, before=0, after=0)
 
     def shape_after(self, *shapes: Shape) -> Shape:
         """Return ``(ceil(height / stride), ceil(width / stride), before + channels + after)``."""
@@ -287,9 +293,7 @@ class MaxPool(Layer):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check_size(f"graph/{self.name}/kernel", self.kernel)
-        check_size(f"graph/{self.name}/stride", self.stride)
-        check_size(f"graph/{self.name}/padding", self.padding, least=0)
+        self._check_sizes(kernel=1, stride=1, padding=0)
         if 2 * self.padding > self.kernel:
             raise NetworkFileError(
                 f"graph/{self.name}/padding",

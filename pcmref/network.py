@@ -136,8 +136,7 @@ class Network:
         object.__setattr__(self, "provenance", dict(self.provenance))
         if len(self.input_shape) != 3:
             raise NetworkFileError("graph/input", "(height, width, channels)", describe(self.input_shape))
-        for size in self.input_shape:
-            check_size("graph/input", size)
+        object.__setattr__(self, "input_shape", tuple(check_size("graph/input", size) for size in self.input_shape))
         if len(self.normalisation.mean) != self.input_shape[2]:
             raise NetworkFileError(
                 "normalisation/mean", f"{self.input_shape[2]} channels", str(len(self.normalisation.mean))

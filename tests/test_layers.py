@@ -142,7 +142,7 @@ def test_inputs_that_are_refused(inputs):
         Relu(name="n", inputs=inputs)
 
 
-@pytest.mark.parametrize("value", [0, -1, 65537, True, 1.0, None, "1", np.int64(1)], ids=repr)
+@pytest.mark.parametrize("value", [0, -1, 65537, True, 1.0, None, "1", np.int64(0)], ids=repr)
 @pytest.mark.parametrize(
     ("make", "number"), [(conv, "stride"), (pad, "stride"), (pool, "stride"), (pool, "kernel")], ids=str
 )
@@ -164,6 +164,16 @@ def test_numbers_from_zero_that_are_refused(make, number, value):
 
 def test_the_largest_size_is_allowed():
     assert pool(kernel=65536, stride=65536).stride == 65536
+
+
+def test_integers_of_any_type_become_ints():
+    """As files hold them."""
+    for layer, names in (
+        (conv(1, 1, 1, 1, stride=np.int64(2), padding=np.uint8(1)), ("stride", "padding")),
+        (pad(stride=np.int32(2), before=np.int64(3), after=np.int8(4)), ("stride", "before", "after")),
+        (pool(kernel=np.int64(3), stride=np.int64(2), padding=np.int64(1)), ("kernel", "stride", "padding")),
+    ):
+        assert all(type(getattr(layer, name)) is int for name in names)
 
 
 @pytest.mark.parametrize(("kernel", "most"), [(1, 0), (2, 1), (3, 1), (4, 2)])

@@ -159,6 +159,7 @@ def test_numbers_of_any_type_become_floats_and_lists_tuples():
     assert (found.full_scale, found.mean, found.std) == (255.0, (0.0, 0.5), (1.0, 2.0))
     assert {type(n) for n in (found.full_scale, *found.mean, *found.std)} == {float}
     assert tiny(input_shape=[6, 6, 3]).input_shape == (6, 6, 3)
+    assert {type(n) for n in tiny(input_shape=np.array([6, 6, 3])).input_shape} == {int}
 
 
 def test_samples():
