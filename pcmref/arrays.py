@@ -16,6 +16,7 @@ __all__ = [
     "Frozen",
     "Int16",
     "Int64",
+    "ReadOnly",
     "UInt8",
     "UInt32",
     "UInt64",
@@ -35,7 +36,15 @@ UInt64: TypeAlias = npt.NDArray[np.uint64]
 Scalar = TypeVar("Scalar", bound=np.generic)
 
 
-class Frozen:
+class ReadOnly:
+    """Base of a dataclass whose arrays cannot be written to: after pickling, in another process, either."""
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        for name, value in state.items():
+            self.__dict__[name] = read_only(value) if isinstance(value, np.ndarray) else value
+
+
+class Frozen(ReadOnly):
     """Base of a frozen dataclass: its arrays are copies that cannot be written to either.
 
     Another value is made with `dataclasses.replace`, from a changed copy of the array.

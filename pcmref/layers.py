@@ -12,7 +12,7 @@ from typing import ClassVar, TypeAlias
 
 import numpy as np
 
-from pcmref.arrays import Float32
+from pcmref.arrays import Float32, ReadOnly, frozen
 from pcmref.errors import NetworkFileError, ParameterError, describe, integer
 
 __all__ = [
@@ -50,7 +50,7 @@ def check_size(where: str, value: object, least: int = 1) -> int:
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Layer:
+class Layer(ReadOnly):
     """One node of the graph: its name and the names of the nodes that it reads.
 
     ``"input"`` names the normalised image.
@@ -89,9 +89,7 @@ class Layer:
         if not np.isfinite(value).all():
             place = tuple(int(i) for i in np.argwhere(~np.isfinite(value))[0])
             raise NetworkFileError(where, "finite numbers", f"{value[place]} at {list(place)}")
-        frozen = np.array(value, order="C")  # a copy: what was checked is what is used
-        frozen.flags.writeable = False
-        object.__setattr__(self, tensor, frozen)
+        object.__setattr__(self, tensor, frozen(value))  # a copy: what was checked is what is used
 
     def _check_sizes(self, **least: int) -> None:
         """Make the numbers of these names ints, each of at least so much."""

@@ -9,7 +9,7 @@ from math import prod
 
 import numpy as np
 
-from pcmref.arrays import Float32, Int64, UInt8, read_only
+from pcmref.arrays import Float32, Int64, ReadOnly, UInt8, read_only
 from pcmref.converters import Range
 from pcmref.errors import DataError, NetworkFileError, ParameterError, describe, instance, integer, real
 from pcmref.layers import MAP_LIMIT, CrossbarLayer, Layer, Shape, check_size
@@ -50,7 +50,7 @@ class Normalisation:
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Samples:
+class Samples(ReadOnly):
     """Images and their labels, in views that cannot be written to.
 
     Parameters

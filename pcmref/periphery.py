@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from pcmref.arrays import Float32, Float64, frozen
+from pcmref.arrays import Float32, Float64, ReadOnly, frozen
 from pcmref.backend import kernels
 from pcmref.errors import ParameterError, describe, instance
 from pcmref.layers import BatchNorm, MaxPool, PadShortcut
@@ -28,7 +28,7 @@ __all__ = [
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Statistics:
+class Statistics(ReadOnly):
     """Mean and variance of one batch normalisation, shape ``(channels,)``; kept as float64."""
 
     mean: Float64

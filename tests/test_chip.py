@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import math
+import pickle
 import re
 from dataclasses import fields, replace
 from functools import lru_cache
@@ -21,6 +23,7 @@ from pcmref.layers import Conv, GlobalAveragePool, Linear
 from pcmref.mapping import MappedLayer
 from pcmref.network import Network, Normalisation
 from pcmref.pcm import AIHWKIT, MODELS, NANDAKUMAR_2019, Constant, without_noise
+from pcmref.simulate import logits
 from tests import naive, nets
 
 laws = settings(max_examples=settings.default.max_examples // 4)
@@ -575,6 +578,19 @@ def test_targets_that_are_none_are_refused():
         replace(mapped, weight_per_us=np.ones(6))
     with pytest.raises(ParameterError, match="mapped: expected a MappedLayer, found None"):
         replace(program(nets.tiny()).layers[0], mapped=None)
+
+
+def test_what_travels_between_processes_cannot_be_written_to_there_either():
+    chip = program(nets.tiny())
+    for again in (pickle.loads(pickle.dumps((chip, chip.at(DAY)))), copy.deepcopy((chip, chip.at(DAY)))):
+        network = again[0].network
+        values = [*again[0].layers, *again[1].layers, *network.layers, network.evaluation, network.calibration]
+        arrays = [array for value in values for array in vars(value).values() if isinstance(array, np.ndarray)]
+        assert len(arrays) > 40
+        assert not any(array.flags.writeable for array in arrays)
+        assert np.array_equal(
+            logits(again[1], network.evaluation.images), logits(chip.at(DAY), network.evaluation.images)
+        )
 
 
 def test_chips_and_snapshots_can_be_compared_and_hashed():
