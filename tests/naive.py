@@ -242,6 +242,17 @@ def product(layer, snapshot_layer, readout, x, *, g_step_us, gain, key, address)
     }
 
 
+def check_tiles(tiles, n, expected):
+    """Image `n` of the stages of all tiles has the integers of `product`."""
+    assert len(tiles) == len(expected["sums"])
+    for number, tile in enumerate(tiles):
+        assert tile.noise_free[n].tolist() == expected["noise_free"][number].tolist()
+        assert tile.sums[n].tolist() == expected["sums"][number].tolist()
+        assert tile.codes[n].tolist() == expected["tile_codes"][number].tolist()
+        if tile.variance is not None or expected["variances"] is not None:
+            assert tile.variance[n].tolist() == expected["variances"][number].tolist()
+
+
 # Digital operations
 
 

@@ -103,13 +103,7 @@ def test_a_network_equals_the_naive_one(readout, corrections):
                 channels = node["codes"].shape[2]
                 assert product.input_codes[n, ..., :channels].tolist() == node["codes"].tolist()
                 assert product.input_step[n] == node["step"]
-                for number, tile in enumerate(product.tiles):
-                    assert tile.noise_free[n].tolist() == node["noise_free"][number].tolist()
-                    assert tile.sums[n].tolist() == node["sums"][number].tolist()
-                    assert tile.codes[n].tolist() == node["tile_codes"][number].tolist()
-                    if tile.variance is not None or node["variances"] is not None:
-                        assert tile.variance[n].tolist() == node["variances"][number].tolist()
-                assert len(product.tiles) == len(node["sums"])
+                naive.check_tiles(product.tiles, n, node)
                 assert product.output_codes[n].tolist() == node["outputs"].tolist()
             assert trace.activations[n].tobytes() == values.tobytes()
     last = np.stack([node["values"] for node in expected[LAYERS[-1]]])
