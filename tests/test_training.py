@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import importlib
 import itertools
 import json
@@ -15,6 +16,7 @@ import pytest
 import pcmref.weights
 from pcmref.convert import Architecture
 from pcmref.simulate import digital
+from tests.nets import tiny
 
 torch = pytest.importorskip("torch")
 ROOT = Path(__file__).resolve().parents[1]
@@ -593,12 +595,150 @@ def test_teachers_answer_with_the_mean_of_their_logits():
     assert not any(torch.allclose(expected, answer, atol=1e-3) for answer in answers)
 
 
+def test_all_networks_are_compiled_but_wide_teachers(monkeypatch):
+    compiled = []
+    monkeypatch.setattr(torch.nn.Module, "compile", lambda module, **_: compiled.append(module))
+    options = vars(train.parser().parse_args(["pretrain", "--out", "x", "--compile"]))
+    taught, wide, other = network(), model.Teacher(8, 1, 3, (6, 7)), network()
+    training = train.Training(taught, [wide, other], options, torch.device("cpu"))
+    assert compiled == [taught, training.average.module, other]
+
+
 def test_a_stage_goes_on_from_another(tmp_path):
     pretrain(tmp_path / "a", epochs=1)
     pretrain(tmp_path / "b", "--from", tmp_path / "a" / "pretrain.pt", "--lr", 0, epochs=1)
     one, other = (tensors(tmp_path / name / "pretrain.pt")["fc.weight"] for name in "ab")
     assert torch.equal(one, other)
     assert [line["stage"] for line in tensors(tmp_path / "b" / "pretrain.pt", "log")] == ["pretrain"] * 2
+
+
+FEW = ["--epochs", 1, "--device", "cpu"]
+STILL = [*FEW, "--lr", 0, "--clip", "inf"]
+
+
+def test_a_stage_starts_from_a_network_file(tmp_path):
+    run("noise", "--from", DIGITS, "--out", tmp_path / "on", *STILL)
+    source, options = pcmref.weights.load(DIGITS), tensors(tmp_path / "on" / "noise.pt", "options")
+    assert (options["arch"], options["data"], options["all_data"]) == ("joshi-resnet8", str(DIGITS), True)
+    run("export", tmp_path / "on" / "noise.pt", tmp_path / "on.h5")
+    again = pcmref.weights.load(tmp_path / "on.h5")
+    for one, other in zip(again.layers, source.layers, strict=True):
+        for name in {name.rstrip("?") for name in one.tensors} - {"mean", "var"}:  # those follow the images
+            np.testing.assert_array_equal(getattr(one, name), getattr(other, name))
+    assert again.provenance["epochs"] == f"{source.provenance['epochs']}; then 0 without noise, 1 with noise"
+    commands = again.provenance["commands"].splitlines()
+    assert commands[:-2] == source.provenance["commands"].splitlines()
+    assert [command.split()[1] for command in commands[-2:]] == ["noise", "export"]
+
+
+@pytest.mark.parametrize("shortcut", ["joshi", "he"])
+def test_a_network_file_holds_what_a_checkpoint_does(tmp_path, shortcut):
+    pretrain(tmp_path, "--arch", f"{shortcut}-resnet14", "--all-data", epochs=1)
+    run("export", tmp_path / "pretrain.pt", tmp_path / "network.h5")
+    whole, found = (
+        train.read_checkpoint(tmp_path / name, torch.device("cpu")) for name in ("pretrain.pt", "network.h5")
+    )
+    assert found["options"]["arch"] == whole["options"]["arch"] == f"{shortcut}-resnet14"
+    assert found["normalisation"] == whole["normalisation"]
+    for name, tensor in whole["average"].items():
+        if not name.endswith("num_batches_tracked"):
+            assert torch.equal(found["average"][name], tensor)
+
+
+def test_a_network_file_teaches(tmp_path):
+    student = ["noise", "--from", DIGITS, *FEW]
+    run(*student, "--out", tmp_path / "alone")
+    run(*student, "--out", tmp_path / "taught", "--teacher", DIGITS)
+    alone, taught = (tensors(tmp_path / name / "noise.pt")["fc.weight"] for name in ("alone", "taught"))
+    assert not torch.equal(alone, taught)
+
+
+def test_a_stage_starts_from_the_mean(tmp_path):
+    for name, rate in (("a", 0.01), ("b", 0.05)):
+        pretrain(tmp_path / name, "--lr", rate, epochs=1)
+    sources = [tmp_path / name / "pretrain.pt" for name in "ab"]
+    run("noise", "--from", *sources, "--out", tmp_path / "mean", *STILL)
+    one, other = map(tensors, sources)
+    mean = tmp_path / "mean" / "noise.pt"
+    for name in ("conv1.weight", "layer3.0.bn2.weight", "fc.bias"):
+        torch.testing.assert_close(tensors(mean)[name], (one[name] + other[name]) / 2)
+    assert [command.split()[1] for command in tensors(mean, "commands")] == ["pretrain", "pretrain", "noise"]
+    assert [line["stage"] for line in tensors(mean, "log")] == ["pretrain", "noise"]
+
+
+def test_validation_images_that_one_of_several_has_seen_are_seen(tmp_path):
+    pretrain(tmp_path / "a", epochs=1)
+    pretrain(tmp_path / "b", "--all-data", epochs=1)
+    run("noise", "--from", *(tmp_path / name / "pretrain.pt" for name in "ab"), "--out", tmp_path, *FEW)
+    assert tensors(tmp_path / "noise.pt", "options")["all_data"]
+    assert "accuracy" not in tensors(tmp_path / "noise.pt", "log")[-1]
+
+
+def refusal(capsys, *arguments):
+    assert train.main([str(argument) for argument in arguments]) == 2
+    return capsys.readouterr().err
+
+
+def test_networks_without_a_mean(tmp_path, capsys):
+    pretrain(tmp_path / "a", epochs=1)
+    pretrain(tmp_path / "b", "--arch", "joshi-resnet14", epochs=1)
+    one, other = (tmp_path / name / "pretrain.pt" for name in "ab")
+    error = refusal(capsys, "noise", "--from", one, other, "--out", tmp_path, *FEW)
+    assert f"arch of {other}: expected 'joshi-resnet8', as of {one}, found 'joshi-resnet14'" in error
+    run("teacher", "--data", DIGITS, "--widths", 8, 12, "--out", tmp_path, *FEW)
+    error = refusal(capsys, "noise", "--from", one, tmp_path / "teacher.pt", "--out", tmp_path, *FEW)
+    assert "expected a network for crossbars, found a teacher" in error
+
+
+def test_results_go_elsewhere_than_beside_a_network_file(capsys):
+    assert "out: expected a directory, to start from a network file" in refusal(capsys, "noise", "--from", DIGITS)
+
+
+def changed(path, **changes):
+    """Write the bundled network with changes of its values."""
+    pcmref.weights.save(path, dataclasses.replace(pcmref.weights.load(DIGITS), **changes))
+    return path
+
+
+def test_network_files_of_other_networks(tmp_path, capsys):
+    digits = pcmref.weights.load(DIGITS)
+    *front, last = digits.layers
+    renamed = (*front, dataclasses.replace(last, name="linear"))
+    softened = tuple(
+        dataclasses.replace(layer, eps=1e-3) if isinstance(layer, pcmref.layers.BatchNorm) else layer
+        for layer in digits.layers
+    )
+    pooled = tuple(
+        pcmref.layers.MaxPool(name=layer.name, inputs=layer.inputs, kernel=1, stride=1, padding=0)
+        if layer.name == "relu1"
+        else layer
+        for layer in digits.layers
+    )
+    pcmref.weights.save(tmp_path / "tiny.h5", tiny(calibration=None, evaluation=None))
+    for path, expected in (
+        (changed(tmp_path / "renamed.h5", layers=renamed), "expected the layers of joshi-resnet8, found others"),
+        (changed(tmp_path / "pooled.h5", layers=pooled), "expected the layers of joshi-resnet8, found others"),
+        (changed(tmp_path / "eps.h5", layers=softened), "expected the layers of joshi-resnet8, found others"),
+        (tmp_path / "tiny.h5", "expected a residual network for CIFAR-10 or with its images, found another"),
+    ):
+        assert f"{path}: {expected}" in refusal(capsys, "noise", "--from", path, "--out", tmp_path, *FEW)
+    (tmp_path / "cut.h5").write_bytes(DIGITS.read_bytes()[:5000])
+    assert "cut.h5" in refusal(capsys, "noise", "--from", tmp_path / "cut.h5", "--out", tmp_path, *FEW)
+
+
+def test_images_of_another_scale(tmp_path, capsys):
+    scale = pcmref.network.Normalisation(full_scale=16.0, mean=(0.25,), std=(0.5,))
+    path = changed(tmp_path / "other.h5", normalisation=scale)
+    state = train.read_checkpoint(path, torch.device("cpu"))
+    state["options"] = {**state["options"], "data": str(DIGITS)}
+    torch.save(state, tmp_path / "other.pt")
+    own = ["--from", DIGITS, "--out", tmp_path / "x", *FEW]
+    assert "normalisation of the network" in refusal(capsys, "noise", *own, "--teacher", tmp_path / "other.pt")
+    mixed = ["--from", tmp_path / "other.pt", "--out", tmp_path / "x", *FEW]
+    assert "normalisation of the network" in refusal(capsys, "noise", *mixed)
+    pretrain(tmp_path, epochs=1)
+    several = ["--from", tmp_path / "pretrain.pt", tmp_path / "other.pt", "--out", tmp_path / "x", *FEW]
+    assert f"normalisation of {tmp_path / 'other.pt'}: expected" in refusal(capsys, "noise", *several)
 
 
 @pytest.mark.parametrize(("option", "value"), [("--cutout", 3), ("--cutmix", 0.5)])

@@ -20,7 +20,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from checkpoint import Options, expect_kind, read_checkpoint, starting_point
+from checkpoint import Options, State, expect_kind, read_checkpoint, starting_point
 from data import CHUNK, Data, Images, load
 from model import ResNet, Teacher
 from noise import Disturbance, clip, devices, gaussian, noisy
@@ -40,6 +40,8 @@ from pcmref.files import replacing
 RANGE_IMAGES = 200
 #: Part of a stage in which the learning rate rises, before its cosine fall.
 RISE = 0.05
+#: What --from is.
+STARTS = "checkpoint of an earlier stage, or a network file, to go on from; several: from the mean of their weights"
 #: What random numbers are for.
 VARIANTS, STEPS = range(2)
 
@@ -116,6 +118,9 @@ class Training:
         if options["compile"]:  # in place, so that the names of the parameters stay
             self.model.compile(dynamic=False)
             self.average.module.compile(dynamic=False)
+            for teacher in self.teachers:
+                if isinstance(teacher, ResNet):  # a compiled GELU in bfloat16 gives NaN on a CPU
+                    teacher.compile(dynamic=False)
 
     def autocast(self, device: torch.device) -> torch.autocast:
         """Return the context in which networks are evaluated."""
@@ -181,6 +186,7 @@ def train(args: argparse.Namespace, command: str) -> None:
     state, out = starting_point(args, command, device)
     options = state["options"]
     data = load(options["data"], state["data_dir"])
+    expect_normalisation(state, data)
     data = dataclasses.replace(data, cutmix=options["cutmix"])
     if options["cutout"] is not None:
         data = dataclasses.replace(data, cutout=options["cutout"])
@@ -220,6 +226,7 @@ def train(args: argparse.Namespace, command: str) -> None:
             "averaged": int(work.average.n_averaged),
             "optimiser": work.optimiser.state_dict(),
             "hardware": hardware(device),
+            "normalisation": dataclasses.asdict(data.normalisation),
         }
         with replacing(out / "log.jsonl") as temporary:
             temporary.write_text("".join(json.dumps(line) + "\n" for line in state["log"]))
@@ -241,9 +248,17 @@ def read_teacher(path: Path, options: Options, data: Data, device: torch.device)
         raise ParameterError("data of the teacher", repr(options["data"]), repr(state["options"]["data"]))
     if state["options"]["all_data"] and not options["all_data"]:
         raise ParameterError("all_data of the teacher", "False, for a validation that tells something", "True")
+    expect_normalisation(state, data)
     teacher = build(state["options"], data)
     teacher.load_state_dict(state["average"])
     return teacher
+
+
+def expect_normalisation(state: State, data: Data) -> None:
+    """Refuse a network that takes images of another scale."""
+    own = dataclasses.asdict(data.normalisation)
+    if (found := state.get("normalisation") or own) != own:
+        raise ParameterError("normalisation of the network", str(own), str(found))
 
 
 def export(args: argparse.Namespace, command: str) -> None:
@@ -257,6 +272,7 @@ def export(args: argparse.Namespace, command: str) -> None:
     found = accuracy(model, Images(data.test, data, torch.device("cpu")))
     held_out = f"{found:.2f} % of the {len(data.test)} held-out images"
     epochs = collections.Counter(line["stage"] for line in state["log"])
+    earlier = f"{state['earlier']}; then " if state.get("earlier") else ""
     validated = next((line for line in reversed(state["log"]) if "accuracy" in line), None)
     network = network_from_tensors(
         {name: tensor.numpy() for name, tensor in model.state_dict().items()},
@@ -268,7 +284,7 @@ def export(args: argparse.Namespace, command: str) -> None:
             "title": f"{options['arch']} for {options['data']}, trained "
             + ("with noise on its weights" if epochs["noise"] else "without noise"),
             "commands": "\n".join([*state["commands"], command]),
-            "epochs": f"{epochs['pretrain']} without noise, {epochs['noise']} with noise",
+            "epochs": f"{earlier}{epochs['pretrain']} without noise, {epochs['noise']} with noise",
             "seed": str(options["seed"]),
             "data": data.source,
             "data files, SHA-256": data.files,
@@ -363,7 +379,7 @@ def parser() -> argparse.ArgumentParser:
     common.add_argument("--bf16", action=argparse.BooleanOptionalAction, default=cuda, help="autocast")
     common.add_argument("--compile", action="store_true", help="compile the networks: faster, needs a C++ compiler")
     begin = argparse.ArgumentParser(add_help=False, parents=[common])
-    begin.add_argument("--from", dest="start", type=Path, help="checkpoint of an earlier stage to go on from")
+    begin.add_argument("--from", dest="start", type=Path, nargs="+", help=STARTS)
     begin.add_argument("--data", help="digits, cifar10 or a network file with digits (digits)")
     begin.add_argument("--out", type=Path, required=True, help="directory for the checkpoint and log.jsonl")
     begin.set_defaults(run=train, eta=0.0, model="", chips=1, fresh=0, clip=math.inf)
@@ -382,7 +398,7 @@ def parser() -> argparse.ArgumentParser:
 
     steps = taking_steps(lr=0.005)
     second = stages.add_parser("noise", parents=[common, taught, steps], help="train on with noise on the weights")
-    second.add_argument("--from", dest="start", type=Path, required=True, help="pretrain.pt")
+    second.add_argument("--from", dest="start", type=Path, nargs="+", required=True, help=STARTS)
     second.add_argument("--eta", type=float, default=0.038, help="noise / largest weight (0.038)")
     second.add_argument("--model", default="", help="instead: the errors of the devices of this model of pcmref")
     second.add_argument(
