@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import importlib
 import itertools
@@ -595,6 +596,27 @@ def test_teachers_answer_with_the_mean_of_their_logits():
     assert not any(torch.allclose(expected, answer, atol=1e-3) for answer in answers)
 
 
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["noise", "--from", "x", "--model", "AIHWKIT", "--chips", "2", "--fresh", "1", "--muon", "0.01"],
+        ["noise", "--from", "x", "--eta", "0.04", "--clip", "2"],
+        ["teacher", "--out", "x"],
+    ],
+)
+def test_all_that_computes_is_on_one_device(monkeypatch, command):
+    """PyTorch's device without memory does not mix with the CPU either: an epoch gets as far as its first number."""
+    options = vars(train.parser().parse_args([*command, "--average", "0.9"]))
+    monkeypatch.setattr(train.Training, "autocast", lambda *_: contextlib.nullcontext())  # unknown there
+    images = dataclasses.replace(data.load(str(DIGITS), None), cutmix=0.5, cutout=2)
+    device = torch.device("meta")
+    teachers = [model.Teacher(8, 1, 10, (6, 7)), model.ResNet(train.architecture("joshi-resnet8"), 1, 10)]
+    student = model.Teacher(8, 1, 10, (6, 7)) if command[0] == "teacher" else teachers[1]
+    training = train.Training(student, teachers, {**options, "distill": 0.9, "temperature": 4.0}, device)
+    with pytest.raises(RuntimeError, match=r"item\(\) cannot be called on meta tensors"):
+        training.epoch(data.Images(images.training, images, device), 0)
+
+
 def test_all_networks_are_compiled_but_wide_teachers(monkeypatch):
     compiled = []
     monkeypatch.setattr(torch.nn.Module, "compile", lambda module, **_: compiled.append(module))
@@ -720,6 +742,10 @@ def test_network_files_of_other_networks(tmp_path, capsys):
         (changed(tmp_path / "pooled.h5", layers=pooled), "expected the layers of joshi-resnet8, found others"),
         (changed(tmp_path / "eps.h5", layers=softened), "expected the layers of joshi-resnet8, found others"),
         (tmp_path / "tiny.h5", "expected a residual network for CIFAR-10 or with its images, found another"),
+        (
+            changed(tmp_path / "bare.h5", calibration=None, evaluation=None),
+            "expected a residual network for CIFAR-10 or with its images, found another",
+        ),
     ):
         assert f"{path}: {expected}" in refusal(capsys, "noise", "--from", path, "--out", tmp_path, *FEW)
     (tmp_path / "cut.h5").write_bytes(DIGITS.read_bytes()[:5000])
