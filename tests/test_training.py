@@ -763,6 +763,13 @@ def test_images_of_another_scale(tmp_path, capsys):
     mixed = ["--from", tmp_path / "other.pt", "--out", tmp_path / "x", *FEW]
     assert "normalisation of the network" in refusal(capsys, "noise", *mixed)
     pretrain(tmp_path, epochs=1)
+    early = train.read_checkpoint(tmp_path / "pretrain.pt", torch.device("cpu"))
+    del early["normalisation"]
+    torch.save(early, tmp_path / "early.pt")
+    for both in itertools.permutations([tmp_path / "early.pt", DIGITS]):
+        run("noise", "--from", *both, "--out", tmp_path / both[0].stem, *STILL)
+        written = train.read_checkpoint(tmp_path / both[0].stem / "noise.pt", torch.device("cpu"))
+        assert written["normalisation"] == train.read_checkpoint(DIGITS, torch.device("cpu"))["normalisation"]
     several = ["--from", tmp_path / "pretrain.pt", tmp_path / "other.pt", "--out", tmp_path / "x", *FEW]
     assert f"normalisation of {tmp_path / 'other.pt'}: expected" in refusal(capsys, "noise", *several)
 

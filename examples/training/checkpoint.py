@@ -83,9 +83,15 @@ def mean(paths: list[Path], states: list[State]) -> State:
     weights = {name: _mean([tensors[name] for tensors in averages]) for name in averages[0]}
     commands = list(dict.fromkeys(itertools.chain.from_iterable(state["commands"] for state in states)))
     kept = {name: states[0].get(name, "") for name in ("log", "earlier")}
-    for path, state in zip(paths, states, strict=True):
-        if (scale := state.get("normalisation", kept.get("normalisation"))) != kept.setdefault("normalisation", scale):
-            raise ParameterError(f"normalisation of {path}", str(kept["normalisation"]), str(scale))
+    # early checkpoints do not say how images are normalised
+    scales = [
+        (path, state["normalisation"]) for path, state in zip(paths, states, strict=True) if "normalisation" in state
+    ]
+    for path, scale in scales:
+        if scale != scales[0][1]:
+            raise ParameterError(f"normalisation of {path}", f"{scales[0][1]}, as of {scales[0][0]}", str(scale))
+    if scales:
+        kept["normalisation"] = scales[0][1]
     return kept | {"commands": commands, "model": weights, "average": weights}
 
 

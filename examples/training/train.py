@@ -257,7 +257,7 @@ def read_teacher(path: Path, options: Options, data: Data, device: torch.device)
 def expect_normalisation(state: State, data: Data) -> None:
     """Refuse a network that takes images of another scale."""
     own = dataclasses.asdict(data.normalisation)
-    if (found := state.get("normalisation") or own) != own:
+    if (found := state.get("normalisation", own)) != own:
         raise ParameterError("normalisation of the network", str(own), str(found))
 
 
