@@ -23,8 +23,8 @@ torch = pytest.importorskip("torch")
 ROOT = Path(__file__).resolve().parents[1]
 DIGITS = ROOT / "weights" / "digits-resnet8.h5"
 sys.path.append(str(ROOT / "examples" / "training"))
-MODULES = ("data", "model", "noise", "optimiser", "train")
-data, model, noise, optimiser, train = map(importlib.import_module, MODULES)
+MODULES = ("data", "judge", "model", "noise", "optimiser", "train")
+data, judge, model, noise, optimiser, train = map(importlib.import_module, MODULES)
 
 
 def network(shortcut="conv"):
@@ -908,3 +908,38 @@ def test_chips_share_each_batch(tmp_path, monkeypatch):
     assert [34, 33, 33] in shares  # a step
     assert [200] in shares  # the validation images
     assert tensors(tmp_path / "noise.pt", "options")["chips"] == 3
+
+
+def test_distortions():
+    images = torch.rand(4, 2, 9, 9, generator=torch.Generator().manual_seed(3))
+    torch.testing.assert_close(judge.turned(images), images)
+    torch.testing.assert_close(judge.turned(images, degrees=90), images.rot90(-1, dims=(2, 3)))  # clockwise
+    disc = ((torch.arange(9.0) - 4) ** 2)[:, None] + (torch.arange(9.0) - 4) ** 2
+    ball = (disc < 10).float().expand(1, 1, 9, 9)
+    assert judge.turned(ball, zoom=1.5).sum() < 0.7 * ball.sum() < ball.sum() < judge.turned(ball, zoom=0.8).sum()
+    pale = judge.faded(images, 0.6)
+    torch.testing.assert_close(pale.mean(dim=(2, 3)), images.mean(dim=(2, 3)))
+    torch.testing.assert_close(pale.std(dim=(2, 3)), 0.6 * images.std(dim=(2, 3)))
+    blurred = judge.blurred(images)
+    assert blurred.shape == images.shape
+    torch.testing.assert_close(blurred[:, :, 3, 5], images[:, :, 3:5, 5:7].mean(dim=(2, 3)))
+    for name, change in judge.DISTORTIONS.items():
+        assert not torch.allclose(change(images), images, atol=0.05), name
+
+
+def test_networks_are_judged_by_distorted_training_images(tmp_path, capsys):
+    bundled = pcmref.weights.load(DIGITS)
+    assert judge.main([str(DIGITS), "--images", "200"]) == 0
+    header, line = capsys.readouterr().out.splitlines()
+    *found, path = line.split()
+    assert path == str(DIGITS)
+    assert header.split()[-1] == "mean"
+    first = bundled.calibration.first(200)
+    expected = [100 * pcmref.accuracy(digital(bundled, first.images), first.labels)]
+    for name in judge.DISTORTIONS:
+        images = judge.distorted(first, name, 16.0).images
+        expected.append(100 * pcmref.accuracy(digital(bundled, images), first.labels))
+    assert found == [f"{value:.2f}" for value in [*expected, np.mean(expected[1:])]]
+    assert len(set(found)) > 2
+    assert judge.main([str(tmp_path / "none.pt")]) == 2
+    assert "expected the checkpoint of an earlier stage, found nothing" in capsys.readouterr().err
