@@ -634,6 +634,14 @@ def test_a_stage_goes_on_from_another(tmp_path):
     assert [line["stage"] for line in tensors(tmp_path / "b" / "pretrain.pt", "log")] == ["pretrain"] * 2
 
 
+def tensors_of(network):
+    """The tensors of a network's layers, by the layer's number and the tensor's name."""
+    for number, layer in enumerate(network.layers):
+        for name in (name.rstrip("?") for name in layer.tensors):
+            if (tensor := getattr(layer, name)) is not None:
+                yield (number, name), tensor
+
+
 FEW = ["--epochs", 1, "--device", "cpu"]
 STILL = [*FEW, "--lr", 0, "--clip", "inf"]
 
@@ -644,13 +652,91 @@ def test_a_stage_starts_from_a_network_file(tmp_path):
     assert (options["arch"], options["data"], options["all_data"]) == ("joshi-resnet8", str(DIGITS), True)
     run("export", tmp_path / "on" / "noise.pt", tmp_path / "on.h5")
     again = pcmref.weights.load(tmp_path / "on.h5")
-    for one, other in zip(again.layers, source.layers, strict=True):
-        for name in {name.rstrip("?") for name in one.tensors} - {"mean", "var"}:  # those follow the images
-            np.testing.assert_array_equal(getattr(one, name), getattr(other, name))
+    found = dict(tensors_of(again))
+    for name, tensor in tensors_of(source):
+        if name[1] not in {"mean", "var"}:  # those follow the images
+            np.testing.assert_array_equal(found[name], tensor)
     assert again.provenance["epochs"] == f"{source.provenance['epochs']}; then 0 without noise, 1 with noise"
     commands = again.provenance["commands"].splitlines()
     assert commands[:-2] == source.provenance["commands"].splitlines()
     assert [command.split()[1] for command in commands[-2:]] == ["noise", "export"]
+
+
+def test_dead_channels_start_anew():
+    net, images = network().eval(), torch.rand(5, 1, 8, 8)
+    block = net.layer2[0]
+    with torch.no_grad():
+        for dead in (1, 4):
+            block.conv1.weight[dead] *= 1e-4
+            block.bn1.weight[dead], block.bn1.bias[dead] = 0.3, -1.0
+            block.bn1.running_var[dead] = 1e-9
+        before = [parameter.clone() for parameter in net.parameters()]
+        logits = net(images)
+        assert model.revive(net) == 2
+        torch.testing.assert_close(net(images), logits)
+        sizes = block.conv1.weight.std(dim=(1, 2, 3))
+        assert sizes.max() < 2 * sizes.min()
+        assert not torch.equal(block.conv1.weight[1], block.conv1.weight[4])
+        inner = block.bn1(block.conv1(net.layer1([net.conv1([images])[0]])))[0]
+        assert (inner > 0).any(dim=0).any(dim=(1, 2)).all()
+    pairs = zip(net.named_parameters(), before, strict=True)
+    changed = [name for (name, parameter), earlier in pairs if (parameter != earlier).any()]
+    assert changed == [f"layer2.0.{name}" for name in ("conv1.weight", "bn1.weight", "bn1.bias", "conv2.weight")]
+    assert (block.conv2.weight[:, [1, 4]] == 0).all()
+    assert (block.conv2.weight[:, [0, 2, 3, 5]] != 0).any()
+    assert model.revive(net) == 0
+
+
+def test_a_stage_revives_channels(tmp_path, capsys):
+    pretrain(tmp_path, epochs=1)
+    state = torch.load(tmp_path / "pretrain.pt", weights_only=True)
+    state["average"]["layer1.0.conv1.weight"][3] = 0
+    torch.save(state, tmp_path / "pretrain.pt")
+    for flags in ([], ["--revive"]):
+        out = tmp_path / f"{len(flags)}"
+        run("noise", "--from", tmp_path / "pretrain.pt", "--out", out, *STILL, *flags)
+        assert bool(flags) == tensors(out / "noise.pt")["layer1.0.conv1.weight"][3].any()
+        assert bool(flags) == ("noise: 1 dead channels start anew" in capsys.readouterr().err)
+
+
+def test_a_network_file_is_exported_with_statistics_of_fresh_chips(tmp_path):
+    export = ["export", DIGITS, tmp_path / "again.h5", "--statistics", "NANDAKUMAR_2019"]
+    run(*export)
+    source, again = (pcmref.weights.load(path) for path in (DIGITS, tmp_path / "again.h5"))
+    for name in ("title", "epochs"):
+        assert again.provenance[name] == source.provenance[name]
+    assert again.provenance["commands"].endswith("again.h5 --statistics NANDAKUMAR_2019")
+    first, second = (dict(tensors_of(network)) for network in (source, again))
+    for name, tensor in first.items():
+        assert np.array_equal(second[name], tensor) == (name[1] not in {"mean", "var"}), name
+    run(*export)
+    for name, tensor in tensors_of(pcmref.weights.load(tmp_path / "again.h5")):
+        np.testing.assert_array_equal(tensor, second[name])
+
+
+def test_statistics_are_means_over_batches_and_chips(monkeypatch):
+    monkeypatch.setattr(train, "CHUNK", 300)
+    digits = data.load(str(DIGITS), None)
+    images = data.Images(digits.training.first(900), digits, torch.device("cpu"))
+    net = network()
+    batches = [images.batch(slice(start, start + 300))[0] for start in (0, 300, 600)]
+
+    def expected(sizes):
+        found = []
+        for batch in batches:
+            parts = zip(batch.tensor_split(len(sizes)), sizes, strict=True)
+            with torch.no_grad():
+                x = torch.cat([size * net.conv1([part])[0] for part, size in parts])
+            found.append(torch.stack([x.mean(dim=(0, 2, 3)), x.transpose(0, 1).flatten(1).var(dim=1)]))
+        return torch.stack(found).mean(dim=0)
+
+    def uneven(weights, chips):
+        return torch.stack([weights * (0.5 + chip) for chip in range(chips)])
+
+    for disturbance, sizes in ((None, [1]), (uneven, [0.5, 1.5, 2.5, 3.5, 4.5])):
+        train.measure_statistics(net, images, disturbance)
+        found = torch.stack([net.bn1.running_mean, net.bn1.running_var])
+        torch.testing.assert_close(found, expected(sizes), rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize("shortcut", ["joshi", "he"])

@@ -28,6 +28,8 @@ State: TypeAlias = dict[str, Any]
 
 #: Options that do not define the result of a stage, only where its parts are.
 PLACES = {"stage", "run", "out", "start", "device", "data_dir"}
+#: What a network file tells of its training that the next one made from it still tells.
+TOLD = ("title", "epochs", "hardware", "validation")
 #: Options that a stage takes over from the network that it starts from, and what they are without one.
 INHERITED = {"data": "digits", "arch": "joshi-resnet8", "widths": [64, 256, 256]}
 
@@ -45,7 +47,7 @@ def starting_point(args: argparse.Namespace, command: str, device: torch.device)
     sources = [*starts, *map(Path, options["teacher"])]
     checkpoints = [read_checkpoint(path, device) for path in sources]
     origin = [sha256_of(path) for path in sources]
-    state: State = {"epoch": 0, "log": [], "commands": [], "earlier": ""}
+    state: State = {"epoch": 0, "log": [], "commands": [], "earlier": {}}
     out, data_dir, inherited = args.out, args.data_dir, {}
     if starts:
         begun, checkpoints = checkpoints[: len(starts)], checkpoints[len(starts) :]
@@ -82,7 +84,7 @@ def mean(paths: list[Path], states: list[State]) -> State:
     averages = [state["average"] for state in states]
     weights = {name: _mean([tensors[name] for tensors in averages]) for name in averages[0]}
     commands = list(dict.fromkeys(itertools.chain.from_iterable(state["commands"] for state in states)))
-    kept = {name: states[0].get(name, "") for name in ("log", "earlier")}
+    kept = {"log": states[0]["log"], "earlier": states[0].get("earlier", {})}
     # early checkpoints do not say how images are normalised
     scales = [
         (path, state["normalisation"]) for path, state in zip(paths, states, strict=True) if "normalisation" in state
@@ -181,7 +183,7 @@ def network_state(path: Path, device: torch.device) -> State:
         "average": tensors,
         "log": [],
         "commands": network.provenance.get("commands", "").splitlines(),
-        "earlier": network.provenance.get("epochs", "unknown"),
+        "earlier": {name: network.provenance.get(name, "unknown") for name in TOLD},
         "data_dir": None,
     }
 

@@ -154,6 +154,28 @@ class ResNet(nn.Module):
         return torch.cat(list(self.fc([x.mean(dim=(2, 3)) for x in batches])))
 
 
+@torch.no_grad()
+def revive(model: nn.Module, floor: float = 0.01) -> int:
+    """Start inner channels of blocks anew that have died, and return how many.
+
+    A channel counts as dead whose weights are all below `floor` times the largest of its convolution: whatever reached
+    the rectifier was negative, so nothing but weight decay moved them any more. Its new weights are normal, with the
+    standard deviation of the living ones. The next convolution does not listen to it yet: the network's outputs stay.
+    """
+    found = 0
+    for block in (module for module in model.modules() if isinstance(module, Block)):
+        weight, norm = block.conv1.weight, block.bn1
+        largest = weight.abs().amax(dim=(1, 2, 3))
+        dead = largest < floor * largest.amax()
+        if count := int(dead.sum()):
+            weight[dead] = weight[~dead].std() * torch.randn_like(weight[dead])
+            norm.weight[dead], norm.bias[dead] = norm.weight[~dead].abs().mean(), 0.0
+            norm.running_mean[dead], norm.running_var[dead] = 0.0, norm.running_var[~dead].mean()
+            block.conv2.weight[:, dead] = 0.0
+            found += count
+    return found
+
+
 class Group(nn.Module):
     """Two 3x3 convolutions, the image halved after the first.
 

@@ -22,7 +22,7 @@ import numpy as np
 import torch
 from checkpoint import Options, State, expect_kind, read_checkpoint, starting_point
 from data import CHUNK, Data, Images, load
-from model import ResNet, Teacher
+from model import BatchNorm, ResNet, Teacher, revive
 from noise import Disturbance, clip, devices, gaussian, noisy
 from optimiser import Optimiser
 from torch import Tensor, nn
@@ -42,8 +42,10 @@ RANGE_IMAGES = 200
 RISE = 0.05
 #: What --from is.
 STARTS = "checkpoint of an earlier stage, or a network file, to go on from; several: from the mean of their weights"
+#: Seconds after programming, and chips that share a batch, for the statistics that a network file is to have.
+FRESH_S, CHIPS = 25.0, 5
 #: What random numbers are for.
-VARIANTS, STEPS = range(2)
+VARIANTS, STEPS, STATISTICS = range(3)
 
 
 def rate(progress: float) -> float:
@@ -74,6 +76,22 @@ def accuracy(model: nn.Module, images: Images, disturbance: Disturbance | None =
             batch, labels = images.batch(slice(start, start + CHUNK))
             right += int((functional_call(model, weights, batch).argmax(dim=1) == labels).sum())
     return 100 * right / len(images)
+
+
+@torch.no_grad()
+def measure_statistics(model: nn.Module, images: Images, disturbance: Disturbance | None = None) -> None:
+    """Set the stored mean and variance of each channel to those of `images`, as `CHIPS` chips share them.
+
+    They are means over batches. Every layer works with the statistics of the batch meanwhile, and the disturbance makes
+    other chips for each.
+    """
+    model.train()
+    norms = [module for module in model.modules() if isinstance(module, BatchNorm)]
+    for number, start in enumerate(range(0, len(images), CHUNK), start=1):
+        for norm in norms:
+            norm.momentum = 1 / number
+        batch, _ = images.batch(slice(start, start + CHUNK))
+        functional_call(model, noisy(model, disturbance, CHIPS), batch)
 
 
 def disturbance_of(options: Options) -> Disturbance | None:
@@ -171,7 +189,7 @@ class Training:
 
 
 def seed(options: Options, what: int, number: int) -> None:
-    """Start the random numbers of the variants of the images (`VARIANTS`) or of the steps of an epoch (`STEPS`)."""
+    """Start the random numbers of `VARIANTS` of images, of the `STEPS` of an epoch, or of chips for `STATISTICS`."""
     state = np.random.SeedSequence([options["seed"], what, number]).generate_state(1, np.uint64)
     torch.manual_seed(int(state[0]))
 
@@ -196,6 +214,8 @@ def train(args: argparse.Namespace, command: str) -> None:
         model.whiten_as(training)
     if "model" in state:
         model.load_state_dict(state["average"] if state["epoch"] == 0 else state["model"])
+    if options["revive"] and state["epoch"] == 0:
+        print(f"{args.stage}: {revive(model)} dead channels start anew", file=sys.stderr)
     teachers = [read_teacher(Path(path), options, data, device) for path in options["teacher"]]
     work = Training(model, teachers, options, device)
     if state["epoch"]:
@@ -263,39 +283,34 @@ def expect_normalisation(state: State, data: Data) -> None:
 
 def export(args: argparse.Namespace, command: str) -> None:
     """Write a trained network, with its images where their licence allows it, as a network file."""
-    state = read_checkpoint(args.checkpoint, torch.device("cpu"))
+    device = torch.device("cpu")
+    state = read_checkpoint(args.checkpoint, device)
     expect_kind(args.checkpoint, state, teacher=False)
     options = state["options"]
     data = load(options["data"], args.data_dir or state["data_dir"])
     model = build(options, data)
     model.load_state_dict(state["average"])
-    found = accuracy(model, Images(data.test, data, torch.device("cpu")))
+    training, validation = data.parts(all_data=options["all_data"])
+    if args.statistics:
+        fresh = devices(pcmref.pcm.model(args.statistics), FRESH_S, FRESH_S, fresh=CHIPS)
+        seed(options, STATISTICS, 0)
+        measure_statistics(model, Images(training, data, device), fresh)
+    found = accuracy(model, Images(data.test, data, device))
     held_out = f"{found:.2f} % of the {len(data.test)} held-out images"
-    epochs = collections.Counter(line["stage"] for line in state["log"])
-    earlier = f"{state['earlier']}; then " if state.get("earlier") else ""
-    validated = next((line for line in reversed(state["log"]) if "accuracy" in line), None)
     network = network_from_tensors(
         {name: tensor.numpy() for name, tensor in model.state_dict().items()},
         architecture(options["arch"]),
         input_shape=data.training.images.shape[1:],
         normalisation=data.normalisation,
         classes=data.classes,
-        provenance={
-            "title": f"{options['arch']} for {options['data']}, trained "
-            + ("with noise on its weights" if epochs["noise"] else "without noise"),
+        provenance=course(state, data)
+        | {
             "commands": "\n".join([*state["commands"], command]),
-            "epochs": f"{earlier}{epochs['pretrain']} without noise, {epochs['noise']} with noise",
             "seed": str(options["seed"]),
             "data": data.source,
             "data files, SHA-256": data.files,
-            "split": f"{len(data.parts(all_data=options['all_data'])[0])} training images, "
-            f"{len(data.parts(all_data=options['all_data'])[1])} for validation, {len(data.test)} held out",
-            "validation": "none"
-            if validated is None
-            else f"{validated['accuracy']:.2f} % of {data.validation} images after epoch {validated['epoch']} of stage "
-            f"{validated['stage']}",
+            "split": f"{len(training)} training images, {len(validation)} for validation, {len(data.test)} held out",
             "digital accuracy": held_out,
-            "hardware": state["hardware"],
             "software": f"Python {platform.python_version()}, PyTorch {torch.__version__}, "
             f"NumPy {np.__version__}, pcmref {pcmref.__version__}",
             "date": datetime.datetime.now(datetime.timezone.utc).date().isoformat(),
@@ -309,6 +324,25 @@ def export(args: argparse.Namespace, command: str) -> None:
         network = dataclasses.replace(network, ranges={"chip8": chip8.ranges})
     pcmref.weights.save(args.network, network)
     print(f"{args.network}: {held_out}")
+
+
+def course(state: State, data: Data) -> dict[str, str]:
+    """Return what provenance says of the training, after what the network file said that it began with, if any."""
+    options, log = state["options"], state["log"]
+    told = {"validation": "none"} | state.get("earlier", {})
+    epochs = collections.Counter(line["stage"] for line in log)
+    if epochs["noise"] or "title" not in told:
+        noise = "with noise on its weights" if epochs["noise"] else "without noise"
+        told["title"] = f"{options['arch']} for {options['data']}, trained {noise}"
+    if log:
+        counts = f"{epochs['pretrain']} without noise, {epochs['noise']} with noise"
+        told["epochs"] = f"{told['epochs']}; then {counts}" if "epochs" in told else counts
+        told["hardware"] = state["hardware"]
+    for line in log:
+        if "accuracy" in line:
+            reached = f"{line['accuracy']:.2f} % of {data.validation} images"
+            told["validation"] = f"{reached} after epoch {line['epoch']} of stage {line['stage']}"
+    return told
 
 
 def count(text: str) -> int:
@@ -382,7 +416,7 @@ def parser() -> argparse.ArgumentParser:
     begin.add_argument("--from", dest="start", type=Path, nargs="+", help=STARTS)
     begin.add_argument("--data", help="digits, cifar10 or a network file with digits (digits)")
     begin.add_argument("--out", type=Path, required=True, help="directory for the checkpoint and log.jsonl")
-    begin.set_defaults(run=train, eta=0.0, model="", chips=1, fresh=0, clip=math.inf)
+    begin.set_defaults(run=train, eta=0.0, model="", chips=1, fresh=0, clip=math.inf, revive=False)
     taught = argparse.ArgumentParser(add_help=False)
     taught.add_argument("--teacher", nargs="+", default=[], help="checkpoints: learn from their mean logits too")
     taught.add_argument("--distill", type=share, default=0.9, help="share of the teachers in the loss (0.9)")
@@ -407,12 +441,16 @@ def parser() -> argparse.ArgumentParser:
     second.add_argument("--chips", type=count, default=1, help="chips that share each batch and its statistics (1)")
     second.add_argument("--fresh", type=natural, default=0, help="of them, at the first time and uncompensated (0)")
     second.add_argument("--clip", type=float, default=2.0, help="largest weight / standard deviation (2)")
+    second.add_argument("--revive", action="store_true", help="start inner channels of blocks anew that have died")
     second.add_argument("--out", type=Path, help="directory for noise.pt and log.jsonl (that of --from)")
     second.set_defaults(run=train)
 
     last = stages.add_parser("export", parents=[places], help="write a network file and test it")
-    last.add_argument("checkpoint", type=Path, help="noise.pt")
+    last.add_argument("checkpoint", type=Path, help="noise.pt, or a network file")
     last.add_argument("network", type=Path, help="the file to write, .h5")
+    last.add_argument(
+        "--statistics", default="", metavar="MODEL", help="measure those of batch normalisation anew, on this PCM model"
+    )
     last.set_defaults(run=export)
     return top
 
