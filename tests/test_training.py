@@ -8,6 +8,7 @@ import importlib
 import itertools
 import json
 import math
+import platform
 import sys
 from pathlib import Path
 
@@ -287,6 +288,14 @@ def test_trained_network_is_exported(tmp_path, capsys):
     assert f"{100 * found.mean():.2f} %" in exported.provenance["digital accuracy"]
     assert f"{100 * found.mean():.2f} %" in capsys.readouterr().out
     assert exported.provenance["commands"].count("train.py") == 3
+
+    run("export", tmp_path / "network.h5", tmp_path / "again.h5")
+    again = pcmref.weights.load(tmp_path / "again.h5").provenance
+    assert again["commands"].count("train.py") == 4
+    assert {name: again[name] for name in again if name != "commands"} == {
+        name: exported.provenance[name] for name in exported.provenance if name != "commands"
+    } | {"split": "1000 training images, 0 for validation, 797 held out"}
+    assert again["hardware"] == f"{platform.machine()} CPU, {torch.get_num_threads()} threads"
 
 
 @pytest.mark.parametrize("stage", ["teacher", "pretrain", "noise"])
@@ -666,22 +675,27 @@ def test_dead_channels_start_anew():
     net, images = network().eval(), torch.rand(5, 1, 8, 8)
     block = net.layer2[0]
     with torch.no_grad():
+        block.conv1.weight *= 1e-3
+        net.layer1[0].conv1.weight[2] = 0
         for dead in (1, 4):
             block.conv1.weight[dead] *= 1e-4
             block.bn1.weight[dead], block.bn1.bias[dead] = 0.3, -1.0
             block.bn1.running_var[dead] = 1e-9
         before = [parameter.clone() for parameter in net.parameters()]
         logits = net(images)
-        assert model.revive(net) == 2
+        assert model.revive(net) == 3
         torch.testing.assert_close(net(images), logits)
         sizes = block.conv1.weight.std(dim=(1, 2, 3))
         assert sizes.max() < 2 * sizes.min()
         assert not torch.equal(block.conv1.weight[1], block.conv1.weight[4])
-        inner = block.bn1(block.conv1(net.layer1([net.conv1([images])[0]])))[0]
-        assert (inner > 0).any(dim=0).any(dim=(1, 2)).all()
+        assert (block.bn1.bias == 0).all()
+        assert block.bn1.running_var.min() > 0.1
     pairs = zip(net.named_parameters(), before, strict=True)
     changed = [name for (name, parameter), earlier in pairs if (parameter != earlier).any()]
-    assert changed == [f"layer2.0.{name}" for name in ("conv1.weight", "bn1.weight", "bn1.bias", "conv2.weight")]
+    assert changed == [
+        *("layer1.0.conv1.weight", "layer1.0.conv2.weight"),
+        *(f"layer2.0.{name}" for name in ("conv1.weight", "bn1.weight", "bn1.bias", "conv2.weight")),
+    ]
     assert (block.conv2.weight[:, [1, 4]] == 0).all()
     assert (block.conv2.weight[:, [0, 2, 3, 5]] != 0).any()
     assert model.revive(net) == 0
@@ -697,6 +711,8 @@ def test_a_stage_revives_channels(tmp_path, capsys):
         run("noise", "--from", tmp_path / "pretrain.pt", "--out", out, *STILL, *flags)
         assert bool(flags) == tensors(out / "noise.pt")["layer1.0.conv1.weight"][3].any()
         assert bool(flags) == ("noise: 1 dead channels start anew" in capsys.readouterr().err)
+    run("noise", "--from", tmp_path / "pretrain.pt", "--out", out, *STILL, *flags)  # goes on
+    assert "dead" not in capsys.readouterr().err
 
 
 def test_a_network_file_is_exported_with_statistics_of_fresh_chips(tmp_path):
@@ -714,11 +730,26 @@ def test_a_network_file_is_exported_with_statistics_of_fresh_chips(tmp_path):
         np.testing.assert_array_equal(tensor, second[name])
 
 
+def test_new_statistics_are_those_of_training_images_on_fresh_chips(tmp_path, monkeypatch):
+    weights, seen = torch.linspace(-1, 1, 20), []
+
+    def spy(_, images, disturbance):
+        seen.extend([images.pixels, disturbance(weights, train.CHIPS)])
+
+    monkeypatch.setattr(train, "measure_statistics", spy)
+    run("export", DIGITS, tmp_path / "again.h5", "--statistics", "NANDAKUMAR_2019")
+    images, chips = seen
+    np.testing.assert_array_equal(images.permute(0, 2, 3, 1), pcmref.weights.load(DIGITS).calibration.images)
+    train.seed({"seed": 0}, train.STATISTICS, 0)
+    fresh = noise.devices(pcmref.pcm.model("NANDAKUMAR_2019"), 25, 25, fresh=train.CHIPS)
+    assert torch.equal(chips, fresh(weights, train.CHIPS))
+
+
 def test_statistics_are_means_over_batches_and_chips(monkeypatch):
     monkeypatch.setattr(train, "CHUNK", 300)
     digits = data.load(str(DIGITS), None)
     images = data.Images(digits.training.first(900), digits, torch.device("cpu"))
-    net = network()
+    net = network().eval()
     batches = [images.batch(slice(start, start + 300))[0] for start in (0, 300, 600)]
 
     def expected(sizes):
@@ -748,6 +779,7 @@ def test_a_network_file_holds_what_a_checkpoint_does(tmp_path, shortcut):
     )
     assert found["options"]["arch"] == whole["options"]["arch"] == f"{shortcut}-resnet14"
     assert found["normalisation"] == whole["normalisation"]
+    assert found["earlier"]["validation"] == "none"
     for name, tensor in whole["average"].items():
         if not name.endswith("num_batches_tracked"):
             assert torch.equal(found["average"][name], tensor)
