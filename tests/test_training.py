@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 
 import pcmref.weights
-from pcmref.convert import Architecture
+from pcmref.convert import Architecture, architecture
 from pcmref.simulate import digital
 from tests.nets import tiny
 
@@ -24,8 +24,8 @@ torch = pytest.importorskip("torch")
 ROOT = Path(__file__).resolve().parents[1]
 DIGITS = ROOT / "weights" / "digits-resnet8.h5"
 sys.path.append(str(ROOT / "examples" / "training"))
-MODULES = ("data", "judge", "model", "noise", "optimiser", "train")
-data, judge, model, noise, optimiser, train = map(importlib.import_module, MODULES)
+MODULES = ("checkpoint", "data", "export", "judge", "measure", "model", "noise", "optimiser", "train")
+checkpoint, data, export, judge, measure, model, noise, optimiser, train = map(importlib.import_module, MODULES)
 
 
 def network(shortcut="conv"):
@@ -100,11 +100,11 @@ def test_gradients_are_those_at_the_noisy_weights():
 def test_accuracy_is_that_of_the_disturbed_network():
     images = digits()
     torch.manual_seed(1)
-    net = model.ResNet(train.architecture("joshi-resnet8"), 1, 10)
+    net = model.ResNet(architecture("joshi-resnet8"), 1, 10)
     with torch.no_grad():
         net.fc.bias[3] = 1e3
-    found = {3: train.accuracy(net, images)}
-    found[0] = train.accuracy(net, images, lambda weights, chips: torch.zeros(chips, len(weights)))
+    found = {3: measure.accuracy(net, images)}
+    found[0] = measure.accuracy(net, images, lambda weights, chips: torch.zeros(chips, len(weights)))
     for label, share in found.items():
         assert share == 100 * int((images.labels == label).sum()) / len(images)
 
@@ -583,7 +583,7 @@ def test_views_come_again(tmp_path, monkeypatch):
 
 def test_random_numbers_for_each_purpose_and_epoch():
     def drawn(run_seed, what, number):
-        train.seed({"seed": run_seed}, what, number)
+        checkpoint.seed({"seed": run_seed}, what, number)
         return torch.rand(()).item()
 
     cases = list(itertools.product((0, 1), (train.VARIANTS, train.STEPS), (0, 1, 2)))
@@ -619,7 +619,7 @@ def test_all_that_computes_is_on_one_device(monkeypatch, command):
     monkeypatch.setattr(train.Training, "autocast", lambda *_: contextlib.nullcontext())  # unknown there
     images = dataclasses.replace(data.load(str(DIGITS), None), cutmix=0.5, cutout=2)
     device = torch.device("meta")
-    teachers = [model.Teacher(8, 1, 10, (6, 7)), model.ResNet(train.architecture("joshi-resnet8"), 1, 10)]
+    teachers = [model.Teacher(8, 1, 10, (6, 7)), model.ResNet(architecture("joshi-resnet8"), 1, 10)]
     student = model.Teacher(8, 1, 10, (6, 7)) if command[0] == "teacher" else teachers[1]
     training = train.Training(student, teachers, {**options, "distill": 0.9, "temperature": 4.0}, device)
     with pytest.raises(RuntimeError, match=r"item\(\) cannot be called on meta tensors"):
@@ -716,8 +716,8 @@ def test_a_stage_revives_channels(tmp_path, capsys):
 
 
 def test_a_network_file_is_exported_with_statistics_of_fresh_chips(tmp_path):
-    export = ["export", DIGITS, tmp_path / "again.h5", "--statistics", "NANDAKUMAR_2019"]
-    run(*export)
+    command = ["export", DIGITS, tmp_path / "again.h5", "--statistics", "NANDAKUMAR_2019"]
+    run(*command)
     source, again = (pcmref.weights.load(path) for path in (DIGITS, tmp_path / "again.h5"))
     for name in ("title", "epochs"):
         assert again.provenance[name] == source.provenance[name]
@@ -725,7 +725,7 @@ def test_a_network_file_is_exported_with_statistics_of_fresh_chips(tmp_path):
     first, second = (dict(tensors_of(network)) for network in (source, again))
     for name, tensor in first.items():
         assert np.array_equal(second[name], tensor) == (name[1] not in {"mean", "var"}), name
-    run(*export)
+    run(*command)
     for name, tensor in tensors_of(pcmref.weights.load(tmp_path / "again.h5")):
         np.testing.assert_array_equal(tensor, second[name])
 
@@ -734,19 +734,19 @@ def test_new_statistics_are_those_of_training_images_on_fresh_chips(tmp_path, mo
     weights, seen = torch.linspace(-1, 1, 20), []
 
     def spy(_, images, disturbance):
-        seen.extend([images.pixels, disturbance(weights, train.CHIPS)])
+        seen.extend([images.pixels, disturbance(weights, measure.CHIPS)])
 
-    monkeypatch.setattr(train, "measure_statistics", spy)
+    monkeypatch.setattr(export, "measure_statistics", spy)
     run("export", DIGITS, tmp_path / "again.h5", "--statistics", "NANDAKUMAR_2019")
     images, chips = seen
     np.testing.assert_array_equal(images.permute(0, 2, 3, 1), pcmref.weights.load(DIGITS).calibration.images)
-    train.seed({"seed": 0}, train.STATISTICS, 0)
-    fresh = noise.devices(pcmref.pcm.model("NANDAKUMAR_2019"), 25, 25, fresh=train.CHIPS)
-    assert torch.equal(chips, fresh(weights, train.CHIPS))
+    checkpoint.seed({"seed": 0}, checkpoint.STATISTICS, 0)
+    fresh = noise.devices(pcmref.pcm.model("NANDAKUMAR_2019"), 25, 25, fresh=measure.CHIPS)
+    assert torch.equal(chips, fresh(weights, measure.CHIPS))
 
 
 def test_statistics_are_means_over_batches_and_chips(monkeypatch):
-    monkeypatch.setattr(train, "CHUNK", 300)
+    monkeypatch.setattr(measure, "CHUNK", 300)
     digits = data.load(str(DIGITS), None)
     images = data.Images(digits.training.first(900), digits, torch.device("cpu"))
     net = network().eval()
@@ -765,7 +765,7 @@ def test_statistics_are_means_over_batches_and_chips(monkeypatch):
         return torch.stack([weights * (0.5 + chip) for chip in range(chips)])
 
     for disturbance, sizes in ((None, [1]), (uneven, [0.5, 1.5, 2.5, 3.5, 4.5])):
-        train.measure_statistics(net, images, disturbance)
+        measure.measure_statistics(net, images, disturbance)
         found = torch.stack([net.bn1.running_mean, net.bn1.running_var])
         torch.testing.assert_close(found, expected(sizes), rtol=1e-4, atol=1e-5)
 
@@ -775,7 +775,7 @@ def test_a_network_file_holds_what_a_checkpoint_does(tmp_path, shortcut):
     pretrain(tmp_path, "--arch", f"{shortcut}-resnet14", "--all-data", epochs=1)
     run("export", tmp_path / "pretrain.pt", tmp_path / "network.h5")
     whole, found = (
-        train.read_checkpoint(tmp_path / name, torch.device("cpu")) for name in ("pretrain.pt", "network.h5")
+        checkpoint.read_checkpoint(tmp_path / name, torch.device("cpu")) for name in ("pretrain.pt", "network.h5")
     )
     assert found["options"]["arch"] == whole["options"]["arch"] == f"{shortcut}-resnet14"
     assert found["normalisation"] == whole["normalisation"]
@@ -873,7 +873,7 @@ def test_network_files_of_other_networks(tmp_path, capsys):
 def test_images_of_another_scale(tmp_path, capsys):
     scale = pcmref.network.Normalisation(full_scale=16.0, mean=(0.25,), std=(0.5,))
     path = changed(tmp_path / "other.h5", normalisation=scale)
-    state = train.read_checkpoint(path, torch.device("cpu"))
+    state = checkpoint.read_checkpoint(path, torch.device("cpu"))
     state["options"] = {**state["options"], "data": str(DIGITS)}
     torch.save(state, tmp_path / "other.pt")
     own = ["--from", DIGITS, "--out", tmp_path / "x", *FEW]
@@ -881,13 +881,13 @@ def test_images_of_another_scale(tmp_path, capsys):
     mixed = ["--from", tmp_path / "other.pt", "--out", tmp_path / "x", *FEW]
     assert "normalisation of the network" in refusal(capsys, "noise", *mixed)
     pretrain(tmp_path, epochs=1)
-    early = train.read_checkpoint(tmp_path / "pretrain.pt", torch.device("cpu"))
+    early = checkpoint.read_checkpoint(tmp_path / "pretrain.pt", torch.device("cpu"))
     del early["normalisation"]
     torch.save(early, tmp_path / "early.pt")
     for both in itertools.permutations([tmp_path / "early.pt", DIGITS]):
         run("noise", "--from", *both, "--out", tmp_path / both[0].stem, *STILL)
-        written = train.read_checkpoint(tmp_path / both[0].stem / "noise.pt", torch.device("cpu"))
-        assert written["normalisation"] == train.read_checkpoint(DIGITS, torch.device("cpu"))["normalisation"]
+        written = checkpoint.read_checkpoint(tmp_path / both[0].stem / "noise.pt", torch.device("cpu"))
+        assert written["normalisation"] == checkpoint.read_checkpoint(DIGITS, torch.device("cpu"))["normalisation"]
     several = ["--from", tmp_path / "pretrain.pt", tmp_path / "other.pt", "--out", tmp_path / "x", *FEW]
     assert f"normalisation of {tmp_path / 'other.pt'}: expected" in refusal(capsys, "noise", *several)
 

@@ -12,8 +12,9 @@ from typing import Any, TypeAlias
 import h5py
 import numpy as np
 import torch
-from model import ResNet
-from torch import Tensor
+from data import Data
+from model import ResNet, Teacher
+from torch import Tensor, nn
 
 import pcmref.weights
 from pcmref.convert import architecture, network_from_tensors
@@ -32,6 +33,8 @@ PLACES = {"stage", "run", "out", "start", "device", "data_dir"}
 TOLD = ("title", "epochs", "hardware", "validation")
 #: Options that a stage takes over from the network that it starts from, and what they are without one.
 INHERITED = {"data": "digits", "arch": "joshi-resnet8", "widths": [64, 256, 256]}
+#: What random numbers are for.
+VARIANTS, STEPS, STATISTICS = range(3)
 
 
 def starting_point(args: argparse.Namespace, command: str, device: torch.device) -> tuple[State, Path]:
@@ -186,6 +189,36 @@ def network_state(path: Path, device: torch.device) -> State:
         "earlier": {name: network.provenance.get(name, "unknown") for name in TOLD},
         "data_dir": None,
     }
+
+
+def restored(state: State, data: Data) -> nn.Module:
+    """Return the network of a checkpoint, which must take images of the data's scale."""
+    expect_normalisation(state, data)
+    model = build(state["options"], data)
+    model.load_state_dict(state["average"])
+    return model
+
+
+def build(options: Options, data: Data) -> nn.Module:
+    """Return an untrained network."""
+    torch.manual_seed(options["seed"])
+    channels, classes = data.training.images.shape[-1], len(data.classes)
+    if "widths" in options:
+        return Teacher(data.training.images.shape[1], channels, classes, options["widths"])
+    return ResNet(architecture(options["arch"]), channels, classes)
+
+
+def expect_normalisation(state: State, data: Data) -> None:
+    """Refuse a network that takes images of another scale."""
+    own = dataclasses.asdict(data.normalisation)
+    if (found := state.get("normalisation", own)) != own:
+        raise ParameterError("normalisation of the network", str(own), str(found))
+
+
+def seed(options: Options, what: int, number: int) -> None:
+    """Start the random numbers of `VARIANTS` of images, of the `STEPS` of an epoch, or of chips for `STATISTICS`."""
+    state = np.random.SeedSequence([options["seed"], what, number]).generate_state(1, np.uint64)
+    torch.manual_seed(int(state[0]))
 
 
 def _numbers(layer: Layer) -> list[Any]:

@@ -15,11 +15,12 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from checkpoint import read_checkpoint
+from checkpoint import read_checkpoint, restored
 from data import Images, load
+from measure import accuracy
 from torch import Tensor
 from torch.nn import functional
-from train import accuracy, build, count, expect_normalisation
+from train import count
 
 from pcmref.errors import PcmrefError
 from pcmref.network import Samples
@@ -66,9 +67,7 @@ def judged(path: Path, images: int, place: str | None) -> dict[str, float]:
     device = torch.device("cpu")
     state = read_checkpoint(path, device)
     data = load(state["options"]["data"], place or state["data_dir"])
-    expect_normalisation(state, data)
-    model = build(state["options"], data)
-    model.load_state_dict(state["average"])
+    model = restored(state, data)
     first = data.training.first(min(images, len(data.training)))
     found = {"plain": accuracy(model, Images(first, data, device))}
     for name in DISTORTIONS:

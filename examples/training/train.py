@@ -6,9 +6,7 @@
 from __future__ import annotations
 
 import argparse
-import collections
 import dataclasses
-import datetime
 import json
 import math
 import platform
@@ -18,11 +16,22 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
 import torch
-from checkpoint import Options, State, expect_kind, read_checkpoint, starting_point
+from checkpoint import (
+    STEPS,
+    VARIANTS,
+    Options,
+    build,
+    expect_normalisation,
+    read_checkpoint,
+    restored,
+    seed,
+    starting_point,
+)
 from data import CHUNK, Data, Images, load
-from model import BatchNorm, ResNet, Teacher, revive
+from export import export
+from measure import accuracy
+from model import ResNet, Teacher, revive
 from noise import Disturbance, clip, devices, gaussian, noisy
 from optimiser import Optimiser
 from torch import Tensor, nn
@@ -31,21 +40,13 @@ from torch.nn import functional
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 import pcmref.pcm
-import pcmref.weights
-from pcmref.convert import architecture, network_from_tensors
 from pcmref.errors import ParameterError, PcmrefError
 from pcmref.files import replacing
 
-#: Training images that the ranges of converters are found with.
-RANGE_IMAGES = 200
 #: Part of a stage in which the learning rate rises, before its cosine fall.
 RISE = 0.05
 #: What --from is.
 STARTS = "checkpoint of an earlier stage, or a network file, to go on from; several: from the mean of their weights"
-#: Seconds after programming, and chips that share a batch, for the statistics that a network file is to have.
-FRESH_S, CHIPS = 25.0, 5
-#: What random numbers are for.
-VARIANTS, STEPS, STATISTICS = range(3)
 
 
 def rate(progress: float) -> float:
@@ -53,45 +54,6 @@ def rate(progress: float) -> float:
     if progress < RISE:
         return progress / RISE
     return 0.5 + 0.5 * math.cos(math.pi * (progress - RISE) / (1 - RISE))
-
-
-def build(options: Options, data: Data) -> nn.Module:
-    """Return an untrained network."""
-    torch.manual_seed(options["seed"])
-    channels, classes = data.training.images.shape[-1], len(data.classes)
-    if "widths" in options:
-        return Teacher(data.training.images.shape[1], channels, classes, options["widths"])
-    return ResNet(architecture(options["arch"]), channels, classes)
-
-
-@torch.no_grad()
-def accuracy(model: nn.Module, images: Images, disturbance: Disturbance | None = None, *, bf16: bool = False) -> float:
-    """Return the accuracy in percent, under a disturbance of the weights."""
-    model.eval()
-    device = images.labels.device
-    weights = noisy(model, disturbance)
-    with torch.autocast(device.type, torch.bfloat16, enabled=bf16):
-        right = 0
-        for start in range(0, len(images), CHUNK):
-            batch, labels = images.batch(slice(start, start + CHUNK))
-            right += int((functional_call(model, weights, batch).argmax(dim=1) == labels).sum())
-    return 100 * right / len(images)
-
-
-@torch.no_grad()
-def measure_statistics(model: nn.Module, images: Images, disturbance: Disturbance | None = None) -> None:
-    """Set the stored mean and variance of each channel to those of `images`, as `CHIPS` chips share them.
-
-    They are means over batches. Every layer works with the statistics of the batch meanwhile, and the disturbance makes
-    other chips for each.
-    """
-    model.train()
-    norms = [module for module in model.modules() if isinstance(module, BatchNorm)]
-    for number, start in enumerate(range(0, len(images), CHUNK), start=1):
-        for norm in norms:
-            norm.momentum = 1 / number
-        batch, _ = images.batch(slice(start, start + CHUNK))
-        functional_call(model, noisy(model, disturbance, CHIPS), batch)
 
 
 def disturbance_of(options: Options) -> Disturbance | None:
@@ -188,12 +150,6 @@ class Training:
         return torch.stack([teacher(batch).float() for teacher in self.teachers]).mean(dim=0)
 
 
-def seed(options: Options, what: int, number: int) -> None:
-    """Start the random numbers of `VARIANTS` of images, of the `STEPS` of an epoch, or of chips for `STATISTICS`."""
-    state = np.random.SeedSequence([options["seed"], what, number]).generate_state(1, np.uint64)
-    torch.manual_seed(int(state[0]))
-
-
 def train(args: argparse.Namespace, command: str) -> None:
     """Train one stage; go on after its last complete epoch if there is one.
 
@@ -268,81 +224,7 @@ def read_teacher(path: Path, options: Options, data: Data, device: torch.device)
         raise ParameterError("data of the teacher", repr(options["data"]), repr(state["options"]["data"]))
     if state["options"]["all_data"] and not options["all_data"]:
         raise ParameterError("all_data of the teacher", "False, for a validation that tells something", "True")
-    expect_normalisation(state, data)
-    teacher = build(state["options"], data)
-    teacher.load_state_dict(state["average"])
-    return teacher
-
-
-def expect_normalisation(state: State, data: Data) -> None:
-    """Refuse a network that takes images of another scale."""
-    own = dataclasses.asdict(data.normalisation)
-    if (found := state.get("normalisation", own)) != own:
-        raise ParameterError("normalisation of the network", str(own), str(found))
-
-
-def export(args: argparse.Namespace, command: str) -> None:
-    """Write a trained network, with its images where their licence allows it, as a network file."""
-    device = torch.device("cpu")
-    state = read_checkpoint(args.checkpoint, device)
-    expect_kind(args.checkpoint, state, teacher=False)
-    options = state["options"]
-    data = load(options["data"], args.data_dir or state["data_dir"])
-    model = build(options, data)
-    model.load_state_dict(state["average"])
-    training, validation = data.parts(all_data=options["all_data"])
-    if args.statistics:
-        fresh = devices(pcmref.pcm.model(args.statistics), FRESH_S, FRESH_S, fresh=CHIPS)
-        seed(options, STATISTICS, 0)
-        measure_statistics(model, Images(training, data, device), fresh)
-    found = accuracy(model, Images(data.test, data, device))
-    held_out = f"{found:.2f} % of the {len(data.test)} held-out images"
-    network = network_from_tensors(
-        {name: tensor.numpy() for name, tensor in model.state_dict().items()},
-        architecture(options["arch"]),
-        input_shape=data.training.images.shape[1:],
-        normalisation=data.normalisation,
-        classes=data.classes,
-        provenance=course(state, data)
-        | {
-            "commands": "\n".join([*state["commands"], command]),
-            "seed": str(options["seed"]),
-            "data": data.source,
-            "data files, SHA-256": data.files,
-            "split": f"{len(training)} training images, {len(validation)} for validation, {len(data.test)} held out",
-            "digital accuracy": held_out,
-            "software": f"Python {platform.python_version()}, PyTorch {torch.__version__}, "
-            f"NumPy {np.__version__}, pcmref {pcmref.__version__}",
-            "date": datetime.datetime.now(datetime.timezone.utc).date().isoformat(),
-            "licence": "MIT (the weights)",
-        },
-        evaluation=data.test if data.shipped else None,
-        calibration=data.training if data.shipped else None,
-    )
-    if not data.shipped:  # whoever has no images needs the ranges
-        chip8 = pcmref.calibrate_ranges(network, data.training.images[:RANGE_IMAGES], pcmref.PRESETS["chip8"])
-        network = dataclasses.replace(network, ranges={"chip8": chip8.ranges})
-    pcmref.weights.save(args.network, network)
-    print(f"{args.network}: {held_out}")
-
-
-def course(state: State, data: Data) -> dict[str, str]:
-    """Return what provenance says of the training, after what the network file said that it began with, if any."""
-    options, log = state["options"], state["log"]
-    told = {"validation": "none"} | state.get("earlier", {})
-    epochs = collections.Counter(line["stage"] for line in log)
-    if epochs["noise"] or "title" not in told:
-        noise = "with noise on its weights" if epochs["noise"] else "without noise"
-        told["title"] = f"{options['arch']} for {options['data']}, trained {noise}"
-    if log:
-        counts = f"{epochs['pretrain']} without noise, {epochs['noise']} with noise"
-        told["epochs"] = f"{told['epochs']}; then {counts}" if "epochs" in told else counts
-        told["hardware"] = state["hardware"]
-    for line in log:
-        if "accuracy" in line:
-            reached = f"{line['accuracy']:.2f} % of {data.validation} images"
-            told["validation"] = f"{reached} after epoch {line['epoch']} of stage {line['stage']}"
-    return told
+    return restored(state, data)
 
 
 def count(text: str) -> int:
