@@ -30,7 +30,7 @@ State: TypeAlias = dict[str, Any]
 #: Options that do not define the result of a stage, only where its parts are.
 PLACES = {"stage", "run", "out", "start", "device", "data_dir"}
 #: What a network file tells of its training that the next one made from it still tells.
-TOLD = ("title", "epochs", "hardware", "validation")
+TOLD = ("title", "epochs", "hardware", "seed", "split", "validation")
 #: Options that a stage takes over from the network that it starts from, and what they are without one.
 INHERITED = {"data": "digits", "arch": "joshi-resnet8", "widths": [64, 256, 256]}
 #: What random numbers are for.

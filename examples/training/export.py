@@ -33,10 +33,10 @@ def export(args: argparse.Namespace, command: str) -> None:
     options = state["options"]
     data = load(options["data"], args.data_dir or state["data_dir"])
     model = restored(state, data)
-    training, validation = data.parts(all_data=options["all_data"])
     if args.statistics:
         fresh = devices(pcmref.pcm.model(args.statistics), FRESH_S, FRESH_S, fresh=CHIPS)
         seed(options, STATISTICS, 0)
+        training, _ = data.parts(all_data=options["all_data"])
         measure_statistics(model, Images(training, data, device), fresh)
     found = accuracy(model, Images(data.test, data, device))
     held_out = f"{found:.2f} % of the {len(data.test)} held-out images"
@@ -49,10 +49,8 @@ def export(args: argparse.Namespace, command: str) -> None:
         provenance=course(state, data)
         | {
             "commands": "\n".join([*state["commands"], command]),
-            "seed": str(options["seed"]),
             "data": data.source,
             "data files, SHA-256": data.files,
-            "split": f"{len(training)} training images, {len(validation)} for validation, {len(data.test)} held out",
             "digital accuracy": held_out,
             "software": f"Python {platform.python_version()}, PyTorch {torch.__version__}, "
             f"NumPy {np.__version__}, pcmref {pcmref.__version__}",
@@ -80,7 +78,9 @@ def course(state: State, data: Data) -> dict[str, str]:
     if log:
         counts = f"{epochs['pretrain']} without noise, {epochs['noise']} with noise"
         told["epochs"] = f"{told['epochs']}; then {counts}" if "epochs" in told else counts
-        told["hardware"] = state["hardware"]
+        told["hardware"], told["seed"] = state["hardware"], str(options["seed"])
+        training, validation = map(len, data.parts(all_data=options["all_data"]))
+        told["split"] = f"{training} training images, {validation} for validation, {len(data.test)} held out"
     for line in log:
         if "accuracy" in line:
             reached = f"{line['accuracy']:.2f} % of {data.validation} images"

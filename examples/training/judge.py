@@ -20,9 +20,8 @@ from data import Images, load
 from measure import accuracy
 from torch import Tensor
 from torch.nn import functional
-from train import count
+from train import count, status
 
-from pcmref.errors import PcmrefError
 from pcmref.network import Samples
 
 
@@ -77,22 +76,22 @@ def judged(path: Path, images: int, place: str | None) -> dict[str, float]:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Print a line for each network and return the exit status."""
+    """Judge the networks of a command line and return the exit status."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("networks", nargs="+", type=Path, help="checkpoints and network files")
     parser.add_argument("--images", type=count, default=5000, help="how many, the first ones (5000)")
     parser.add_argument("--data-dir", help="where CIFAR-10 is (by default where pcmref looks for it)")
     args = parser.parse_args(argv)
+    return status(lambda: judge(args))
+
+
+def judge(args: argparse.Namespace) -> None:
+    """Print a line for each network."""
     names = ("plain", *DISTORTIONS, "mean")
     print("".join(f"{name:>9}" for name in names))
-    try:
-        for path in args.networks:
-            found = judged(path, args.images, args.data_dir)
-            print("".join(f"{found[name]:9.2f}" for name in names), f" {path}", flush=True)
-    except PcmrefError as error:
-        print(error, file=sys.stderr)
-        return 2
-    return 0
+    for path in args.networks:
+        found = judged(path, args.images, args.data_dir)
+        print("".join(f"{found[name]:9.2f}" for name in names), f" {path}", flush=True)
 
 
 if __name__ == "__main__":

@@ -160,7 +160,8 @@ def revive(model: nn.Module, floor: float = 0.01) -> int:
 
     A channel counts as dead whose weights are all below `floor` times the largest of its convolution: whatever reached
     the rectifier was negative, so nothing but weight decay moved them any more. Its new weights are normal, with the
-    standard deviation of the living ones. The next convolution does not listen to it yet: the network's outputs stay.
+    standard deviation of the living ones. The next convolution does not listen to it yet: the network's outputs stay,
+    if the channel was silent.
     """
     found = 0
     for block in (module for module in model.modules() if isinstance(module, Block)):

@@ -13,7 +13,7 @@ import platform
 import shlex
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import torch
@@ -345,16 +345,21 @@ def recorded(argv: Sequence[str]) -> str:
     return shlex.join(["train.py", *others])
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Run one stage and return the exit status."""
-    argv = list(sys.argv[1:] if argv is None else argv)
-    args = parser().parse_args(argv)
+def status(work: Callable[[], None]) -> int:
+    """Return the exit status of some work; an error of pcmref's is printed."""
     try:
-        args.run(args, recorded(argv))
+        work()
     except PcmrefError as error:
         print(error, file=sys.stderr)
         return 2
     return 0
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one stage and return the exit status."""
+    argv = list(sys.argv[1:] if argv is None else argv)
+    args = parser().parse_args(argv)
+    return status(lambda: args.run(args, recorded(argv)))
 
 
 if __name__ == "__main__":
