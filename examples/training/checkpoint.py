@@ -147,7 +147,7 @@ def read_checkpoint(path: Path, device: torch.device) -> State:
     try:
         state: State = torch.load(path, map_location=device, weights_only=True)
     except Exception as error:  # whatever the unpickler comes upon
-        reason = str(error).partition("\n")[0] or type(error).__name__
+        reason = str(error).partition("\n")[0].partition(". ")[0] or type(error).__name__  # no advice to load it anyway
         raise ParameterError(str(path), "the checkpoint of an earlier stage", reason) from error
     return state
 
