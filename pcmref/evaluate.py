@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, TypeVar, get_args
 
 import numpy as np
@@ -142,12 +143,7 @@ def retention(
     PcmrefError
         Before any image is run, if an argument is out of range or calibration images are missing.
     """
-    instance("network", network, Network)
-    instance("samples", samples, Samples)
-    if calibration is not None:
-        instance("calibration", calibration, Samples)
-    instance("model", model, PcmModel, "pcmref.MODELS")
-    instance("readout", readout, Readout, "pcmref.PRESETS")
+    _check_types(network, samples, calibration, model, readout)
     times_s = [check_time(model, t_s) for t_s in _each_once("times_s", times_s)]
     seeds = [check_seed(seed) for seed in _each_once("seeds", seeds)]
     compensations = _each_once("compensations", compensations)
@@ -160,6 +156,7 @@ def retention(
         readout = calibrate_ranges(network, images[:RANGE_IMAGES], readout, model=model, scale=scale, threads=threads)
     for layer in network.crossbar_layers:
         readout.range_of(layer.name)
+
     wanted = list(itertools.product(seeds, times_s, compensations))
     rows = {(row.seed, row.t_s, row.compensation): row for row in known}
     for other in {row.images for row in rows.values()} - {len(samples)}:
@@ -172,27 +169,6 @@ def retention(
         done += count
         progress(done, total)
 
-    def row(snapshot: Snapshot, reference: Snapshot, compensation: str) -> Row:
-        corrections = calibrate(
-            snapshot,
-            compensation,
-            reference=reference,
-            images=images,
-            readout=readout,
-            gdc_readout=gdc_readout,
-            threads=threads,
-        )
-        scores = logits(
-            snapshot, samples.images, corrections=corrections, readout=readout, threads=threads, progress=advance
-        )
-        return Row(
-            t_s=snapshot.t_s,
-            compensation=compensation,
-            seed=snapshot.seed,
-            images=len(samples),
-            correct=correct(scores, samples.labels),
-        )
-
     def result() -> Retention:
         return Retention(
             rows=tuple(rows[key] for key in wanted if key in rows),
@@ -201,6 +177,15 @@ def retention(
             readout=readout,
         )
 
+    row = partial(
+        _row,
+        samples=samples,
+        images=images,
+        readout=readout,
+        gdc_readout=gdc_readout,
+        threads=threads,
+        progress=advance,
+    )
     baseline = correct(digital(network, samples.images, threads=threads, progress=advance), samples.labels)
     for seed in seeds:
         chip = program(network, model=model, seed=seed, scale=scale)
@@ -212,6 +197,40 @@ def retention(
                     rows[seed, t_s, compensation] = row(snapshot, reference, compensation)
                     keep(result())
     return result()
+
+
+def _row(
+    snapshot: Snapshot,
+    reference: Snapshot,
+    compensation: str,
+    *,
+    samples: Samples,
+    images: UInt8 | None,
+    readout: Readout,
+    gdc_readout: GdcReadout,
+    threads: int | None,
+    progress: Callable[[int], None],
+) -> Row:
+    """Compensate a chip as it is at one time, with calibration `images`, and count what it then gets right."""
+    corrections = calibrate(
+        snapshot,
+        compensation,
+        reference=reference,
+        images=images,
+        readout=readout,
+        gdc_readout=gdc_readout,
+        threads=threads,
+    )
+    scores = logits(
+        snapshot, samples.images, corrections=corrections, readout=readout, threads=threads, progress=progress
+    )
+    return Row(
+        t_s=snapshot.t_s,
+        compensation=compensation,
+        seed=snapshot.seed,
+        images=len(samples),
+        correct=correct(scores, samples.labels),
+    )
 
 
 def needs_ranges(readout: Readout) -> bool:
@@ -234,6 +253,18 @@ def _each_once(name: str, values: Iterable[T]) -> list[T]:
     if not (found and differ):
         raise ParameterError(name, "a list of one or more, each once", describe(values))
     return found
+
+
+def _check_types(
+    network: Network, samples: Samples, calibration: Samples | None, model: PcmModel, readout: Readout
+) -> None:
+    """Refuse values of another type."""
+    instance("network", network, Network)
+    instance("samples", samples, Samples)
+    if calibration is not None:
+        instance("calibration", calibration, Samples)
+    instance("model", model, PcmModel, "pcmref.MODELS")
+    instance("readout", readout, Readout, "pcmref.PRESETS")
 
 
 def _check(
