@@ -8,8 +8,13 @@ import numpy as np
 
 from pcmref.layers import Add, BatchNorm, Conv, GlobalAveragePool, Linear, MaxPool, PadShortcut, Relu
 from pcmref.network import Network, Normalisation, Samples
+from pcmref.residual import Architecture
 
 RGB = Normalisation(full_scale=255.0, mean=(0.4, 0.5, 0.6), std=(0.2, 0.3, 0.4))
+#: Residual networks, by the shortcut where a stage begins.
+RESIDUAL = {
+    shortcut: Architecture(blocks=(1, 2, 1), channels=(2, 4, 8), shortcut=shortcut) for shortcut in ("conv", "pad")
+}
 
 
 def normal(rng, *shape):
@@ -85,3 +90,33 @@ def assert_same(one, other, where=""):
             assert_same(a, b, f"{where}[{position}]")
     else:
         assert one == other, where
+
+
+def random_tensors(arch, inputs=3, outputs=10, *, shortcut="downsample", last="linear", seed=0):
+    """The state dict of a network, with batch norms whose four tensors differ in every channel."""
+    rng = np.random.default_rng(seed)
+    tensors = {}
+
+    def put(name, *shape, low=-0.5, high=0.5):
+        tensors[name] = rng.uniform(low, high, shape).astype(np.float32)
+
+    def put_conv_bn(conv, bn, *shape):
+        put(f"{conv}.weight", *shape)
+        for part in ("weight", "bias", "running_mean"):
+            put(f"{bn}.{part}", shape[0])
+        put(f"{bn}.running_var", shape[0], low=0.1, high=2.0)
+        tensors[f"{bn}.num_batches_tracked"] = np.array(7)
+
+    width = arch.channels[0]
+    put_conv_bn("conv1", "bn1", width, inputs, 3, 3)
+    for stage, (blocks, channels) in enumerate(zip(arch.blocks, arch.channels, strict=True)):
+        for block in range(blocks):
+            at = f"layer{stage + 1}.{block}"
+            put_conv_bn(f"{at}.conv1", f"{at}.bn1", channels, width, 3, 3)
+            put_conv_bn(f"{at}.conv2", f"{at}.bn2", channels, channels, 3, 3)
+            if arch.shortcut == "conv" and stage > 0 and block == 0:
+                put_conv_bn(f"{at}.{shortcut}.0", f"{at}.{shortcut}.1", channels, width, 1, 1)
+            width = channels
+    put(f"{last}.weight", outputs, width)
+    put(f"{last}.bias", outputs)
+    return tensors

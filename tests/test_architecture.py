@@ -53,6 +53,7 @@ def test_imports_point_one_way():
         ("pcm", {"elementary", "errors"}),
         ("layers", {"errors"}),
         ("network", {"converters", "errors", "layers"}),
+        ("residual", {"errors", "layers", "network"}),
         ("files", {"errors"}),
         ("hdf5", {"errors"}),
         ("weights", {"converters", "errors", "files", "hdf5", "layers", "network"}),

@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 
 import pcmref.weights
-from pcmref.convert import Architecture, architecture
+from pcmref.residual import Architecture, architecture
 from pcmref.simulate import digital
 from tests.nets import tiny
 
@@ -256,7 +256,7 @@ def test_architecture_is_that_of_network_files(shortcut):
                 tensor += torch.rand_like(tensor)
     images = np.random.default_rng(2).integers(256, size=(5, 9, 7, 1), dtype=np.uint8)
     normalisation = pcmref.network.Normalisation(full_scale=255.0, mean=(0.4,), std=(0.2,))
-    converted = pcmref.convert.network_from_tensors(
+    converted = pcmref.residual.network_from_tensors(
         {name: tensor.numpy() for name, tensor in net.state_dict().items()},
         Architecture(blocks=(1, 2), channels=(4, 6), shortcut=shortcut),
         input_shape=(9, 7, 1),

@@ -17,12 +17,12 @@ from model import ResNet, Teacher
 from torch import Tensor, nn
 
 import pcmref.weights
-from pcmref.convert import architecture, network_from_tensors
 from pcmref.datasets import CLASSES
 from pcmref.errors import ParameterError
 from pcmref.files import sha256_of
 from pcmref.layers import Add, BatchNorm, CrossbarLayer, Layer, PadShortcut
 from pcmref.network import Network
+from pcmref.residual import architecture, network_from_tensors
 
 Options: TypeAlias = Mapping[str, Any]
 State: TypeAlias = dict[str, Any]

@@ -17,7 +17,7 @@ from noise import devices
 
 import pcmref.pcm
 import pcmref.weights
-from pcmref.convert import architecture, network_from_tensors
+from pcmref.residual import architecture, network_from_tensors
 
 #: Training images that the ranges of converters are found with.
 RANGE_IMAGES = 200

@@ -20,9 +20,9 @@ from pathlib import Path
 import numpy as np
 
 import pcmref
-from pcmref.convert import architecture, network_from_tensors
 from pcmref.layers import Conv
 from pcmref.network import Normalisation
+from pcmref.residual import architecture, network_from_tensors
 
 
 def random_network(name="joshi-resnet32", seed=0):
