@@ -21,6 +21,7 @@ from pcmref.evaluate import TIMES_S, retention
 from pcmref.network import Network
 from pcmref.pcm import MODELS, PcmModel
 from pcmref.periphery import Corrections
+from pcmref.references import SPEC_VERSION
 from pcmref.simulate import accuracy, digital, logits
 from pcmref.weights import bundled, load, save
 
@@ -30,6 +31,7 @@ __all__ = [
     "COMPENSATIONS",
     "MODELS",
     "PRESETS",
+    "SPEC_VERSION",
     "TIMES_S",
     "Chip",
     "Corrections",

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import get_args
 
 import numpy as np
 
@@ -15,7 +16,7 @@ from pcmref import pcm
 from pcmref.arrays import Float64, Frozen, Int16, Int64, UInt32, check_array, read_only
 from pcmref.backend import kernels
 from pcmref.draws import Purpose, check_seed, stream_key, uniforms
-from pcmref.errors import ParameterError, describe, instance, integer
+from pcmref.errors import ParameterError, describe, instance, integer, one_of
 from pcmref.mapping import MappedLayer, Scale, map_network
 from pcmref.network import Network
 from pcmref.pcm import NANDAKUMAR_2019, PcmModel
@@ -149,7 +150,11 @@ class Snapshot:
     layers: tuple[SnapshotLayer, ...]
 
     def __post_init__(self) -> None:
+        _check_origin(self)
         _check_layers(self.network, self.layers, SnapshotLayer)
+        if self.t_s != self.model.reference_time_s:
+            object.__setattr__(self, "t_s", pcm.check_time(self.model, self.t_s))
+        object.__setattr__(self, "read", _read_number(self.read))
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -163,6 +168,7 @@ class Chip:
     layers: tuple[ChipLayer, ...]
 
     def __post_init__(self) -> None:
+        _check_origin(self)
         _check_layers(self.network, self.layers, ChipLayer)
 
     def at(self, t_s: float, *, read: int = 0) -> Snapshot:
@@ -187,7 +193,7 @@ class Chip:
         return self._snapshot(self.model.reference_time_s, 0)
 
     def _snapshot(self, t_s: float, read: int) -> Snapshot:
-        read = integer("read", read, "an integer from 0 to 2**32 - 1", 0, (1 << 32) - 1)
+        read = _read_number(read)
         layers = []
         for address, layer in enumerate(self.layers):
             with stage("drift and read devices"):
@@ -321,6 +327,17 @@ def read_layer(model: PcmModel, layer: ChipLayer, t_s: float, noise: UInt32) -> 
 def _grid(values: Float64, step: float) -> Float64:
     """Round to the nearest multiple of `step` (ties to even), saturating: ``min(rint(v / step), 32767)``."""
     return np.minimum(np.rint(values / step), CODE_LIMIT)
+
+
+def _check_origin(value: Chip | Snapshot) -> None:
+    """Raise `ParameterError` unless a chip comes from a model, a seed and a scale."""
+    instance("model", value.model, PcmModel, "pcmref.MODELS")
+    one_of("scale", value.scale, get_args(Scale))
+    object.__setattr__(value, "seed", check_seed(value.seed))
+
+
+def _read_number(read: object) -> int:
+    return integer("read", read, "an integer from 0 to 2**32 - 1", 0, (1 << 32) - 1)
 
 
 def _check_layers(network: Network, layers: Sequence[ChipLayer | SnapshotLayer], kind: type) -> None:

@@ -51,23 +51,28 @@ def main(arguments: Sequence[str] | None = None) -> int:
             if sys.stdout is not None:
                 sys.stdout.flush()
         except PcmrefError as error:
-            print(f"pcmref: error: {error}", file=sys.stderr)
+            _say(f"error: {error}")
             return 1
         except KeyboardInterrupt:
-            print("pcmref: interrupted", file=sys.stderr)
+            _say("interrupted")
             return 130
-        except BrokenPipeError:
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the reader has seen enough
+        except BrokenPipeError:  # the reader has seen enough of the table, which comes last
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         except (OSError, MemoryError) as error:
-            reason = getattr(error, "strerror", None) or type(error).__name__
-            print(f"pcmref: error: {reason}", file=sys.stderr)
+            _say(f"error: {getattr(error, 'strerror', None) or type(error).__name__}")
             return 1
         except Exception:
             if not options.interrupted.is_set():
                 raise
-            print("pcmref: interrupted", file=sys.stderr)
+            _say("interrupted")
             return 130
     return 0
+
+
+def _say(text: str) -> None:
+    """Tell the user something beside the results; if nobody listens any more, the work goes on all the same."""
+    with contextlib.suppress(OSError):
+        print(f"pcmref: {text}", file=sys.stderr)
 
 
 @contextlib.contextmanager
@@ -90,7 +95,7 @@ def _interruptible() -> Iterator[threading.Event]:
 
 
 def _show_warning(message: Warning | str, *_: object, **__: object) -> None:
-    print(f"pcmref: warning: {message}", file=sys.stderr)
+    _say(f"warning: {message}")
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -174,7 +179,7 @@ def _network(named: Path | None) -> Path:
     """Return the path of a network file: as named, or else of the network of this name that comes with pcmref."""
     if named is None:
         return bundled()
-    if named.exists() or named.suffix or named.parent != Path():
+    if os.path.isfile(named) or named.suffix or named.parent != Path():
         return named
     return bundled(str(named))
 
@@ -228,11 +233,13 @@ def _retention(options: argparse.Namespace) -> None:
         write_document(options.json, report.retention_document(result, inputs))
         if set(known) <= set(result.rows):
             part_of(options.json).unlink(missing_ok=True)
-    print(report.retention_table(result, network, path, model.name))
-    if options.profile:
-        print("\n" + report.profile_table(profile, elapsed_s, processors(options.threads)))
-    if options.plot is not None:
-        plot_retention(result, options.plot, title=path.stem)
+    try:
+        if options.plot is not None:
+            plot_retention(result, options.plot, title=path.stem)
+    finally:  # last, as its reader may go early; but always
+        print(report.retention_table(result, network, path, model.name))
+        if options.profile:
+            print("\n" + report.profile_table(profile, elapsed_s, processors(options.threads)))
 
 
 @contextlib.contextmanager
@@ -246,7 +253,7 @@ def _going_on(
     part = part_of(path)
     known = rows_left(part, inputs, readout)
     if known:
-        print(f"pcmref: {len(known)} rows are in {part} already", file=sys.stderr)
+        _say(f"{len(known)} rows are in {part} already")
 
     def keep(result: Retention) -> None:
         others = tuple(row for row in known if row not in result.rows)
@@ -256,7 +263,7 @@ def _going_on(
         yield known, keep
     except BaseException:
         if part.exists():
-            print(f"pcmref: what is finished is in {part}; the same command goes on from there", file=sys.stderr)
+            _say(f"what is finished is in {part}; the same command goes on from there")
         raise
 
 

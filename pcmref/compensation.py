@@ -15,7 +15,7 @@ from pcmref.backend import kernels
 from pcmref.chip import VARIANCE_STEP, Snapshot, SnapshotLayer, program
 from pcmref.converters import PRESETS, Range, Readout
 from pcmref.elementary import power
-from pcmref.errors import DataError, ParameterError, PcmrefWarning, describe, instance
+from pcmref.errors import DataError, ParameterError, PcmrefWarning, describe, instance, one_of
 from pcmref.layers import BatchNorm
 from pcmref.mapping import Scale
 from pcmref.network import Network
@@ -129,8 +129,7 @@ def gdc(snapshot: Snapshot, reference: Snapshot, readout: GdcReadout = "absolute
     PcmrefWarning
         If ``|G+ - G-|`` is smaller than its read noise in a layer (or column), so that a sum of sizes measures noise.
     """
-    if readout not in get_args(GdcReadout):
-        raise ParameterError("gdc_readout", f"one of {', '.join(get_args(GdcReadout))}", describe(readout))
+    one_of("gdc_readout", readout, get_args(GdcReadout))
     instance("snapshot", snapshot, Snapshot, "Chip.at")
     instance("reference", reference, Snapshot, "Chip.reference")
     same_file = reference.network.sha256 == snapshot.network.sha256 != ""
@@ -324,8 +323,7 @@ def with_stored_ranges(
     instance("network", network, Network)
     instance("readout", readout, Readout, "pcmref.PRESETS")
     instance("model", model, pcm.PcmModel, "pcmref.MODELS")
-    if scale not in get_args(Scale):
-        raise ParameterError("scale", f"one of {', '.join(get_args(Scale))}", describe(scale))
+    one_of("scale", scale, get_args(Scale))
     if readout.name not in network.ranges or PRESETS.get(readout.name) != readout or scale != "layer":
         return readout
     ratio = model.g_max_us / STORED_G_MAX_US

@@ -11,7 +11,7 @@ from typing import Literal, TypeAlias, get_args
 import numpy as np
 
 from pcmref.arrays import Float32, Int64
-from pcmref.errors import ParameterError, describe, instance, integer, real
+from pcmref.errors import ParameterError, describe, instance, integer, one_of, real
 
 __all__ = [
     "PRESETS",
@@ -137,8 +137,7 @@ PRESETS: Mapping[str, Readout] = MappingProxyType(
 
 def preset(name: str) -> Readout:
     """Return the preset called `name`; raise `ParameterError` with the list of names otherwise."""
-    if name not in PRESETS:
-        raise ParameterError("preset", f"one of {', '.join(PRESETS)}", describe(name))
+    one_of("preset", name, PRESETS)
     return PRESETS[name]
 
 

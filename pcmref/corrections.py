@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import json
 from dataclasses import asdict
@@ -16,6 +17,7 @@ from pcmref.errors import NetworkFileError, ParameterError, describe, instance
 from pcmref.files import replacing
 from pcmref.hdf5 import array, expect_header, expect_members, group, header, json_text, opened
 from pcmref.periphery import Corrections, Statistics
+from pcmref.references import SPEC_VERSION
 
 if TYPE_CHECKING:
     import h5py
@@ -24,7 +26,7 @@ __all__ = ["FORMAT", "VERSION", "load_corrections", "save_corrections"]
 
 #: Name and version of the file format, attributes of the root group.
 FORMAT = "pcmref-corrections"
-VERSION = 3
+VERSION = 4
 
 
 def save_corrections(
@@ -52,6 +54,7 @@ def save_corrections(
 
     instance("corrections", corrections, Corrections)
     instance("snapshot", snapshot, Snapshot, "Chip.at")
+    instance("readout", readout, Readout, "pcmref.PRESETS")
     corrections.check(snapshot.network)
     identity = json.dumps(_identity(snapshot, readout))
     buffer = io.BytesIO()
@@ -86,6 +89,8 @@ def load_corrections(path: str | Path, snapshot: Snapshot, *, readout: Readout =
     NetworkFileError
         Naming the place in the file, what belongs there and what was found.
     """
+    instance("snapshot", snapshot, Snapshot, "Chip.at")
+    instance("readout", readout, Readout, "pcmref.PRESETS")
     wanted = _identity(snapshot, readout)
     with opened(Path(path)) as file:
         expect_header(file, FORMAT, VERSION)
@@ -110,18 +115,29 @@ def _identity(snapshot: Snapshot, readout: Readout) -> dict[str, Any]:
             "network", "one that was read from a file (pcmref.save, pcmref.load)", "one made in memory"
         )
     identity = {
+        "spec": SPEC_VERSION,
         "network": snapshot.network.sha256,
         **{f"model.{name}": value for name, value in asdict(snapshot.model).items()},
         "seed": snapshot.seed,
         "scale": snapshot.scale,
         "t_s": snapshot.t_s,
         "read": snapshot.read,
+        "devices": _sha256_of_devices(snapshot),
         **{f"readout.{name}": value for name, value in asdict(readout).items()},
     }
     try:
         return dict(json.loads(json.dumps(identity)))
     except TypeError as error:
         raise ParameterError("model", "laws that are dataclasses of numbers, as in pcmref.pcm", str(error)) from error
+
+
+def _sha256_of_devices(snapshot: Snapshot) -> str:
+    """Return the SHA-256 of all codes and scales: with measured or stuck devices a chip of the same seed is another."""
+    digest = hashlib.sha256()
+    for layer in snapshot.layers:
+        for values in (layer.g_mean_code, layer.g_read_code, layer.variance_code, layer.weight_per_us):
+            digest.update(values.astype(values.dtype.newbyteorder("<")).tobytes())
+    return digest.hexdigest()
 
 
 def _statistics(parent: h5py.Group) -> Statistics:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from numbers import Integral, Real
 from types import ModuleType
 from typing import Any
@@ -18,6 +19,7 @@ __all__ = [
     "describe",
     "instance",
     "integer",
+    "one_of",
     "real",
     "require",
 ]
@@ -82,6 +84,13 @@ def instance(where: str, value: object, kind: type, source: str = "") -> None:
     """Raise `ParameterError` unless `value` is of type `kind`, which `source` has."""
     if not isinstance(value, kind):
         raise ParameterError(where, f"a {kind.__name__}" + (f" ({source})" if source else ""), describe(value))
+
+
+def one_of(where: str, value: object, choices: Iterable[str]) -> None:
+    """Raise `ParameterError` unless `value` is one of these texts."""
+    choices = tuple(choices)
+    if not (isinstance(value, str) and value in choices):
+        raise ParameterError(where, f"one of {', '.join(choices)}", describe(value))
 
 
 def integer(where: str, value: object, expected: str, least: int, most: int) -> int:

@@ -22,7 +22,7 @@ from pcmref.compensation import (
 )
 from pcmref.converters import PRESETS, Readout
 from pcmref.draws import check_seed
-from pcmref.errors import ParameterError, describe, instance
+from pcmref.errors import ParameterError, describe, instance, one_of
 from pcmref.mapping import Scale
 from pcmref.network import Network, Samples
 from pcmref.pcm import NANDAKUMAR_2019, PcmModel, check_time
@@ -157,6 +157,9 @@ def retention(
     for layer in network.crossbar_layers:
         readout.range_of(layer.name)
 
+    known = list(known)
+    for found in known:
+        instance("known", found, Row)
     wanted = list(itertools.product(seeds, times_s, compensations))
     rows = {(row.seed, row.t_s, row.compensation): row for row in known}
     for other in {row.images for row in rows.values()} - {len(samples)}:
@@ -281,8 +284,7 @@ def _check(
         ("scale", scale, get_args(Scale)),
         ("gdc_readout", gdc_readout, get_args(GdcReadout)),
     ):
-        if value not in choices:
-            raise ParameterError(name, f"one of {', '.join(choices)}", describe(value))
+        one_of(name, value, choices)
     if len(samples) == 0:
         raise ParameterError("images", "at least one", "none")
     batches(network, samples.images[:1], None)

@@ -79,7 +79,11 @@ def fetch_cifar10(
             part.unlink()
             raise DataError(url, f"a file with the MD5 {md5}", f"{found}; what was received is removed")
         part.replace(archive)
-    except OSError as error:
+    except (OSError, DataError) as error:
+        if archive.is_file() and md5_of(archive) == md5:
+            return archive  # another process has fetched it meanwhile
+        if isinstance(error, DataError):
+            raise
         raise OutputError(str(archive), "a complete write", error.strerror or str(error)) from error
     return archive
 

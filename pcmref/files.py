@@ -7,7 +7,6 @@ import hashlib
 import os
 import secrets
 import stat
-import tempfile
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
@@ -38,11 +37,7 @@ def replacing(path: Path) -> Iterator[Path]:
     """
     _check_regular(path)
     path = Path(os.path.realpath(path))  # a link stays a link: what it points to is replaced
-    temporary = path.with_name(f".{path.stem[:100]}.{secrets.token_hex(4)}{path.suffix}")
-    try:
-        os.close(os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o666))  # permissions follow the umask
-    except OSError as error:
-        raise OutputError(str(path), "a place to write to", error.strerror or str(error)) from error
+    temporary = _temporary(path)
     try:
         yield temporary
         with temporary.open("rb+") as written:
@@ -71,11 +66,17 @@ def check_outputs(outputs: Iterable[Path | None], inputs: Iterable[Path | None] 
             raise OutputError(str(path), "a file that is no input and no other output", "one that is")
         taken.add(target)
         _check_regular(path)
-        try:
-            with tempfile.TemporaryFile(dir=os.path.dirname(target)):
-                pass
-        except OSError as error:
-            raise OutputError(str(path), "a place to write to", error.strerror or str(error)) from error
+        _temporary(Path(target)).unlink()
+
+
+def _temporary(path: Path) -> Path:
+    """Make an empty file beside `path`, with the same suffix."""
+    temporary = path.with_name(f".pcmref-{secrets.token_hex(4)}{path.suffix}")
+    try:
+        os.close(os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o666))  # permissions follow the umask
+    except OSError as error:
+        raise OutputError(str(path), "a place to write to", error.strerror or str(error)) from error
+    return temporary
 
 
 def _check_regular(path: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 from collections.abc import Collection, Iterator
+from math import prod
 from os.path import isdir, isfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -30,6 +31,8 @@ __all__ = [
 
 #: No array may have more elements than this (2 GiB of float32).
 ELEMENT_LIMIT = 1 << 29
+#: No array may lie in more chunks: HDF5 takes about 6 kB of memory for each, stored or not.
+CHUNK_LIMIT = 1 << 14
 #: No text may be longer, in bytes.
 TEXT_LIMIT = 1 << 22
 
@@ -46,7 +49,7 @@ def opened(path: Path) -> Iterator[h5py.File]:
             yield file
     except PcmrefError as error:
         raise NetworkFileError(f"{path}: {error.where}", error.expected, error.found) from None
-    except (OSError, RuntimeError, KeyError, ValueError, TypeError) as error:
+    except (OSError, RuntimeError, KeyError, ValueError, TypeError, MemoryError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise NetworkFileError(str(path), "an intact HDF5 file", describe(reason, 160)) from error
 
@@ -91,6 +94,10 @@ def array(parent: h5py.Group, name: str, dtype: type[np.generic], *, axes: int) 
         raise NetworkFileError(where, f"{np.dtype(dtype)} with {axes} axes", f"{entry.dtype} of shape {entry.shape}")
     if entry.size > ELEMENT_LIMIT:
         raise NetworkFileError(where, f"at most {ELEMENT_LIMIT} elements", f"shape {entry.shape}")
+    sides = zip(entry.shape, entry.chunks or entry.shape, strict=True)
+    chunks = prod(-(-length // side) for length, side in sides if side)
+    if chunks > CHUNK_LIMIT:
+        raise NetworkFileError(where, f"at most {CHUNK_LIMIT} chunks", f"{chunks}")
     return np.asarray(entry[()], dtype)
 
 

@@ -71,7 +71,8 @@ class Layer(ReadOnly):
             self.name in ("", ".", "input") or "/" in self.name
         ):
             raise NetworkFileError("graph", "a printable node name without '/', not 'input'", describe(self.name))
-        if len(self.inputs) != self.arity or not all(isinstance(i, str) for i in self.inputs):
+        names = self.inputs if isinstance(self.inputs, tuple) else ()
+        if len(names) != self.arity or not all(isinstance(name, str) for name in names):
             raise NetworkFileError(f"graph/{self.name}/inputs", f"{self.arity} node name(s)", describe(self.inputs))
         for tensor, axes in self.tensors.items():
             self._check_tensor(tensor.rstrip("?"), axes, optional=tensor.endswith("?"))
@@ -173,6 +174,8 @@ class Conv(CrossbarLayer):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        for size in self.kernel:
+            check_size(f"tensors/{self.name}/weight", size)
         self._check_sizes(stride=1, padding=0)
 
     @property

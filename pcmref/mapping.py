@@ -11,7 +11,7 @@ from typing import Literal, TypeAlias, get_args
 import numpy as np
 
 from pcmref.arrays import Float32, Float64, Frozen, check_array
-from pcmref.errors import ParameterError, describe
+from pcmref.errors import one_of
 from pcmref.network import Network
 
 __all__ = ["MappedLayer", "Scale", "map_matrix", "map_network"]
@@ -60,8 +60,7 @@ def map_matrix(name: str, matrix: Float32, *, g_max_us: float, scale: Scale = "l
     ParameterError
         If `scale` is unknown.
     """
-    if scale not in get_args(Scale):
-        raise ParameterError("scale", f"one of {', '.join(get_args(Scale))}", describe(scale))
+    one_of("scale", scale, get_args(Scale))
     weights = matrix.astype(np.float64)
     size = np.abs(weights)
     w_max = np.broadcast_to(size.max() if scale == "layer" else size.max(axis=0), weights.shape[1:])

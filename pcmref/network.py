@@ -118,6 +118,8 @@ class Network:
     ------
     NetworkFileError
         With the place, if anything does not fit.
+    ParameterError
+        If a value is of another type.
     """
 
     layers: tuple[Layer, ...]
@@ -131,9 +133,16 @@ class Network:
     sha256: str = field(init=False, default="")
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "input_shape", tuple(self.input_shape))
-        object.__setattr__(self, "layers", tuple(self.layers))
+        for name in ("layers", "input_shape", "classes"):
+            if not isinstance(values := getattr(self, name), (list, tuple, np.ndarray)):
+                raise ParameterError(name, "a tuple", describe(values))
+            object.__setattr__(self, name, tuple(values))
+        for name in ("provenance", "ranges"):
+            instance(name, getattr(self, name), Mapping)
         object.__setattr__(self, "provenance", dict(self.provenance))
+        for layer in self.layers:
+            instance("layers", layer, Layer)
+        instance("normalisation", self.normalisation, Normalisation)
         if len(self.input_shape) != 3:
             raise NetworkFileError("graph/input", "(height, width, channels)", describe(self.input_shape))
         object.__setattr__(self, "input_shape", tuple(check_size("graph/input", size) for size in self.input_shape))
@@ -159,6 +168,7 @@ class Network:
         for preset, ranges in self.ranges.items():
             if not (isinstance(preset, str) and preset.isprintable()):
                 raise NetworkFileError("ranges", "printable names of presets", describe(preset))
+            instance(f"ranges/{preset}", ranges, Mapping)
             if sorted(ranges) != sorted(names):
                 raise NetworkFileError(f"ranges/{preset}", f"the crossbar layers {names}", describe(list(ranges)))
             for name, top in ranges.items():
@@ -168,6 +178,7 @@ class Network:
     def _check_samples(self, where: str, samples: Samples | None) -> None:
         if samples is None:
             return
+        instance(where, samples, Samples)
         if samples.images.shape[1:] != self.input_shape:
             raise NetworkFileError(
                 f"{where}/images", f"images of shape {self.input_shape}", str(samples.images.shape[1:])

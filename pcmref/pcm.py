@@ -19,7 +19,7 @@ import numpy as np
 
 from pcmref.arrays import Float64
 from pcmref.elementary import exp, ln, power
-from pcmref.errors import ParameterError, describe, instance, real
+from pcmref.errors import ParameterError, describe, instance, one_of, real
 
 __all__ = [
     "AIHWKIT",
@@ -306,8 +306,7 @@ MODELS: Mapping[str, PcmModel] = MappingProxyType(
 
 def model(name: str) -> PcmModel:
     """Return the parameter set called `name`; raise `ParameterError` with the list of names otherwise."""
-    if name not in MODELS:
-        raise ParameterError("model", f"one of {', '.join(MODELS)}", describe(name))
+    one_of("model", name, MODELS)
     return MODELS[name]
 
 

@@ -1,10 +1,13 @@
-"""The literature: key, as cited in square brackets throughout, to full reference."""
+"""What the code follows: the version of its own specification; the literature, key (as cited) to full reference."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 
-__all__ = ["REFERENCES"]
+__all__ = ["REFERENCES", "SPEC_VERSION"]
+
+#: Version of SPEC.md.
+SPEC_VERSION = 2
 
 REFERENCES: Mapping[str, str] = {
     "H16": "K. He, X. Zhang, S. Ren, J. Sun, Deep residual learning for image recognition, CVPR 2016, 770-778, "

@@ -73,6 +73,7 @@ def retention_inputs(
         "format": "pcmref-retention",
         "version": 1,
         "pcmref": pcmref.__version__,
+        "spec": pcmref.SPEC_VERSION,
         "network": {"file": path.name, "sha256": network.sha256, "provenance": dict(network.provenance)},
         "images": _identity(samples),
         "calibration": None if calibration is None else _identity(calibration),

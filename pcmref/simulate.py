@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -125,7 +125,7 @@ def accuracy(logits: Float32, labels: Int64) -> float:
 
 def correct(logits: Float32, labels: Int64) -> int:
     """Return the number of images of which `accuracy` is the share."""
-    logits, labels = np.asarray(logits), np.asarray(labels)
+    logits, labels = _array("logits", logits), _array("labels", labels)
     if logits.ndim != 2 or logits.size == 0:
         raise DataError("logits", "shape (n, classes), n at least 1", f"shape {logits.shape}")
     if logits.dtype.kind not in "fiu" or not np.isfinite(logits).all():
@@ -200,7 +200,7 @@ def normalise(network: Network, images: UInt8) -> Float32:
 
 def batches(network: Network, images: UInt8, addresses: Sequence[int] | None) -> tuple[UInt8, UInt64]:
     """Check images and their addresses."""
-    images = np.asarray(images)
+    images = _array("images", images)
     if images.dtype != np.uint8 or images.ndim != 4 or images.shape[1:] != network.input_shape:
         raise DataError(
             "images",
@@ -209,12 +209,19 @@ def batches(network: Network, images: UInt8, addresses: Sequence[int] | None) ->
         )
     if addresses is None:
         return images, np.arange(len(images), dtype=np.uint64)
-    if not isinstance(addresses, (Sequence, np.ndarray)):
+    if not isinstance(addresses, (Sequence, np.ndarray)) or getattr(addresses, "ndim", 1) != 1:
         raise ParameterError("addresses", "a sequence of integers", describe(addresses))
     if len(addresses) != len(images):
         raise ParameterError("addresses", f"{len(images)} of them", str(len(addresses)))
     expected = "integers from 0 to 2**64 - 1"
     return images, np.array([integer("addresses", a, expected, 0, (1 << 64) - 1) for a in addresses], np.uint64)
+
+
+def _array(name: str, values: object) -> np.ndarray[Any, Any]:
+    try:
+        return np.asarray(values)
+    except ValueError as error:  # rows of several lengths
+        raise DataError(name, "an array", describe(values)) from error
 
 
 def processors(threads: int | None) -> int:

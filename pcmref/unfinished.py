@@ -51,13 +51,11 @@ def rows_left(path: Path, inputs: Mapping[str, Any], readout: Readout) -> list[R
     """
     try:
         left = json.loads(path.read_bytes())
-        rows = [Row(**{field.name: row[field.name] for field in fields(Row)}) for row in left["rows"]]
-        if not all(0 <= row.correct <= row.images for row in rows):
-            raise ValueError("more images are correct than there are")
+        rows = [_row(values) for values in left["rows"]]
         left["readout"].pop("ranges")
     except FileNotFoundError:
         return []
-    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
+    except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         raise DataError(
             str(path), "the rows of an unfinished run (without the file it begins anew)", describe(error)
         ) from error
@@ -65,6 +63,27 @@ def rows_left(path: Path, inputs: Mapping[str, Any], readout: Readout) -> list[R
     wanted["readout"].pop("ranges")
     for name, value in wanted.items():
         if left.get(name) != value:
-            expected = f"what this run has: {describe(value)} (without the file it begins anew)"
-            raise DataError(f"{path}: {name}", expected, describe(left.get(name)))
+            place, mine, other = _difference(name, value, left.get(name))
+            expected = f"what this run has: {describe(mine)} (without the file it begins anew)"
+            raise DataError(f"{path}: {place}", expected, describe(other))
     return rows
+
+
+def _row(values: Mapping[str, Any]) -> Row:
+    """Return a row as `pcmref.report.retention_document` has written it."""
+    row = Row(**{field.name: values[field.name] for field in fields(Row)})
+    for name, kind in (("t_s", float), ("compensation", str), ("seed", int), ("images", int), ("correct", int)):
+        if type(value := getattr(row, name)) is not kind:
+            raise ValueError(f"{name}: {describe(value)}")
+    if not 0 <= row.correct <= row.images:
+        raise ValueError("more images are correct than there are")
+    return row
+
+
+def _difference(place: str, mine: object, other: object) -> tuple[str, object, object]:
+    """Return the first place at which two JSON values that differ do so, and what each has there."""
+    if isinstance(mine, dict) and isinstance(other, dict):
+        for name in {**mine, **other}:
+            if mine.get(name) != other.get(name):
+                return _difference(f"{place}.{name}", mine.get(name), other.get(name))
+    return place, mine, other

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pcmref.converters import Range
-from pcmref.errors import NetworkFileError, ParameterError, describe, instance
+from pcmref.errors import NetworkFileError, ParameterError, describe, instance, one_of
 from pcmref.files import replacing, sha256_of
 from pcmref.hdf5 import array, expect_header, expect_members, fixed_text, group, header, json_text, opened, put_array
 from pcmref.layers import (
@@ -61,8 +61,7 @@ def bundled(name: str = "digits-resnet8") -> Path:
     package = Path(__file__).resolve().parent
     installed, checkout = package / "data", package.parent / "weights"
     networks = {path.stem: path for path in sorted((installed if installed.exists() else checkout).glob("*.h5"))}
-    if name not in networks:
-        raise ParameterError("network", f"one of {', '.join(networks)}", describe(name))
+    one_of("network", name, networks)
     return networks[name]
 
 

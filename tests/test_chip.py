@@ -570,6 +570,47 @@ def test_layers_of_another_network_are_refused(make):
             replace(value, layers=layers)
 
 
+@pytest.mark.parametrize("make", [lambda chip: chip, lambda chip: chip.at(DAY)], ids=["chip", "snapshot"])
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"model": None}, "model: expected a PcmModel (pcmref.MODELS), found None"),
+        ({"seed": 2**64}, "seed: expected an integer from 0 to 2**64 - 1"),
+        ({"seed": -1}, "seed: expected an integer from 0"),
+        ({"scale": "tile"}, "scale: expected one of layer, column, found 'tile'"),
+        ({"scale": np.array(["layer", "x"])}, "scale: expected one of layer, column"),
+        ({"network": None}, "network: expected a Network"),
+    ],
+)
+def test_chips_and_snapshots_of_nothing_are_refused(make, change, message):
+    value = make(program(nets.tiny()))
+    with pytest.raises(ParameterError, match=re.escape(message)):
+        replace(value, **change)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"t_s": math.nan}, "t_s: expected from"),
+        ({"t_s": "x"}, "t_s: expected a time in seconds"),
+        ({"t_s": -1.0}, "t_s: expected from"),
+        ({"read": -1}, "read: expected an integer from 0 to 2**32 - 1"),
+        ({"read": 2**32}, "read: expected an integer"),
+    ],
+)
+def test_snapshots_of_no_time_are_refused(change, message):
+    with pytest.raises(ParameterError, match=re.escape(message)):
+        replace(program(nets.tiny()).at(DAY), **change)
+
+
+@pytest.mark.parametrize("model", MODELS.values(), ids=lambda m: m.name)
+def test_a_snapshot_of_any_allowed_time_can_be_changed(model):
+    chip = program(nets.tiny(), model=model)
+    for snapshot in (chip.reference(), chip.at(DAY)):
+        assert replace(snapshot, read=np.int64(3)).t_s == snapshot.t_s
+        assert type(replace(snapshot, seed=np.uint64(3)).seed) is int
+
+
 def test_targets_that_are_none_are_refused():
     mapped = program(nets.tiny()).layers[0].mapped
     with pytest.raises(ParameterError, match=r"conv1: g_target_us: expected finite numbers, found nan at \[0, 0\]"):

@@ -247,6 +247,35 @@ def test_reader_that_has_gone_is_no_error():
     assert done.returncode == 0
 
 
+def test_reader_that_has_gone_does_not_stop_the_work(tmp_path, capsys):
+    """Neither the one of the table, which comes after all files, nor the one of what is said beside it."""
+    path, plot = tmp_path / "out.json", tmp_path / "out.png"
+    assert cli.main([*QUICK, "--json", str(path)]) == 0
+    whole = path.read_bytes()
+    document = json.loads(whole)
+    part = tmp_path / "out.json.part"
+    part.write_text(json.dumps({**document, "rows": document["rows"][:1]}))  # of which the next run will tell
+    path.unlink()
+    reader, writer = os.pipe()
+    os.close(reader)
+    with os.fdopen(writer, "w") as gone:
+        command = [sys.executable, "-u", "-m", "pcmref", *QUICK, "--json", str(path), "--plot", str(plot)]
+        done = subprocess.run(command, stdout=gone, stderr=gone, check=False)
+    assert done.returncode == 0
+    assert path.read_bytes() == whole
+    assert plot.read_bytes().startswith(b"\x89PNG")
+    assert not part.exists()
+
+
+def test_a_directory_hides_no_bundled_network(tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "digits-resnet8").mkdir()
+    assert cli.main(["inspect", "digits-resnet8"]) == 0
+    capsys.readouterr()
+    assert "digits-resnet8.h5: expected" in fails(capsys, "inspect", "digits-resnet8.h5")
+    assert "network: expected one of digits-resnet8" in fails(capsys, "inspect", "x" * 300)
+
+
 def test_full_disk_keeps_the_old_file(tmp_path, capsys, monkeypatch):
     path = tmp_path / "out.json"
     path.write_text("old")

@@ -86,11 +86,11 @@ def put(name, value):
 
 ZOO = {
     "another format": ("/ attribute 'format'", lambda file: file.attrs.create("format", np.bytes_("pcmref-network"))),
-    "version 2": ("/ attribute 'version'", lambda file: file.attrs.create("version", 2)),
+    "version 3": ("/ attribute 'version'", lambda file: file.attrs.create("version", 3)),
     "no chip": ("chip", lambda file: file.__delitem__("chip")),
     "chip is no JSON": ("chip", put("chip", np.bytes_("{"))),
     "chip is a list": ("chip", put("chip", np.bytes_("[]"))),
-    "chip without a network": ("chip: network", put("chip", np.bytes_("{}"))),
+    "chip without anything": ("chip: spec", put("chip", np.bytes_("{}"))),
     "no gain": ("gain", lambda file: file.__delitem__("gain")),
     "no statistics": ("statistics", lambda file: file.__delitem__("statistics")),
     "unknown entry": ("extra", put("extra", 1.0)),
@@ -242,7 +242,33 @@ def test_corrections_of_another_graph(path):
     network = tiny()
     layers = tuple(layer for layer in network.layers if layer.name in ("conv1", "bn1", "relu1", "mean"))
     other = tiny(layers=(*layers[:3], type(layers[3])(name="mean", inputs=("relu1",))), classes=tuple("abcde"))
-    refused(path, replace(SNAPSHOT, network=from_file(other, NETWORK.sha256), layers=SNAPSHOT.layers[:1]), "gain/conv2")
+    snapshot = replace(SNAPSHOT, network=from_file(other, NETWORK.sha256), layers=SNAPSHOT.layers[:1])
+    save_corrections(path.with_name("other.h5"), Corrections(), snapshot)
+    with h5py.File(path, "r+") as file, h5py.File(path.with_name("other.h5")) as of_the_other:
+        put("chip", of_the_other["chip"][()])(file)
+    refused(path, snapshot, "gain/conv2")
+
+
+@pytest.mark.parametrize("field", ["g_mean_code", "g_read_code", "variance_code", "weight_per_us"])
+def test_corrections_of_other_devices(path, field):
+    """Devices that were measured, or are stuck, make another chip: of any layer, in any of its arrays."""
+    for number, layer in enumerate(SNAPSHOT.layers):
+        changed = getattr(layer, field).copy()
+        changed.reshape(-1)[-1] += 1
+        layers = [*SNAPSHOT.layers]
+        layers[number] = replace(layer, **{field: changed})
+        snapshot = replace(SNAPSHOT, layers=tuple(layers))
+        refused(path, snapshot, "chip: devices")
+        save_corrections(path.with_name("other.h5"), FULL, snapshot)
+        assert load_corrections(path.with_name("other.h5"), snapshot).gain["fc"] == FULL.gain["fc"]
+
+
+def test_a_readout_or_snapshot_of_another_type(path):
+    for attempt in (load_corrections, lambda *values, **options: save_corrections(path, FULL, *values[1:], **options)):
+        with pytest.raises(ParameterError, match=r"readout: expected a Readout \(pcmref.PRESETS\), found None"):
+            attempt(path, SNAPSHOT, readout=None)
+        with pytest.raises(ParameterError, match=r"snapshot: expected a Snapshot \(Chip.at\), found None"):
+            attempt(path, None)
 
 
 def test_a_network_file_is_no_file_of_corrections(tmp_path):

@@ -11,6 +11,7 @@ from pcmref.errors import (
     PcmrefWarning,
     describe,
     integer,
+    one_of,
     real,
     require,
 )
@@ -69,6 +70,13 @@ def test_require_names_the_extra_and_the_command(name):
     assert message.startswith("no_such_module: expected the extra 'train' (pip install 'pcmref[train]')")
     assert "not installed (No module named 'no_such_module')" in message
     assert isinstance(caught.value.__cause__, ImportError)
+
+
+@pytest.mark.parametrize("value", ["c", "", None, 1, [], {}, np.array(["a", "b"])], ids=repr)
+def test_none_of_some_texts(value):
+    one_of("place", "b", {"a": 1, "b": 2})
+    with pytest.raises(ParameterError, match=r"^place: expected one of a, b, found "):
+        one_of("place", value, iter("ab"))
 
 
 @pytest.mark.parametrize("value", [2, 5, np.int8(3), np.uint64(4)])

@@ -136,6 +136,8 @@ def test_ranges_that_come_with_a_network_are_used(net):
         ({"model": "AIHWKIT"}, r"model: expected a PcmModel \(pcmref.MODELS\), found 'AIHWKIT'"),
         ({"readout": "chip8"}, r"readout: expected a Readout \(pcmref.PRESETS\), found 'chip8'"),
         ({"calibration": np.zeros((2, 8, 8, 1), np.uint8)}, "calibration: expected a Samples"),
+        ({"known": [1]}, "known: expected a Row, found 1"),
+        ({"scale": ["layer"]}, "scale: expected one of layer, column"),
     ],
 )
 def test_bad_arguments(net, change, place):

@@ -370,6 +370,23 @@ def test_only_http(tmp_path, url):
 # Nowhere to write
 
 
+@pytest.mark.parametrize("vanishes", [True, False])
+def test_an_archive_that_another_process_completes_meanwhile(server, tmp_path, part, vanishes, monkeypatch):
+    """Both write to the same part: whatever becomes of it here, the archive is there."""
+    download = fetch._download
+
+    def overtaken(*arguments):
+        download(*arguments)
+        (tmp_path / ARCHIVE).write_bytes(PAYLOAD)
+        if vanishes:
+            part.unlink()
+        else:
+            part.write_bytes(b"of both")
+
+    monkeypatch.setattr(fetch, "_download", overtaken)
+    assert server.fetch(tmp_path).read_bytes() == PAYLOAD
+
+
 def test_a_destination_that_is_a_file(server, tmp_path):
     file = tmp_path / "file"
     file.touch()

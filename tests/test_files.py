@@ -185,6 +185,15 @@ def test_a_pipe_is_not_replaced(attempt, tmp_path):
         attempt(tmp_path / "pipe")
 
 
+@pytest.mark.parametrize("name", ["日" * 83 + ".png", "a" * 250 + ".json", "." + "b" * 200])
+def test_a_long_name_is_written_or_refused_at_once(tmp_path, name):
+    check(tmp_path / name)
+    with replacing(tmp_path / name) as temporary:
+        temporary.write_bytes(b"x")
+    assert (tmp_path / name).read_bytes() == b"x"
+    assert len(list(tmp_path.iterdir())) == 1
+
+
 def test_a_name_that_cannot_be_is_refused(tmp_path):
     with pytest.raises(OutputError):
         check(tmp_path / ("a" * 300))

@@ -136,7 +136,7 @@ def test_every_operation_checks_its_name_and_inputs(layer):
         assert caught.value.where == place
 
 
-@pytest.mark.parametrize("inputs", [(), ("a", "b"), (1,), (None,)])
+@pytest.mark.parametrize("inputs", [(), ("a", "b"), (1,), (None,), None, "a", 3, ["a"]])
 def test_inputs_that_are_refused(inputs):
     with pytest.raises(NetworkFileError, match=r"^graph/n/inputs: expected 1 node name\(s\)"):
         Relu(name="n", inputs=inputs)
@@ -160,6 +160,12 @@ def test_numbers_from_zero_that_are_refused(make, number, value):
     shape = (1, 1, 1, 1) if make is conv else ()
     with pytest.raises(NetworkFileError, match=f"graph/n/{number}: expected an integer from 0 to 65536"):
         make(*shape, **numbers | {number: value})
+
+
+@pytest.mark.parametrize("kernel", [(1, 65537), (65537, 1)])
+def test_a_kernel_that_is_too_long_is_refused(kernel):
+    with pytest.raises(NetworkFileError, match="tensors/n/weight: expected an integer from 1 to 65536, found 65537"):
+        conv(1, 1, *kernel)
 
 
 def test_the_largest_size_is_allowed():

@@ -162,6 +162,26 @@ def test_numbers_of_any_type_become_floats_and_lists_tuples():
     assert {type(n) for n in tiny(input_shape=np.array([6, 6, 3])).input_shape} == {int}
 
 
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"layers": (1,)}, "layers: expected a Layer, found 1"),
+        ({"layers": None}, "layers: expected a tuple, found None"),
+        ({"input_shape": 5}, "input_shape: expected a tuple, found 5"),
+        ({"normalisation": None}, "normalisation: expected a Normalisation, found None"),
+        ({"classes": None}, "classes: expected a tuple, found None"),
+        ({"classes": "abcd"}, "classes: expected a tuple, found 'abcd'"),
+        ({"provenance": None}, "provenance: expected a Mapping, found None"),
+        ({"ranges": None}, "ranges: expected a Mapping, found None"),
+        ({"ranges": {"chip8": None}}, "ranges/chip8: expected a Mapping, found None"),
+        ({"evaluation": np.zeros(3)}, "evaluation: expected a Samples, found array"),
+    ],
+)
+def test_values_of_another_type(change, message):
+    with pytest.raises(ParameterError, match=f"^{message}"):
+        tiny(**change)
+
+
 def test_samples():
     samples = Samples(images=np.zeros((5, 2, 2, 1), np.uint8), labels=np.arange(5), where="there")
     first = samples.first(2)

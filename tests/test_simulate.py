@@ -402,6 +402,23 @@ def test_addresses_out_of_range_are_refused(bad):
         logits(SNAPSHOT, IMAGES[:2], addresses=[0, bad])
 
 
+@pytest.mark.parametrize("bad", [3, np.array(3), np.ones((2, 1), int), iter([0, 1])], ids=repr)
+def test_addresses_that_are_no_sequence_are_refused(bad):
+    with pytest.raises(ParameterError, match=r"^addresses: expected a sequence of integers, found"):
+        logits(SNAPSHOT, IMAGES[:2], addresses=bad)
+
+
+def test_rows_of_several_lengths_are_refused():
+    ragged = [[1.0], [1.0, 2.0]]
+    for attempt, name in (
+        (lambda: logits(SNAPSHOT, ragged), "images"),
+        (lambda: accuracy(ragged, [0, 1]), "logits"),
+        (lambda: accuracy(np.ones((2, 2)), ragged), "labels"),
+    ):
+        with pytest.raises(DataError, match=f"^{name}: expected an array, found "):
+            attempt()
+
+
 @pytest.mark.parametrize("count", [0, 1, 3])
 def test_another_number_of_addresses_is_refused(count):
     with pytest.raises(ParameterError, match=f"addresses: expected 2 of them, found {count}"):

@@ -20,6 +20,10 @@ T_S = 86_400.0
 MODEL = pcm.NANDAKUMAR_2019
 
 
+def test_the_version_is_that_of_the_code():
+    assert re.search(r"^Version (\d+)\.", SPEC, re.M)[1] == str(pcmref.SPEC_VERSION)
+
+
 def section(number):
     return re.search(rf"^## {number}\. .*?(?=^## |\Z)", SPEC, re.M | re.S)[0]
 

@@ -4,8 +4,10 @@ import json
 
 import pytest
 
+import pcmref
 from pcmref import cli, evaluate
 from pcmref.files import check_outputs
+from pcmref.references import SPEC_VERSION
 
 RUN = ["retention", "--images", "20", "--times", "25s,1d", "--compensation", "none,adabs", "--chips", "3"]
 
@@ -89,10 +91,10 @@ def test_more_chips_and_other_times_can_be_asked_for(tmp_path, until_seed_1):
 @pytest.mark.parametrize(
     ("options", "place"),
     [
-        (["--images", "19"], "images"),
-        (["--model", "HERMES_1"], "model"),
-        (["--nonconverged", "0.1"], "model"),
-        (["--preset", "chip8"], "readout"),
+        (["--images", "19"], "images.count"),
+        (["--model", "HERMES_1"], "model.name"),
+        (["--nonconverged", "0.1"], "model.nonconverged_share"),
+        (["--preset", "chip8"], "readout.name"),
         (["--scale", "column"], "scale"),
         (["--gdc", "ones"], "gdc_readout"),
     ],
@@ -108,6 +110,16 @@ def test_rows_of_another_run_are_refused(tmp_path, capsys, until_seed_1, options
     assert not path.exists()
 
 
+def test_rows_of_another_version_of_the_specification_are_refused(tmp_path, capsys, until_seed_1):
+    path = tmp_path / "out.json"
+    part = interrupted_run(path)
+    until_seed_1.undo()
+    until_seed_1.setattr(pcmref, "SPEC_VERSION", 99)
+    assert cli.main([*RUN, "--json", str(path)]) == 1
+    expected = f"what this run has: 99 (without the file it begins anew), found {SPEC_VERSION}\n"
+    assert capsys.readouterr().err.endswith(f"{part}: spec: expected {expected}")
+
+
 @pytest.mark.parametrize(
     "change",
     [
@@ -119,6 +131,13 @@ def test_rows_of_another_run_are_refused(tmp_path, capsys, until_seed_1, options
         lambda document: json.dumps({**document, "rows": [{**document["rows"][0], "correct": 21}]}),
         lambda document: json.dumps({**document, "rows": [{**document["rows"][0], "correct": -1}]}),
         lambda document: json.dumps({**document, "rows": [{**document["rows"][0], "correct": "3"}]}),
+        lambda document: json.dumps({**document, "rows": [{**document["rows"][0], "correct": 1.5}]}),
+        lambda document: json.dumps({**document, "rows": [{**document["rows"][0], "correct": True}]}),
+        lambda document: json.dumps({**document, "rows": [{**document["rows"][0], "images": 20.0}]}),
+        lambda document: json.dumps({**document, "rows": [{**document["rows"][0], "t_s": [1]}]}),
+        lambda document: json.dumps({**document, "rows": [{**document["rows"][0], "seed": {}}]}),
+        lambda document: json.dumps({**document, "rows": [{**document["rows"][0], "compensation": 1}]}),
+        lambda document: "[" * 100_000,
         lambda document: json.dumps({**document, "readout": None}),
         lambda document: b"\xff\xfe\x00",
     ],

@@ -283,12 +283,12 @@ def group_for(name):
     return edit
 
 
-def declared(name, shape, dtype="f4", chunks=True):
-    """An entry of this shape that holds no data."""
+def declared(name, shape, dtype="f4", side=1 << 10):
+    """An entry of this shape that holds no data, in chunks of this side, if any."""
 
     def edit(file):
         del file[name]
-        layout = {"chunks": (1 << 10,) * len(shape), "compression": "gzip"} if chunks else {}
+        layout = {"chunks": (side,) * len(shape), "compression": "gzip"} if side else {}
         file.create_dataset(name, shape, dtype, **layout)
 
     return edit
@@ -512,12 +512,13 @@ ZOO = {
     "virtual dataset": ("tensors/fc/bias", virtual),
     "2^40 weights declared": ("tensors/fc/weight", declared("tensors/fc/weight", (1 << 20, 1 << 20))),
     "2^64 weights declared": ("tensors/fc/weight", declared("tensors/fc/weight", (1 << 32, 1 << 32))),
-    "2^30 weights declared": ("tensors/fc/weight", declared("tensors/fc/weight", (1 << 20, 1 << 10), chunks=False)),
+    "2^30 weights declared": ("tensors/fc/weight", declared("tensors/fc/weight", (1 << 20, 1 << 10), side=None)),
+    "more chunks than memory": ("tensors/fc/weight", declared("tensors/fc/weight", ((1 << 14) + 1, 1), side=1)),
     "2^40 images declared": (
         "evaluation/images",
-        declared("evaluation/images", (1 << 37, 2, 2, 2), "u1", chunks=False),
+        declared("evaluation/images", (1 << 37, 2, 2, 2), "u1", side=None),
     ),
-    "text of 1 GiB declared": ("graph", declared("graph", (), f"S{1 << 30}", chunks=False)),
+    "text of 1 GiB declared": ("graph", declared("graph", (), f"S{1 << 30}", side=None)),
     # normalisation and samples
     "mean of float32": ("normalisation/mean", entry("normalisation/mean", np.zeros(3, np.float32))),
     "full scale is an array": ("normalisation/full_scale", entry("normalisation/full_scale", [255.0])),
