@@ -513,7 +513,7 @@ ZOO = {
     "2^40 weights declared": ("tensors/fc/weight", declared("tensors/fc/weight", (1 << 20, 1 << 20))),
     "2^64 weights declared": ("tensors/fc/weight", declared("tensors/fc/weight", (1 << 32, 1 << 32))),
     "2^30 weights declared": ("tensors/fc/weight", declared("tensors/fc/weight", (1 << 20, 1 << 10), side=None)),
-    "more chunks than memory": ("tensors/fc/weight", declared("tensors/fc/weight", ((1 << 14) + 1, 1), side=1)),
+    "more chunks than memory": ("tensors/fc/weight", declared("tensors/fc/weight", ((1 << 15) + 1, 2), side=2)),
     "2^40 images declared": (
         "evaluation/images",
         declared("evaluation/images", (1 << 37, 2, 2, 2), "u1", side=None),
