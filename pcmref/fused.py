@@ -35,7 +35,7 @@ Analog: TypeAlias = "Callable[[Float32, Float32 | None, UInt64], tuple[Float32, 
 Floats: TypeAlias = "Callable[[Float32, Float32 | None, UInt64], Float32]"
 
 #: SHA-256 of the files that the machine code depends on besides this one, as in ``kernels.py``.
-SOURCES = "5e972c6945645603c8505963468f19dd1761e03d00509e35be3a21c1ab85d7cd"
+SOURCES = "43f4e8c48192c912b19bd76d6a506d10cb051f4323a5a4dc154949192e1cbab3"
 
 
 def analog(crossbar: Crossbar, norm: tuple[Float32, Float32] | None, rectify: bool) -> Analog | None:
