@@ -15,7 +15,7 @@ from pcmref.backend import kernels
 from pcmref.chip import VARIANCE_STEP, Snapshot, SnapshotLayer, program
 from pcmref.converters import PRESETS, Range, Readout
 from pcmref.elementary import power
-from pcmref.errors import DataError, ParameterError, PcmrefWarning, describe, instance, one_of
+from pcmref.errors import DataError, ParameterError, PcmrefWarning, instance, one_of
 from pcmref.layers import BatchNorm
 from pcmref.mapping import Scale
 from pcmref.network import Network
@@ -92,8 +92,7 @@ def calibrate(
     """
     instance("snapshot", snapshot, Snapshot, "Chip.at")
     instance("readout", readout, Readout, "pcmref.PRESETS")
-    if compensation not in COMPENSATIONS:
-        raise ParameterError("compensation", f"one of {', '.join(COMPENSATIONS)}", describe(compensation))
+    one_of("compensation", compensation, COMPENSATIONS)
     corrections = Corrections()
     if "gdc" in compensation:
         if reference is None:

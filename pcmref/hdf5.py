@@ -31,7 +31,7 @@ __all__ = [
 
 #: No array may have more elements than this (2 GiB of float32).
 ELEMENT_LIMIT = 1 << 29
-#: No array may lie in more chunks: HDF5 takes about 6 kB of memory for each, stored or not.
+#: No array may lie in more chunks: HDF5 takes about 4 kB of memory for each, stored or not.
 CHUNK_LIMIT = 1 << 14
 #: No text may be longer, in bytes.
 TEXT_LIMIT = 1 << 22
