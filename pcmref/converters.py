@@ -11,7 +11,7 @@ from typing import Literal, TypeAlias, get_args
 import numpy as np
 
 from pcmref.arrays import Float32, Int64
-from pcmref.errors import ParameterError, describe, instance, integer, one_of, real
+from pcmref.errors import ParameterError, instance, integer, one_of, real
 
 __all__ = [
     "PRESETS",
@@ -93,12 +93,7 @@ class Readout:
             if value is not None or name == "dac_bits":
                 whole = integer(f"readout {self.name}: {name}", value, expected, least, most)
                 object.__setattr__(self, name, whole)
-        if self.read_noise not in get_args(ReadNoise):
-            raise ParameterError(
-                f"readout {self.name}: read_noise",
-                f"one of {', '.join(get_args(ReadNoise))}",
-                describe(self.read_noise),
-            )
+        one_of(f"readout {self.name}: read_noise", self.read_noise, get_args(ReadNoise))
         if self.ranges is not None:
             instance(f"readout {self.name}: ranges", self.ranges, Mapping)
             for layer, top in self.ranges.items():

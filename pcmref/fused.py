@@ -35,7 +35,7 @@ Analog: TypeAlias = "Callable[[Float32, Float32 | None, UInt64], tuple[Float32, 
 Floats: TypeAlias = "Callable[[Float32, Float32 | None, UInt64], Float32]"
 
 #: SHA-256 of the files that the machine code depends on besides this one, as in ``kernels.py``.
-SOURCES = "43f4e8c48192c912b19bd76d6a506d10cb051f4323a5a4dc154949192e1cbab3"
+SOURCES = "55da74edbb97e3653795ab046ad6cad8faffd8bad4207f4936603cf12aecb0e8"
 
 
 def analog(crossbar: Crossbar, norm: tuple[Float32, Float32] | None, rectify: bool) -> Analog | None:
