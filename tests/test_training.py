@@ -637,6 +637,15 @@ def test_all_networks_are_compiled_but_wide_teachers(monkeypatch):
     assert compiled == [taught, training.average.module, other]
 
 
+@pytest.mark.parametrize("capability", ["AVX2", "AVX512"])
+@pytest.mark.parametrize("flag", ["--bf16", "--no-bf16"])
+def test_a_stage_says_that_bfloat16_is_slow_here(tmp_path, capsys, monkeypatch, capability, flag):
+    monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: capability)
+    pretrain(tmp_path, flag, epochs=1)
+    slow = (capability, flag) == ("AVX2", "--bf16")
+    assert slow == ("faster without --bf16" in capsys.readouterr().err)
+
+
 def test_a_stage_goes_on_from_another(tmp_path):
     pretrain(tmp_path / "a", epochs=1)
     pretrain(tmp_path / "b", "--from", tmp_path / "a" / "pretrain.pt", "--lr", 0, epochs=1)

@@ -157,6 +157,8 @@ def train(args: argparse.Namespace, command: str) -> None:
     ends with the same weights as an uninterrupted one.
     """
     device = torch.device(args.device)
+    if args.bf16 and emulates_bf16(device):
+        print(f"{args.stage}: this processor emulates bfloat16; it is faster without --bf16", file=sys.stderr)
     state, out = starting_point(args, command, device)
     options = state["options"]
     data = load(options["data"], state["data_dir"])
@@ -208,6 +210,11 @@ def train(args: argparse.Namespace, command: str) -> None:
             temporary.write_text("".join(json.dumps(line) + "\n" for line in state["log"]))
         with replacing(out / f"{args.stage}.pt") as temporary:
             torch.save(state, temporary)
+
+
+def emulates_bf16(device: torch.device) -> bool:
+    """Return whether it computes in bfloat16 without instructions for that: an x86 processor before AVX-512."""
+    return device.type == "cpu" and torch.backends.cpu.get_cpu_capability() == "AVX2"
 
 
 def hardware(device: torch.device) -> str:
