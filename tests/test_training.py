@@ -644,6 +644,7 @@ def test_a_stage_says_that_bfloat16_is_slow_here(tmp_path, capsys, monkeypatch, 
     pretrain(tmp_path, flag, epochs=1)
     slow = (capability, flag) == ("AVX2", "--bf16")
     assert slow == ("faster without --bf16" in capsys.readouterr().err)
+    assert not train.emulates_bf16(torch.device("cuda"))
 
 
 def test_a_stage_goes_on_from_another(tmp_path):

@@ -213,7 +213,7 @@ def train(args: argparse.Namespace, command: str) -> None:
 
 
 def emulates_bf16(device: torch.device) -> bool:
-    """Return whether it computes in bfloat16 without instructions for that: an x86 processor before AVX-512."""
+    """Return whether bfloat16 is slow there: PyTorch has no fast kernels for it on x86 processors without AVX-512."""
     return device.type == "cpu" and torch.backends.cpu.get_cpu_capability() == "AVX2"
 
 
