@@ -12,6 +12,7 @@ import numpy as np
 
 from pcmref.arrays import Float32, Int64, UInt64
 from pcmref.converters import SMALLEST_INPUT, largest_code
+from pcmref.jit import compiled
 from pcmref.kernels import (
     BLOCK_1,
     _accumulate,
@@ -20,7 +21,6 @@ from pcmref.kernels import (
     _finish,
     _largest,
     _to_codes,
-    compiled,
 )
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ Analog: TypeAlias = "Callable[[Float32, Float32 | None, UInt64], tuple[Float32, 
 Floats: TypeAlias = "Callable[[Float32, Float32 | None, UInt64], Float32]"
 
 #: SHA-256 of the files that the machine code depends on besides this one, as in ``kernels.py``.
-SOURCES = "55da74edbb97e3653795ab046ad6cad8faffd8bad4207f4936603cf12aecb0e8"
+SOURCES = "63854a8938db62630be19f0dff4ffc4aeeb393ac183958bda8bb73870885adfe"
 
 
 def analog(crossbar: Crossbar, norm: tuple[Float32, Float32] | None, rectify: bool) -> Analog | None:

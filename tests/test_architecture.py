@@ -68,7 +68,7 @@ def test_third_parties(module):
     names = {name.partition(".")[0] for name in imports(MODULES[module])}
     used = names - {"pcmref"} - sys.stdlib_module_names
     assert used <= {"numpy"} | {
-        "kernels": {"numba"},
+        "jit": {"numba"},
         "blocks": {"numba", "llvmlite"},
         "doubt": {"numba", "llvmlite"},
         "hdf5": {"h5py"},
