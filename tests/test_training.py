@@ -1073,3 +1073,26 @@ def test_networks_are_judged_by_distorted_training_images(tmp_path, capsys):
     assert len(set(found)) > 2
     assert judge.main([str(tmp_path / "none.pt")]) == 2
     assert "expected the checkpoint of an earlier stage, found nothing" in capsys.readouterr().err
+
+
+def test_networks_are_judged_on_the_same_chips(capsys, monkeypatch):
+    monkeypatch.setattr(judge, "DISTORTIONS", {name: judge.DISTORTIONS[name] for name in ("+12 deg", "faded")})
+    arguments = ["--images", "150", "--model", "NANDAKUMAR_2019", "--chips", "3"]
+    assert judge.main([str(DIGITS), str(DIGITS), *arguments]) == 0
+    header, line, again = capsys.readouterr().out.splitlines()
+    assert line == again
+    assert header.split()[-5:] == ["mean", "25", "s", "1", "d"]
+    bundled = pcmref.weights.load(DIGITS)
+    first, samples = bundled.calibration.first(150), data.load(str(DIGITS), None)
+    net = checkpoint.restored(checkpoint.read_checkpoint(DIGITS, torch.device("cpu")), samples)
+    for found, (t_s, fresh) in zip(line.split()[-3:-1], ((25.0, 1), (86_400.0, 0)), strict=True):
+        correct = []
+        for chip, name in itertools.product(range(3), judge.DISTORTIONS):
+            changed = data.Images(judge.distorted(first, name, 16.0), samples, torch.device("cpu"))
+            torch.manual_seed(chip)
+            errors = noise.devices(pcmref.MODELS["NANDAKUMAR_2019"], t_s, t_s, fresh)
+            correct.append(measure.accuracy(net, changed, errors))
+        assert found == f"{np.mean(correct):.2f}"
+        assert len(set(correct)) > 1
+    assert judge.main([str(DIGITS), "--model", "PCM"]) == 2
+    assert "model: expected " in capsys.readouterr().err

@@ -1,13 +1,14 @@
 """Judge networks by training images that are distorted as none was in training: where no image was held out.
 
 ``python examples/training/judge.py c10/noise.pt weights/resnet32-cifar10.h5`` prints the accuracy on the first training
-images as they are and under each distortion, and the mean of the latter.  It tells which of two networks generalises
-better, not how well: the images themselves are known.
+images as they are and under each distortion, and the mean of the latter; with ``--model`` also that mean on chips.  It
+tells which of two networks generalises better, not how well: the images themselves are known.
 """
 
 from __future__ import annotations
 
 import argparse
+import itertools
 import math
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -18,10 +19,12 @@ import torch
 from checkpoint import read_checkpoint, restored
 from data import Images, load
 from measure import accuracy
+from noise import Disturbance, devices
 from torch import Tensor
 from torch.nn import functional
 from train import count, status
 
+import pcmref.pcm
 from pcmref.network import Samples
 
 
@@ -61,18 +64,31 @@ def distorted(samples: Samples, name: str, full_scale: float) -> Samples:
     return Samples(images=np.ascontiguousarray(changed.permute(0, 2, 3, 1).numpy()), labels=samples.labels)
 
 
-def judged(path: Path, images: int, place: str | None) -> dict[str, float]:
-    """Return the accuracy in percent on the first training images, as they are and under each distortion."""
+def conditions(model: str) -> dict[str, Disturbance]:
+    """Return what chips of a PCM model make of the weights: at once, uncompensated, and after a day with GDC."""
+    laws = pcmref.pcm.model(model)
+    return {"25 s": devices(laws, 25.0, 25.0, fresh=1), "1 d": devices(laws, 86_400.0, 86_400.0)}
+
+
+def judged(path: Path, args: argparse.Namespace) -> dict[str, float]:
+    """Return the accuracy in percent on the first training images: plain, distorted, and distorted on chips."""
     device = torch.device("cpu")
     state = read_checkpoint(path, device)
-    data = load(state["options"]["data"], place or state["data_dir"])
+    data = load(state["options"]["data"], args.data_dir or state["data_dir"])
     model = restored(state, data)
-    first = data.training.first(min(images, len(data.training)))
+    first = data.training.first(min(args.images, len(data.training)))
+    full_scale = data.normalisation.full_scale
+    changed = {name: Images(distorted(first, name, full_scale), data, device) for name in DISTORTIONS}
     found = {"plain": accuracy(model, Images(first, data, device))}
-    for name in DISTORTIONS:
-        changed = distorted(first, name, data.normalisation.full_scale)
-        found[name] = accuracy(model, Images(changed, data, device))
-    return found | {"mean": sum(found[name] for name in DISTORTIONS) / len(DISTORTIONS)}
+    found |= {name: accuracy(model, images) for name, images in changed.items()}
+    found["mean"] = sum(found[name] for name in DISTORTIONS) / len(DISTORTIONS)
+    for name, disturbance in (conditions(args.model) if args.model else {}).items():
+        total = 0.0
+        for chip, images in itertools.product(range(args.chips), changed.values()):
+            torch.manual_seed(chip)
+            total += accuracy(model, images, disturbance)
+        found[name] = total / (args.chips * len(changed))
+    return found
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -80,6 +96,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("networks", nargs="+", type=Path, help="checkpoints and network files")
     parser.add_argument("--images", type=count, default=5000, help="how many, the first ones (5000)")
+    parser.add_argument("--model", default="", help="a PCM model of pcmref: judge on chips too, 25 s and a day old")
+    parser.add_argument("--chips", type=count, default=5, help="how many of each age, the same for all networks (5)")
     parser.add_argument("--data-dir", help="where CIFAR-10 is (by default where pcmref looks for it)")
     args = parser.parse_args(argv)
     return status(lambda: judge(args))
@@ -87,10 +105,10 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def judge(args: argparse.Namespace) -> None:
     """Print a line for each network."""
-    names = ("plain", *DISTORTIONS, "mean")
+    names = ("plain", *DISTORTIONS, "mean", *(conditions(args.model) if args.model else ()))
     print("".join(f"{name:>9}" for name in names))
     for path in args.networks:
-        found = judged(path, args.images, args.data_dir)
+        found = judged(path, args)
         print("".join(f"{found[name]:9.2f}" for name in names), f" {path}", flush=True)
 
 
