@@ -11,13 +11,11 @@ from pathlib import Path
 
 import numpy as np
 
-from pcmref import pcm
-from pcmref.chip import program_layer, read_layer
-from pcmref.draws import Purpose, stream_key, weight_words
-from pcmref.mapping import MappedLayer
-from pcmref.plots import figure, save_figure
+from pcmref.arithmetic.draws import Purpose, stream_key, weight_words
+from pcmref.devices.published import NANDAKUMAR_2019
+from pcmref.studies.plots import figure, save_figure
 
-MODEL = pcm.NANDAKUMAR_2019
+MODEL = NANDAKUMAR_2019
 DEVICES = 1000
 TARGETS = np.array([0.02, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0])
 TIMES_S = np.geomspace(25.0, 3.15e7, 12)
@@ -29,28 +27,27 @@ PUBLISHED_DRIFT = {60.0: 1 / 1.06, 3600.0: 1 / 1.29, 86400.0: 1 / 1.51, 2.592e6:
 
 
 def devices(seed=0):
-    """Program `DEVICES` devices at each target: a matrix of one column a target."""
-    targets_us = np.tile(TARGETS * MODEL.g_max_us, (DEVICES, 1))
-    mapped = MappedLayer(name="devices", g_target_us=targets_us, weight_per_us=np.ones(len(TARGETS)))
-    words = [weight_words(stream_key(seed, p, 0), targets_us.size) for p in (Purpose.PROGRAM, Purpose.CONVERGENCE)]
-    return program_layer(MODEL, mapped, *words)
+    """Program `DEVICES` pairs at each target, + devices alone: a matrix of one column a target."""
+    targets_us = np.zeros((2, DEVICES, len(TARGETS)))
+    targets_us[0] = TARGETS * MODEL.g_max_us
+    return MODEL.program(targets_us, lambda purpose: weight_words(stream_key(seed, purpose, 0), targets_us[0].size))
 
 
-def read_us(layer, t_s, seed=0):
+def read_us(state, t_s, seed=0):
     """Read all devices once, `t_s` seconds after programming: uS, shape ``(DEVICES, targets)``."""
-    words = weight_words(stream_key(seed, Purpose.READ, 0, t_s=t_s), layer.mapped.g_target_us.size)
-    return read_layer(MODEL, layer, t_s, words).read_code * MODEL.g_step_us
+    words = weight_words(stream_key(seed, Purpose.READ, 0, t_s=t_s), DEVICES * len(TARGETS))
+    return MODEL.read(state, t_s, lambda purpose: words).read[0] * MODEL.g_step_us
 
 
 def main(path):
     """Draw the three plots."""
-    layer = devices()
-    programmed_us = layer.dense(layer.g_prog_us)[0]
-    exponents = layer.dense(layer.nu)[0]
+    state = devices()
+    programmed_us = state.dense(state.g_prog_us)[0]
+    exponents = state.dense(state.nu)[0]
     drawing, (spread, exponent, drift) = figure(figsize=(12, 4), ncols=3)
 
     spread.plot(TARGETS, programmed_us.std(axis=0), "o-", label="programmed", color="#0072B2")
-    spread.plot(TARGETS, read_us(layer, 25.0).std(axis=0), "s-", label="read at 25 s", color="#E69F00")
+    spread.plot(TARGETS, read_us(state, 25.0).std(axis=0), "s-", label="read at 25 s", color="#E69F00")
     spread.plot(list(PUBLISHED_SPREAD_US), list(PUBLISHED_SPREAD_US.values()), "kx", label="equation")
     spread.set(xlabel="target, G / G_max", ylabel="standard deviation, uS", title="spread")
 
@@ -59,7 +56,7 @@ def main(path):
     exponent.set(xlabel="target, G / G_max", ylabel="drift exponent", title="exponent: mean and spread")
 
     for column in (2, 6, 11):
-        kept = [read_us(layer, t_s)[:, column].mean() / programmed_us[:, column].mean() for t_s in TIMES_S]
+        kept = [read_us(state, t_s)[:, column].mean() / programmed_us[:, column].mean() for t_s in TIMES_S]
         drift.plot(TIMES_S, kept, "-", label=f"G / G_max = {TARGETS[column]:g}")
     drift.plot(list(PUBLISHED_DRIFT), list(PUBLISHED_DRIFT.values()), "kx", label="equation, nu = 0.049")
     drift.set(xscale="log", xlabel="time since programming, s", ylabel="G(t) / G programmed", title="drift")

@@ -7,7 +7,7 @@ import argparse
 from pathlib import Path
 
 import pcmref
-from pcmref.plots import plot_retention
+from pcmref.studies.plots import plot_retention
 
 
 def main():
@@ -19,9 +19,13 @@ def main():
     options = parser.parse_args()
 
     net = pcmref.load(pcmref.bundled())
-    result = pcmref.retention(
-        net, net.evaluation.first(options.images), calibration=net.calibration, seeds=range(options.chips)
+    study = pcmref.Study(
+        network=net,
+        samples=net.evaluation.first(options.images),
+        calibration=net.calibration,
+        seeds=range(options.chips),
     )
+    result = pcmref.retention(study)
     print(f"digital   {100 * result.digital_accuracy:6.2f} %")
     for t_s in pcmref.TIMES_S:
         row = (f"{100 * result.accuracies(t_s, c).mean():8.2f} {c}" for c in pcmref.COMPENSATIONS)

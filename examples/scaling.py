@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 import pcmref
-from pcmref.plots import figure, save_figure
+from pcmref.studies.plots import figure, save_figure
 
 
 def seconds(work):

@@ -15,9 +15,9 @@ from pathlib import Path
 import numpy as np
 
 import pcmref
-from pcmref.datasets import load_cifar10
-from pcmref.layers import CrossbarLayer
-from pcmref.plots import figure, save_figure
+from pcmref.files.cifar10 import load_cifar10
+from pcmref.network.layers import CrossbarLayer
+from pcmref.studies.plots import figure, save_figure
 
 COLOURS = ("#000000", "#0072B2", "#E69F00", "#009E73", "#CC79A7")
 

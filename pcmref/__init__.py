@@ -12,20 +12,29 @@
 
 from __future__ import annotations
 
-from pcmref.chip import Chip, Snapshot, program
-from pcmref.compensation import COMPENSATIONS, calibrate, calibrate_ranges, with_stored_ranges
-from pcmref.converters import PRESETS, Readout
-from pcmref.corrections import load_corrections, save_corrections
+from pcmref.arithmetic.codes import Range
+from pcmref.crossbar.readout import PRESETS, Readout
+from pcmref.crossbar.tile import Tile, TileProduct, tile
+from pcmref.devices.chip import Chip, Snapshot, program
+from pcmref.devices.pcm import PcmModel
+from pcmref.devices.published import MODELS
+from pcmref.devices.technology import Technology
 from pcmref.errors import PcmrefError, PcmrefWarning
-from pcmref.evaluate import TIMES_S, retention
-from pcmref.network import Network
-from pcmref.pcm import MODELS, PcmModel
-from pcmref.periphery import Corrections
-from pcmref.references import SPEC_VERSION
-from pcmref.simulate import accuracy, digital, logits
-from pcmref.weights import bundled, load, save
+from pcmref.files.corrections import load_corrections, save_corrections
+from pcmref.files.networks import bundled, load, save
+from pcmref.inference.accuracy import accuracy
+from pcmref.inference.compensation import COMPENSATIONS, calibrate
+from pcmref.inference.corrections import Corrections
+from pcmref.inference.plan import Trace
+from pcmref.inference.ranges import calibrate_ranges, with_stored_ranges
+from pcmref.inference.run import PreparedChip, digital, logits, prepare
+from pcmref.network.graph import Network
+from pcmref.network.images import Samples
+from pcmref.references import SPEC_VERSION, VERSION
+from pcmref.studies.retention import Retention, retention
+from pcmref.studies.study import TIMES_S, Study
 
-__version__ = "0.1.0"
+__version__ = VERSION
 
 __all__ = [
     "COMPENSATIONS",
@@ -39,8 +48,17 @@ __all__ = [
     "PcmModel",
     "PcmrefError",
     "PcmrefWarning",
+    "PreparedChip",
+    "Range",
     "Readout",
+    "Retention",
+    "Samples",
     "Snapshot",
+    "Study",
+    "Technology",
+    "Tile",
+    "TileProduct",
+    "Trace",
     "accuracy",
     "bundled",
     "calibrate",
@@ -49,9 +67,11 @@ __all__ = [
     "load",
     "load_corrections",
     "logits",
+    "prepare",
     "program",
     "retention",
     "save",
     "save_corrections",
+    "tile",
     "with_stored_ranges",
 ]

@@ -16,6 +16,8 @@ __all__ = [
     "Frozen",
     "Int16",
     "Int64",
+    "IntegerArray",
+    "Numbers",
     "ReadOnly",
     "UInt8",
     "UInt32",
@@ -29,6 +31,8 @@ Float32: TypeAlias = npt.NDArray[np.float32]
 Float64: TypeAlias = npt.NDArray[np.float64]
 Int16: TypeAlias = npt.NDArray[np.int16]
 Int64: TypeAlias = npt.NDArray[np.int64]
+IntegerArray: TypeAlias = npt.NDArray[np.integer[Any]]
+Numbers: TypeAlias = npt.NDArray[np.integer[Any] | np.floating[Any]]
 UInt8: TypeAlias = npt.NDArray[np.uint8]
 UInt32: TypeAlias = npt.NDArray[np.uint32]
 UInt64: TypeAlias = npt.NDArray[np.uint64]

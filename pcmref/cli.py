@@ -11,25 +11,28 @@ import sys
 import threading
 import time
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pcmref
-from pcmref import pcm, report
-from pcmref.compensation import ADABS_BATCHES, ADABS_IMAGES, COMPENSATIONS
-from pcmref.converters import PRESETS, Readout, preset
-from pcmref.datasets import load_cifar10
+from pcmref.crossbar.readout import PRESETS, preset
+from pcmref.devices.published import MODELS, NANDAKUMAR_2019, model
 from pcmref.errors import DataError, ParameterError, PcmrefError, PcmrefWarning, describe
-from pcmref.evaluate import TIMES_S, Retention, Row, needs_calibration, retention
-from pcmref.files import check_outputs
-from pcmref.network import Network, Samples
-from pcmref.plots import check_format, plot_retention
+from pcmref.files.atomic import check_outputs
+from pcmref.files.cifar10 import load_cifar10
+from pcmref.files.networks import bundled
+from pcmref.inference.adabs import ADABS_BATCHES, ADABS_IMAGES
+from pcmref.inference.compensation import COMPENSATIONS
+from pcmref.inference.threads import processors
+from pcmref.network.graph import Network
+from pcmref.network.images import Samples
 from pcmref.profiling import Profile, recording
-from pcmref.simulate import processors
-from pcmref.unfinished import part_of, rows_left, write_document
-from pcmref.weights import bundled
+from pcmref.studies import report
+from pcmref.studies.document import part_of, rows_left, write_document
+from pcmref.studies.plots import check_format, plot_retention
+from pcmref.studies.retention import Retention, Row, retention
+from pcmref.studies.study import TIMES_S, Study, needs_calibration
 
 __all__ = ["main"]
 
@@ -158,7 +161,7 @@ def _add_retention(command: argparse.ArgumentParser) -> None:
     command.add_argument("--chips", type=int, default=1, metavar="K", help="chips to program (default: 1)")
     command.add_argument("--seed", type=int, default=0, metavar="S", help="seed of the first chip (default: 0)")
     choice("--preset", "paper", f"converters, tiles and read noise: {' | '.join(PRESETS)}")
-    choice("--model", pcm.NANDAKUMAR_2019.name, f"statistics of the devices: {' | '.join(pcm.MODELS)}")
+    choice("--model", NANDAKUMAR_2019.name, f"statistics of the devices: {' | '.join(MODELS)}")
     choice("--scale", "layer", "layer | column: what the largest weight is taken over")
     choice("--gdc", "absolute", "absolute | ones | column: what GDC reads")
     command.add_argument(
@@ -172,7 +175,7 @@ def _add_retention(command: argparse.ArgumentParser) -> None:
         metavar="FILE",
         help="write rows and configuration; those of an interrupted run are in FILE.part, and it goes on from there",
     )
-    command.add_argument("--profile", action="store_true", help="print where the time went, stages running one by one")
+    command.add_argument("--profile", action="store_true", help="print where the time went, layer by layer")
 
 
 def _network(named: Path | None) -> Path:
@@ -190,74 +193,74 @@ def _retention(options: argparse.Namespace) -> None:
     check_outputs([options.plot, options.json, part], inputs=[path, options.data])
     if options.plot is not None:
         check_format(options.plot)
-    model = replace(pcm.model(options.model), nonconverged_share=options.nonconverged)
-    readout = preset(options.preset)
-    times_s = [_time(text) for text in options.times.split(",")]
-    if options.plot is not None and 0.0 in times_s:
+    study = _study(options, path)
+    if options.plot is not None and 0.0 in study.times_s:
         raise ParameterError("--times", "times above 0 for a plot", options.times)
-    compensations = [name.strip() for name in options.compensation.split(",")]
-    chips = _at_least_one("--chips", options.chips)
-    network = pcmref.load(path)
-    readout = pcmref.with_stored_ranges(network, readout, model=model, scale=options.scale)
-    samples, calibration = _samples(network, options.data, needs_calibration(readout, compensations))
-    if options.images is not None:
-        samples = samples.first(_at_least_one("--images", options.images))
-    inputs = report.retention_inputs(
-        network, path, model, samples, calibration, scale=options.scale, gdc_readout=options.gdc
-    )
     start = time.perf_counter()
     profiled = recording() if options.profile else contextlib.nullcontext(Profile())
     with (
-        _going_on(options.json, inputs, readout) as (known, keep),
+        _going_on(options.json, study, options.threads) as (known, keep),
         _progress("images", options.interrupted) as progress,
         profiled as profile,
     ):
-        result = retention(
-            network,
-            samples,
-            calibration=calibration,
-            times_s=times_s,
-            compensations=compensations,
-            seeds=range(options.seed, options.seed + chips),
-            model=model,
-            readout=readout,
-            scale=options.scale,
-            gdc_readout=options.gdc,
-            threads=options.threads,
-            progress=progress,
-            known=known,
-            keep=keep,
-        )
+        result = retention(study, threads=options.threads, progress=progress, known=known, keep=keep)
     elapsed_s = time.perf_counter() - start
     if options.json is not None:
-        write_document(options.json, report.retention_document(result, inputs))
+        write_document(options.json, result)
         if set(known) <= set(result.rows):
             part_of(options.json).unlink(missing_ok=True)
     try:
         if options.plot is not None:
             plot_retention(result, options.plot, title=path.stem)
     finally:  # last, as its reader may go early; but always
-        print(report.retention_table(result, network, path, model.name))
+        print(report.retention_table(result))
         if options.profile:
             print("\n" + report.profile_table(profile, elapsed_s, processors(options.threads)))
 
 
+def _study(options: argparse.Namespace, path: Path) -> Study:
+    """Return what a command asks for."""
+    devices = replace(model(options.model), nonconverged_share=options.nonconverged)
+    readout = preset(options.preset)
+    times_s = [_time(text) for text in options.times.split(",")]
+    compensations = [name.strip() for name in options.compensation.split(",")]
+    chips = _at_least_one("--chips", options.chips)
+    network = pcmref.load(path)
+    stored = pcmref.with_stored_ranges(network, readout, model=devices, scale=options.scale)
+    samples, calibration = _samples(network, options.data, needs_calibration(stored, compensations))
+    if options.images is not None:
+        samples = samples.first(_at_least_one("--images", options.images))
+    return Study(
+        network=network,
+        samples=samples,
+        calibration=calibration,
+        times_s=tuple(times_s),
+        compensations=tuple(compensations),
+        seeds=tuple(range(options.seed, options.seed + chips)),
+        model=devices,
+        readout=readout,
+        scale=options.scale,
+        gdc_readout=options.gdc,
+        title=path.name,
+    )
+
+
 @contextlib.contextmanager
 def _going_on(
-    path: Path | None, inputs: Mapping[str, Any], readout: Readout
+    path: Path | None, study: Study, threads: int | None
 ) -> Iterator[tuple[list[Row], Callable[[Retention], None]]]:
     """Give the rows that an interrupted run has left, and what keeps those of this one until it is complete."""
     if path is None:
         yield [], lambda result: None
         return
     part = part_of(path)
-    known = rows_left(part, inputs, readout)
+    known = rows_left(part, study, threads=threads)
     if known:
         _say(f"{len(known)} rows are in {part} already")
 
     def keep(result: Retention) -> None:
         others = tuple(row for row in known if row not in result.rows)
-        write_document(part, report.retention_document(replace(result, rows=result.rows + others), inputs))
+        write_document(part, replace(result, rows=result.rows + others))
 
     try:
         yield known, keep
@@ -292,21 +295,21 @@ def _inspect(options: argparse.Namespace) -> None:
 
 
 def _convert(options: argparse.Namespace) -> None:
-    from pcmref import convert
+    from pcmref.files import checkpoints
 
     check_outputs([options.output], inputs=[options.checkpoint])
-    mean = convert.IMAGENET_MEAN if options.mean is None else _triple("--mean", options.mean)
-    std = convert.IMAGENET_STD if options.std is None else _triple("--std", options.std)
-    network = convert.convert(options.checkpoint, options.arch, mean=mean, std=std)
+    mean = checkpoints.IMAGENET_MEAN if options.mean is None else _triple("--mean", options.mean)
+    std = checkpoints.IMAGENET_STD if options.std is None else _triple("--std", options.std)
+    network = checkpoints.convert(options.checkpoint, options.arch, mean=mean, std=std)
     pcmref.save(options.output, network)
     print(f"{options.output}: {network.weights:,} weights, mean {report.numbers(mean)}, std {report.numbers(std)}")
 
 
 def _fetch(options: argparse.Namespace) -> None:
-    from pcmref import fetch
+    from pcmref.files import download
 
     with _progress("bytes", options.interrupted) as progress:
-        path = fetch.fetch_cifar10(options.to, url=options.url or fetch.CIFAR10_URL, progress=progress)
+        path = download.fetch_cifar10(options.to, url=options.url or download.CIFAR10_URL, progress=progress)
     print(path)
 
 

@@ -10,8 +10,9 @@ from typing import Any
 
 __all__ = [
     "DataError",
+    "FileError",
     "MissingExtraError",
-    "NetworkFileError",
+    "NetworkError",
     "OutputError",
     "ParameterError",
     "PcmrefError",
@@ -47,8 +48,12 @@ class PcmrefError(Exception):
         return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)  # names from files
 
 
-class NetworkFileError(PcmrefError):
-    """A network (or another of pcmref's own files) that is not what its format says."""
+class NetworkError(PcmrefError):
+    """A network that cannot be: layers, shapes or numbers that do not fit each other."""
+
+
+class FileError(PcmrefError):
+    """A network or another of pcmref's files, or a checkpoint, that is not what its format says."""
 
 
 class DataError(PcmrefError):

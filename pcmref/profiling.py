@@ -12,7 +12,7 @@ import time
 from collections import defaultdict
 from collections.abc import Iterator
 
-__all__ = ["Profile", "active", "recording", "stage"]
+__all__ = ["Profile", "recording", "stage"]
 
 
 class Profile:
@@ -30,11 +30,6 @@ class Profile:
 
 #: Profiles that are recording now; one list for all threads, since work is spread over a pool of them.
 _recording: list[Profile] = []
-
-
-def active() -> bool:
-    """Return whether a profile is being recorded: then stages run one by one."""
-    return bool(_recording)
 
 
 @contextlib.contextmanager

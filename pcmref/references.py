@@ -1,10 +1,13 @@
-"""What the code follows: the version of its own specification; the literature, key (as cited) to full reference."""
+"""Versions, and what the code follows: its own specification; the literature, key (as cited) to full reference."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 
-__all__ = ["REFERENCES", "SPEC_VERSION"]
+__all__ = ["REFERENCES", "SPEC_VERSION", "VERSION"]
+
+#: Version of the package.
+VERSION = "0.1.0"
 
 #: Version of SPEC.md.
 SPEC_VERSION = 2

@@ -1,8 +1,9 @@
-"""Which file may import which, and what an import of pcmref costs; the choice of the kernels."""
+"""The rooms of the package, in the one order in which they may import; what an import of pcmref costs."""
 
 from __future__ import annotations
 
 import ast
+import importlib
 import inspect
 import subprocess
 import sys
@@ -12,23 +13,58 @@ from pathlib import Path
 import pytest
 
 import pcmref
-from pcmref import backend, kernels, kernels_numpy
+from pcmref.arithmetic import choice, fast, reference
 from pcmref.errors import ParameterError
 
 PACKAGE = Path(pcmref.__file__).parent
-MODULES = {path.stem: ast.parse(path.read_text(encoding="utf-8")) for path in PACKAGE.glob("*.py")}
+#: A file imports its own room and those before it, nothing else.  Files beside the rooms are named themselves.
+ORDER = (
+    ("errors", "arrays", "references", "profiling"),
+    ("arithmetic",),
+    ("network",),
+    ("devices",),
+    ("crossbar",),
+    ("inference",),
+    ("files",),
+    ("studies",),
+    ("__init__",),
+    ("cli",),
+    ("__main__",),
+)
+#: Third parties besides NumPy, and who may import them.
+THIRD_PARTIES = {
+    "arithmetic.fast.compiler": {"numba"},
+    "arithmetic.fast.multiply_add": {"numba", "llvmlite"},
+    "arithmetic.fast.noisy_adc": {"numba", "llvmlite"},
+    "files.hdf5": {"h5py"},
+    "files.networks": {"h5py"},
+    "files.corrections": {"h5py"},
+    "cli": {"tqdm"},  # if installed
+}
+
+
+def module_name(path):
+    """Name of a file below ``pcmref``: that of its package for an ``__init__``."""
+    parts = path.relative_to(PACKAGE).with_suffix("").parts
+    return ".".join(parts[:-1] if len(parts) > 1 and parts[-1] == "__init__" else parts)
+
+
+MODULES = {module_name(path): ast.parse(path.read_text(encoding="utf-8")) for path in PACKAGE.rglob("*.py")}
+ROOMS = sorted({name.partition(".")[0] for name in MODULES if (PACKAGE / name.partition(".")[0]).is_dir()})
 
 
 def imports(tree):
-    """Every module that is imported anywhere in a file, in functions too."""
+    """Every module that a file imports anywhere: in functions, for type checks, and by name (importlib)."""
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
             assert node.level == 0, "relative import"
-            parts = [alias.name for alias in node.names] if node.module == "pcmref" else []
-            modules = [f"pcmref.{part}" for part in parts if part in MODULES]
+            below = [f"{node.module}.{alias.name}" for alias in node.names]
+            modules = [name for name in below if name.removeprefix("pcmref.") in MODULES]
             yield from modules or [node.module]
+        elif isinstance(node, ast.Constant) and str(node.value) in {f"pcmref.{name}" for name in MODULES}:
+            yield node.value
 
 
 def inside(tree):
@@ -37,45 +73,62 @@ def inside(tree):
     return {name.partition(".")[2] or "__init__" for name in names}
 
 
-def test_imports_point_one_way():
+def level(module):
+    """Position of a file's room in the order."""
+    return next(number for number, names in enumerate(ORDER) if module.partition(".")[0] in names)
+
+
+def test_every_file_has_its_place_and_no_place_is_empty():
+    assert sorted(name for names in ORDER for name in names) == sorted({name.partition(".")[0] for name in MODULES})
+    assert len(ROOMS) <= 8
+
+
+@pytest.mark.parametrize("module", sorted(MODULES))
+def test_a_file_imports_its_own_room_and_those_before_it(module):
+    for other in inside(MODULES[module]):
+        assert level(other) <= level(module), f"{module} imports {other}"
+
+
+def test_no_circle_of_files():
+    # a package's own name stands for its __init__, which may gather what lies below it
     order = list(TopologicalSorter({name: inside(tree) for name, tree in MODULES.items()}).static_order())
     assert set(order) == set(MODULES)
 
 
+def test_the_fast_kernels_are_imported_where_they_are_chosen_and_nowhere_else():
+    for name, tree in MODULES.items():
+        if any(other.startswith("arithmetic.fast") for other in inside(tree)):
+            assert name.startswith("arithmetic.fast") or name == "arithmetic.choice"
+
+
 @pytest.mark.parametrize(
-    ("module", "allowed"),
+    ("source", "found"),
     [
-        ("arrays", {"errors"}),
-        ("errors", set()),
-        ("references", set()),
-        ("elementary", set()),
-        ("draws", {"elementary", "errors"}),
-        ("pcm", {"elementary", "errors"}),
-        ("layers", {"errors"}),
-        ("network", {"converters", "errors", "layers"}),
-        ("residual", {"errors", "layers", "network"}),
-        ("files", {"errors"}),
-        ("hdf5", {"errors"}),
-        ("weights", {"converters", "errors", "files", "hdf5", "layers", "network"}),
+        ("import pcmref.network.graph", {"network.graph"}),
+        ("def f():\n from pcmref.network import graph", {"network.graph"}),
+        ("from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n from pcmref.cli import main", {"cli"}),
+        ("import importlib\nimportlib.import_module('pcmref.arithmetic.fast')", {"arithmetic.fast"}),
+        ("M = {'numba': 'pcmref.arithmetic.reference'}", {"arithmetic.reference"}),
+        ("import pcmref", {"__init__"}),
+        ('"""See `pcmref.cli`."""', set()),
     ],
 )
-def test_the_foundation_knows_nothing_of_what_stands_on_it(module, allowed):
-    assert inside(MODULES[module]) <= {"arrays", *allowed}
+def test_the_check_sees_every_kind_of_import(source, found):
+    assert inside(ast.parse(source)) == found
 
 
-@pytest.mark.parametrize("module", MODULES)
+@pytest.mark.parametrize("room", ROOMS)
+def test_a_room_says_in_three_lines_what_it_holds_imports_and_never_knows(room):
+    lines = ast.get_docstring(MODULES[room]).splitlines()
+    assert len([line for line in lines if line]) == 3
+    assert lines[-2].startswith("Imports ")
+    assert lines[-1].startswith("Never knows ")
+
+
+@pytest.mark.parametrize("module", sorted(MODULES))
 def test_third_parties(module):
     names = {name.partition(".")[0] for name in imports(MODULES[module])}
-    used = names - {"pcmref"} - sys.stdlib_module_names
-    assert used <= {"numpy"} | {
-        "jit": {"numba"},
-        "blocks": {"numba", "llvmlite"},
-        "doubt": {"numba", "llvmlite"},
-        "hdf5": {"h5py"},
-        "weights": {"h5py"},
-        "corrections": {"h5py"},
-        "cli": {"tqdm"},  # if installed
-    }.get(module, set())
+    assert names - {"pcmref"} - sys.stdlib_module_names <= {"numpy"} | THIRD_PARTIES.get(module, set())
 
 
 def python(code):
@@ -88,69 +141,83 @@ def python(code):
 
 def test_import_pcmref_is_light():
     loaded = set(python("import sys, pcmref; print(*sys.modules)"))
-    assert "pcmref.simulate" in loaded
-    assert not loaded & {"numba", "llvmlite", "h5py", "torch", "matplotlib", "tqdm", "pcmref.kernels", "pcmref.cli"}
+    assert "pcmref.inference.run" in loaded
+    heavy = {"numba", "llvmlite", "h5py", "torch", "matplotlib", "tqdm", "pcmref.arithmetic.fast", "pcmref.cli"}
+    assert not loaded & heavy
 
 
-@pytest.mark.parametrize("module", MODULES)
+@pytest.mark.parametrize("module", sorted(MODULES))
 def test_values_between_stages_are_frozen_and_keyword_only(module):
     for node in MODULES[module].body:
         for mark in getattr(node, "decorator_list", []):
             if ast.unparse(mark).startswith("dataclass"):
                 options = {keyword.arg for keyword in mark.keywords if ast.literal_eval(keyword.value)}
-                law_or_private = (module == "pcm" and not node.name.endswith("Model")) or node.name.startswith("_")
+                law_or_private = module == "devices.laws" or node.name.startswith("_")
                 assert options == {"frozen"} | (set() if law_or_private else {"kw_only"}), node.name
 
 
-def test_every_public_name_exists():
-    assert sorted(pcmref.__all__) == sorted(set(pcmref.__all__))
-    for name, tree in MODULES.items():
-        if name == "__main__":
-            continue
-        listed = next(
-            ast.literal_eval(node.value)
-            for node in tree.body
-            if isinstance(node, ast.Assign) and getattr(node.targets[0], "id", "") == "__all__"
-        )
-        module = pcmref if name == "__init__" else __import__(f"pcmref.{name}", fromlist=["x"])
-        assert [x for x in listed if not hasattr(module, x)] == [], name
+@pytest.mark.parametrize("module", sorted(set(MODULES) - {"__main__", *ROOMS}))
+def test_every_public_name_exists(module):
+    listed = next(
+        ast.literal_eval(node.value)
+        for node in MODULES[module].body
+        if isinstance(node, ast.Assign) and getattr(node.targets[0], "id", "") == "__all__"
+    )
+    found = pcmref if module == "__init__" else importlib.import_module(f"pcmref.{module}")
+    assert sorted(listed) == sorted(set(listed))
+    assert [name for name in listed if not hasattr(found, name)] == []
+
+
+def parameters(node):
+    return len(node.args.posonlyargs) + len(node.args.args) + len(node.args.kwonlyargs)
+
+
+def test_nothing_is_too_long_to_read():
+    functions = [
+        (module, node)
+        for module, tree in MODULES.items()
+        for node in ast.walk(tree)
+        if isinstance(node, ast.FunctionDef)
+    ]
+    assert [f"{module}.{node.name}" for module, node in functions if parameters(node) > 10] == []
+    assert [f"{module}.{node.name}" for module, node in functions if node.end_lineno - node.lineno >= 90] == []
+    assert [name for name, tree in MODULES.items() if tree.body and tree.body[-1].end_lineno > 400] == []
 
 
 # Kernels
 
 
 def test_the_twins_have_the_same_names_and_signatures():
-    assert sorted(kernels.__all__) == sorted(kernels_numpy.__all__)
-    for name in kernels_numpy.__all__:
-        fast, plain = (list(inspect.signature(getattr(module, name)).parameters) for module in (kernels, kernels_numpy))
-        assert fast == plain, name
+    assert sorted(fast.__all__) == sorted(reference.__all__)
+    for name in reference.__all__:
+        quick, plain = (list(inspect.signature(getattr(module, name)).parameters) for module in (fast, reference))
+        assert quick == plain, name
 
 
-@pytest.mark.parametrize(("choice", "module"), [("numpy", kernels_numpy), ("numba", kernels), ("", kernels)])
-def test_the_kernels_that_are_asked_for(monkeypatch, choice, module):
-    monkeypatch.setenv(backend.VARIABLE, choice)
-    assert backend.kernels() is module
+@pytest.mark.parametrize(("asked", "module"), [("numpy", reference), ("numba", fast), ("", fast)])
+def test_the_kernels_that_are_asked_for(monkeypatch, asked, module):
+    monkeypatch.setenv(choice.VARIABLE, asked)
+    assert choice.kernels() is module
 
 
 def test_numba_is_the_default(monkeypatch):
-    monkeypatch.delenv(backend.VARIABLE, raising=False)
-    assert backend.kernels() is kernels
+    monkeypatch.delenv(choice.VARIABLE, raising=False)
+    assert choice.kernels() is fast
 
 
-@pytest.mark.parametrize("choice", ["Numba", "jax", " "])
-def test_unknown_kernels(monkeypatch, choice):
-    monkeypatch.setenv(backend.VARIABLE, choice)
+@pytest.mark.parametrize("asked", ["Numba", "jax", " "])
+def test_unknown_kernels(monkeypatch, asked):
+    monkeypatch.setenv(choice.VARIABLE, asked)
     with pytest.raises(ParameterError, match="PCMREF_KERNELS: expected 'numba' or 'numpy', found "):
-        backend.kernels()
+        choice.kernels()
 
 
-WITHOUT_NUMBA = "import os, sys; sys.modules['numba'] = None; from pcmref import backend; "
+WITHOUT_NUMBA = "import os, sys; sys.modules['numba'] = None; from pcmref.arithmetic import choice; "
 
 
 def test_without_numba_the_numpy_kernels_serve():
-    assert python(WITHOUT_NUMBA + "os.environ.pop('PCMREF_KERNELS', 0); print(backend.kernels().__name__)") == [
-        "pcmref.kernels_numpy"
-    ]
+    asked = "os.environ.pop('PCMREF_KERNELS', 0); print(choice.kernels().__name__)"
+    assert python(WITHOUT_NUMBA + asked) == ["pcmref.arithmetic.reference"]
 
 
 def test_without_numba_asking_for_it_is_an_error():
@@ -158,7 +225,7 @@ def test_without_numba_asking_for_it_is_an_error():
 os.environ["PCMREF_KERNELS"] = "numba"
 from pcmref.errors import PcmrefError
 try:
-  backend.kernels()
+  choice.kernels()
 except PcmrefError:
   print("refused")
 """

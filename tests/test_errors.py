@@ -1,11 +1,17 @@
+import dataclasses
+import json
 import pickle
 
+import h5py
 import numpy as np
 import pytest
 
+import pcmref
 from pcmref import errors
 from pcmref.errors import (
+    FileError,
     MissingExtraError,
+    NetworkError,
     ParameterError,
     PcmrefError,
     PcmrefWarning,
@@ -15,6 +21,9 @@ from pcmref.errors import (
     real,
     require,
 )
+from pcmref.inference.corrections import Statistics
+from pcmref.network.images import Normalisation, Samples
+from tests.helpers.nets import replace_layer, tiny
 
 FAMILY = [kind for kind in vars(errors).values() if isinstance(kind, type) and issubclass(kind, PcmrefError)]
 
@@ -107,3 +116,174 @@ def test_real_numbers_of_any_type_become_floats(value):
 def test_what_is_no_real_number_in_range(value):
     with pytest.raises(ParameterError, match="x: expected a number, found "):
         real("x", value, "a number", 1, 3)
+
+
+# Families: the same defect, in a network made in Python and in a file
+
+
+def text(entry, change):
+    """Change a text of a network file."""
+
+    def defect(file):
+        value = change(json.loads(file[entry][()]))
+        del file[entry]
+        file[entry] = np.bytes_(json.dumps(value))
+
+    return defect
+
+
+def array(entry, change):
+    """Change an array of a network file."""
+
+    def defect(file):
+        values = change(file[entry][()])
+        del file[entry]
+        file[entry] = values
+
+    return defect
+
+
+def in_node(name, **changes):
+    """Change a node of the graph of a file."""
+    return text("graph", lambda g: g | {"nodes": [n | changes if n["name"] == name else n for n in g["nodes"]]})
+
+
+def changed(name, **changes):
+    """Change a layer of a network, by its value in the network as it is."""
+    return lambda net: replace_layer(
+        net, name, **{key: change(getattr(layer_of(net, name), key)) for key, change in changes.items()}
+    )
+
+
+def layer_of(net, name):
+    return next(layer for layer in net.layers if layer.name == name)
+
+
+def other(**changes):
+    return lambda net: dataclasses.replace(net, **changes)
+
+
+def label_4(net):
+    images = net.evaluation.images
+    return dataclasses.replace(net, evaluation=Samples(images=images, labels=np.full(len(images), 4)))
+
+
+#: Place of a defect, how it is made in Python, and in a file.
+NETWORK_DEFECTS = [
+    (
+        "tensors/conv1/weight",
+        changed("conv1", weight=lambda w: w * np.inf),
+        array("tensors/conv1/weight", lambda w: w * np.inf),
+    ),
+    ("tensors/fc/bias", changed("fc", bias=lambda b: b[:3]), array("tensors/fc/bias", lambda b: b[:3])),
+    ("tensors/bn2/var", changed("bn2", var=np.negative), array("tensors/bn2/var", np.negative)),
+    (
+        "tensors/conv2/weight",
+        changed("conv2", weight=lambda w: w[:, :2]),
+        array("tensors/conv2/weight", lambda w: w[:, :2]),
+    ),
+    ("graph/conv2/stride", changed("conv2", stride=lambda n: 0), in_node("conv2", stride=0)),
+    ("graph/bn1/eps", changed("bn1", eps=lambda n: 2.0), in_node("bn1", eps=2.0)),
+    ("graph/relu1/inputs", changed("relu1", inputs=lambda names: ("fc",)), in_node("relu1", inputs=["fc"])),
+    ("graph/add1/inputs", changed("add1", inputs=lambda names: names[:1]), in_node("add1", inputs=["bn2"])),
+    ("graph/fc", other(classes=("a", "b")), text("classes", lambda names: names[:2])),
+    ("classes", other(classes=("\x1b", *tiny().classes[1:])), text("classes", lambda names: ["\x1b", *names[1:]])),
+    ("provenance", other(provenance={"seed": 3}), text("provenance", lambda texts: {"seed": 3})),
+    ("graph/input", other(input_shape=(6, 6)), text("graph", lambda g: g | {"input": [6, 6]})),
+    (
+        "ranges/chip8",
+        other(ranges={"chip8": {}}),
+        lambda file: file.create_dataset("ranges", data=np.bytes_('{"chip8":{}}')),
+    ),
+    ("evaluation/labels", label_4, array("evaluation/labels", lambda labels: labels * 0 + 4)),
+    (
+        "normalisation",
+        lambda net: dataclasses.replace(net.normalisation, std=(0.2, 0.0, 0.4)),
+        array("normalisation/std", lambda std: std * [1, 0, 1]),
+    ),
+    (
+        "normalisation/mean",
+        lambda net: dataclasses.replace(net, normalisation=Normalisation(full_scale=1.0, mean=(0.0,), std=(1.0,))),
+        lambda file: [array(f"normalisation/{n}", lambda values: values[:1])(file) for n in ("mean", "std")],
+    ),
+]
+
+
+@pytest.mark.parametrize(("place", "in_python", "in_file"), NETWORK_DEFECTS, ids=lambda value: str(value)[:20])
+def test_a_network_that_cannot_be_is_a_network_error_and_in_a_file_a_file_error(tmp_path, place, in_python, in_file):
+    with pytest.raises(NetworkError) as made:
+        in_python(tiny())
+    path = tmp_path / "net.h5"
+    pcmref.save(path, tiny())
+    with h5py.File(path, "r+") as file:
+        in_file(file)
+    with pytest.raises(FileError) as found:
+        pcmref.load(path)
+    assert type(made.value) is NetworkError
+    assert type(found.value) is FileError
+    assert (made.value.where, found.value.where) == (place, f"{path}: {place}")
+    assert (made.value.expected, made.value.found) == (found.value.expected, found.value.found)
+
+
+@pytest.mark.parametrize(
+    ("defect", "place", "expected"),
+    [
+        (lambda file: file.attrs.__setitem__("version", 9), "/ attribute 'version'", "4, found 9"),
+        (lambda file: file.__delitem__("chip"), "chip", "an entry of this name, found none"),
+        (text("chip", lambda chip: chip | {"seed": 9}), "chip: seed", "0, found 9"),
+        (array("gain/fc", lambda gain: np.ones(3)), "gain/fc", "shape (1,) or (4,), found (3,)"),
+        (array("gain/fc", lambda gain: gain * np.nan), "gain/fc", "finite numbers, no negative variance, found nan"),
+        (lambda file: file.move("gain/fc", "gain/x"), "gain/x", "one of conv1, conv2, short, conv3, fc, found 'x'"),
+        (
+            array("statistics/bn1/var", np.negative),
+            "statistics/bn1/var",
+            "finite numbers, no negative variance, found -",
+        ),
+        (
+            array("statistics/bn1/mean", np.float32),
+            "statistics/bn1/mean",
+            "float64 with 1 axes, found float32 of shape",
+        ),
+    ],
+)
+def test_whatever_is_wrong_in_a_file_of_corrections_is_a_file_error(tmp_path, defect, place, expected):
+    pcmref.save(tmp_path / "net.h5", tiny())
+    net = pcmref.load(tmp_path / "net.h5")
+    snapshot = pcmref.program(net).at(86400.0)
+    ones = {layer.name: np.ones(1) for layer in net.crossbar_layers}
+    corrections = pcmref.Corrections(gain=ones, statistics={"bn1": Statistics(mean=np.ones(5), var=np.ones(5))})
+    path = tmp_path / "corrections.h5"
+    pcmref.save_corrections(path, corrections, snapshot)
+    with h5py.File(path, "r+") as file:
+        defect(file)
+    with pytest.raises(FileError) as caught:
+        pcmref.load_corrections(path, snapshot)
+    assert type(caught.value) is FileError
+    assert str(caught.value).startswith(f"{path}: {place}: expected {expected}")
+
+
+def test_no_file_a_directory_and_a_foreign_file_are_file_errors_with_the_path(tmp_path):
+    snapshot = pcmref.program(pcmref.load(pcmref.bundled())).at(86400.0)
+    foreign = tmp_path / "foreign.h5"
+    foreign.write_bytes(b"foreign")
+    for read in (pcmref.load, lambda path: pcmref.load_corrections(path, snapshot)):
+        for path, found in ((tmp_path / "missing.h5", "nothing"), (tmp_path, "a directory"), (foreign, "")):
+            with pytest.raises(FileError) as caught:
+                read(path)
+            assert caught.value.where == str(path)
+            assert found in caught.value.found
+
+
+def test_what_a_caller_got_wrong_is_no_file_error(tmp_path):
+    """Even in functions that read and write files."""
+    snapshot = pcmref.program(tiny()).at(86400.0)  # of no network file
+    for attempt in (
+        lambda: pcmref.bundled("x"),
+        lambda: pcmref.save(tmp_path / "x.h5", None),
+        lambda: pcmref.load_corrections(tmp_path / "x.h5", None),
+        lambda: pcmref.save_corrections(tmp_path / "x.h5", pcmref.Corrections(), snapshot),
+        lambda: pcmref.load_corrections(tmp_path / "x.h5", snapshot),
+    ):
+        with pytest.raises(ParameterError):
+            attempt()
+    assert not list(tmp_path.iterdir())

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-CASE = Path(__file__).with_name("exactness.py")
+CASE = Path(__file__).parent / "helpers" / "exactness.py"
 #: Processor features that NumPy chooses its loops by (a private name, in another place in NumPy 1).
 DISPATCHED = (np._core if hasattr(np, "_core") else np.core)._multiarray_umath.__cpu_dispatch__
 
@@ -73,8 +73,8 @@ def test_case_is_alive(results):
 
 def test_variants_reach_their_targets():
     """The environment variables do what the variants claim."""
-    code = "from pcmref.backend import kernels; print(kernels().__name__)"
+    code = "from pcmref.arithmetic.choice import kernels; print(kernels().__name__)"
     out = subprocess.run(
         [sys.executable, "-c", code], env={**os.environ, "PCMREF_KERNELS": "numpy"}, capture_output=True, text=True
     ).stdout
-    assert out.strip() == "pcmref.kernels_numpy"
+    assert out.strip() == "pcmref.arithmetic.reference"

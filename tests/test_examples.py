@@ -7,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 import pcmref
@@ -31,12 +32,13 @@ def test_one_device(tmp_path):
 
 
 def test_one_tile():
-    out = run("one_tile.py")
-    codes = [[int(n) for n in re.findall(r"-?\d+", line)] for line in out.splitlines()]
-    # the input codes, and the exact sums that follow from the printed conductance codes
-    assert [127, 64, 32, 0] in codes
-    drifted = codes[codes.index([-4447, 4639]) - 1 :][:4]
-    assert [sum(x * row[c] for x, row in zip([127, 64, 32, 0], drifted, strict=True)) for c in (0, 1)] in codes
+    rows = [[int(n) for n in re.findall(r"-?\d+", line)] for line in run("one_tile.py").splitlines()]
+    codes, exact, noisy, converted = (np.array(rows[start : start + 2]) for start in (1, 4, 7, 10))
+    assert codes.tolist() == [[127, 64, 32, 0], [0, -127, 0, 5]]
+    assert exact[:, 0].tolist() == [127 * 5120 - 64 * 2488, 127 * 2488 + 5 * 1280]
+    assert exact[:, 1].tolist() == [-127 * 4447 + 64 * 4639 + 32 * 5200, -127 * 4639 - 5 * 5120]
+    assert ((exact != noisy) & (abs(noisy - exact) < 20_000)).all()
+    assert (converted == np.rint(noisy * 127 / 2**20)).all()
 
 
 def test_retention(tmp_path):
@@ -70,8 +72,9 @@ def test_tolerance_of_two_networks_of_one_name(tmp_path):
     assert row.count("100.00 ± 0.00") == 2
 
 
-def test_readme_python():
-    found = doctest.testfile(str(ROOT / "README.md"), module_relative=False, optionflags=doctest.ELLIPSIS)
+@pytest.mark.parametrize("path", ["README.md", "examples/README.md"])
+def test_readme_python(path):
+    found = doctest.testfile(str(ROOT / path), module_relative=False, optionflags=doctest.ELLIPSIS)
     assert found.attempted >= 10
     assert found.failed == 0
 

@@ -3,8 +3,10 @@
 import threading
 import time
 
+import pcmref
 from pcmref import cli
 from pcmref.profiling import recording, stage
+from pcmref.studies import report
 
 
 def test_stages_count_only_while_recording():
@@ -43,11 +45,17 @@ def test_a_stage_that_fails_counts_too():
     assert "broken" in profile.seconds
 
 
-def test_command_line_prints_it(capsys):
+def test_command_line_prints_it(capsys, monkeypatch):
+    monkeypatch.setattr(report, "STAGES_SHOWN", 1000)
     options = ["--images", "8", "--times", "1d", "--compensation", "gdc+adabs", "--preset", "chip8", "--profile"]
     assert cli.main(["retention", *options]) == 0
     out = capsys.readouterr().out
-    for name in ("DAC", "product", "noise variance", "read noise, ADC", "digital periphery", "batch statistics"):
+    for name in ("program devices", "drift and read devices", "prepare crossbars", "batch statistics"):
         assert f"\n{name} " in out
-    for name in ("program devices", "drift and read devices", "digital baseline"):
+    network = pcmref.load(pcmref.bundled())
+    kinds = {line.split()[0] for line in out.splitlines() if line}
+    assert {"analog", "digital", "baseline"} <= kinds
+    for layer in network.crossbar_layers:  # alone while AdaBS measures what follows it
+        assert f"\nanalog {layer.name} " in out
+    for name in ("analog stage1.block1.relu1", "digital stage1.block1.bn1", "baseline stage1.block1.relu1"):
         assert f"\n{name} " in out

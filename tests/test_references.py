@@ -4,11 +4,11 @@ from pathlib import Path
 import pytest
 
 import pcmref
-from pcmref.pcm import MODELS
+from pcmref.devices.published import MODELS
 from pcmref.references import REFERENCES
 
 PACKAGE = Path(pcmref.__file__).parent
-SOURCES = [path for path in sorted(PACKAGE.glob("*.py")) if path.name != "references.py"]
+SOURCES = [path for path in sorted(PACKAGE.rglob("*.py")) if path.name != "references.py"]
 CITATION = re.compile(r"\[([A-Z]\d{2})\]")
 
 

@@ -9,10 +9,11 @@ import numpy as np
 import pytest
 
 import pcmref
-from pcmref.converters import Range
-from pcmref.layers import Add, BatchNorm, Conv, GlobalAveragePool, Linear, MaxPool, PadShortcut, Relu
-from pcmref.network import Network, Normalisation, Samples
-from tests import second
+from pcmref.arithmetic.codes import Range
+from pcmref.network.graph import Network
+from pcmref.network.images import Normalisation, Samples
+from pcmref.network.layers import Add, BatchNorm, Conv, GlobalAveragePool, Linear, MaxPool, PadShortcut, Relu
+from tests.helpers import second
 
 pytestmark = pytest.mark.filterwarnings("ignore::pcmref.PcmrefWarning")  # GDC of a layer of zeros
 
@@ -134,9 +135,9 @@ def same_devices(package, chip):
     for layer in package.layers:
         devices = chip.layers[layer.mapped.name][0]
         same(layer.mapped.g_target_us.shape, devices[0][0].shape, layer.mapped.name)
-        for position, values in enumerate((layer.g_prog_us, layer.nu, layer.q_s)):
+        for position, values in enumerate((layer.state.g_prog_us, layer.state.nu, layer.state.q_s)):
             both = np.stack([devices[0][position], devices[1][position]])
-            same(values, both.reshape(-1)[layer.device], f"{layer.mapped.name} device number {position}")
+            same(values, both.reshape(-1)[layer.state.device], f"{layer.mapped.name} device number {position}")
 
 
 def same_inference(network, snapshot, images, values, products, **options):

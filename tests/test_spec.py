@@ -9,15 +9,19 @@ import numpy as np
 import pytest
 
 import pcmref
-from pcmref import chip, draws, elementary, mapping, pcm
-from pcmref.draws import Purpose
-from pcmref.kernels_numpy import add_read_noise
-from pcmref.weights import OPERATIONS
+from pcmref.arithmetic import draws, elementary
+from pcmref.arithmetic.codes import CODE_LIMIT, VARIANCE_STEP
+from pcmref.arithmetic.draws import Purpose
+from pcmref.arithmetic.operands import Noise
+from pcmref.arithmetic.reference import add_read_noise
+from pcmref.devices import laws, mapping, pcm
+from pcmref.devices.published import MODELS, NANDAKUMAR_2019
+from pcmref.files.networks import OPERATIONS
 
 SPEC = (Path(pcmref.__file__).parent / "SPEC.md").read_text(encoding="utf-8")
 SEED, LAYER, WEIGHT = 2020, 3, 5
 T_S = 86_400.0
-MODEL = pcm.NANDAKUMAR_2019
+MODEL = NANDAKUMAR_2019
 
 
 def test_the_version_is_that_of_the_code():
@@ -36,16 +40,20 @@ def worked():
     program, converge = (draws.stream_key(SEED, p, LAYER) for p in (Purpose.PROGRAM, Purpose.CONVERGENCE))
     read, product = (draws.stream_key(SEED, p, LAYER, t_s=T_S) for p in (Purpose.READ, Purpose.PRODUCT))
     words = [draws.weight_words(key, matrix.size) for key in (program, converge)]
-    layer = chip.program_layer(MODEL, mapped, *words)
+    drawn = dict(zip((Purpose.PROGRAM, Purpose.CONVERGENCE), words, strict=True))
+    layer = MODEL.program(mapped.pair_targets_us(), drawn.__getitem__)
     noise = draws.weight_words(read, matrix.size)
-    snapshot = chip.read_layer(MODEL, layer, T_S, noise)
+    codes = MODEL.read(layer, T_S, {Purpose.READ: noise}.__getitem__)
+    mean, read_code = codes.mean[:, 1, 2], codes.read[:, 1, 2]
     place = layer.device.tolist().index(WEIGHT)
     drift = pcm.drifted_us(MODEL, layer.g_prog_us, layer.nu, T_S)
     spread = pcm.read_noise_spread_us(MODEL, drift, layer.q_s, T_S)
     g_us = pcm.read_us(drift, spread, draws.normals(noise[0])[[WEIGHT]])
     block = draws.philox([10 // 4, 1, 7, 0], product)
     sums, variance = np.full((1, 4, 3), -6789), np.full((1, 4, 3), 12345)
-    noisy = add_read_noise(sums, variance, 3, product, 1, np.array([7], np.uint64)).reshape(-1)[10]
+    noisy = add_read_noise(
+        sums, variance, 3, Noise(True, *map(np.uint64, product), False), 1, np.array([7], np.uint64)
+    ).reshape(-1)[10]
     first = words[0][:, WEIGHT]
     low, high = struct.unpack("<II", struct.pack("<d", T_S))
 
@@ -77,7 +85,7 @@ def worked():
         number(drift[place], " uS"),
         number(spread[place], " uS"),
         number(g_us[place], " uS"),
-        f"{snapshot.mean_code[1, 2]}, {snapshot.read_code[1, 2]}, {snapshot.variance_code[1, 2]}",
+        f"{mean[0] - mean[1]}, {read_code[0] - read_code[1]}, {codes.variance[1, 2]}",
         key_text(product),
         " ".join(f"{w:#010x}" for w in block),
         float(draws.normals(block)[2]).hex(),
@@ -88,7 +96,7 @@ def worked():
 def widths(rows, dac_bits, adc_bits, tiles, fresh):
     """The column of the table of widths, as it is written."""
     limit = 2 ** (dac_bits - 1) - 1
-    exact, variance = rows * limit * chip.CODE_LIMIT, rows * limit**2 * chip.CODE_LIMIT
+    exact, variance = rows * limit * CODE_LIMIT, rows * limit**2 * CODE_LIMIT
     noise = round(6.34 * math.sqrt(64 * variance)) if fresh else 0
 
     def signed(largest):
@@ -97,9 +105,9 @@ def widths(rows, dac_bits, adc_bits, tiles, fresh):
     code = 2 ** (adc_bits - 1) - 1 if adc_bits else exact
     return [
         signed(limit),
-        f"{chip.CODE_LIMIT.bit_length()}, unsigned",
-        signed(chip.CODE_LIMIT),
-        f"{chip.CODE_LIMIT.bit_length()}, unsigned" if fresh else "",
+        f"{CODE_LIMIT.bit_length()}, unsigned",
+        signed(CODE_LIMIT),
+        f"{CODE_LIMIT.bit_length()}, unsigned" if fresh else "",
         signed(exact),
         f"{variance.bit_length()}, unsigned" if fresh else "",
         signed(noise) if fresh else "",
@@ -158,15 +166,15 @@ def test_constants_of_the_generator():
 def numbers(law):
     """Return every number of a law, in its own notation's order."""
     match law:
-        case pcm.Constant(value):
+        case laws.Constant(value):
             return [value]
-        case pcm.Polynomial(coefficients):
+        case laws.Polynomial(coefficients):
             return list(coefficients)
-        case pcm.Logarithm(slope, offset, low, high):
+        case laws.Logarithm(slope, offset, low, high):
             return [slope, offset, low, high]
-        case pcm.PowerLaw(factor, exponent, high):
+        case laws.PowerLaw(factor, exponent, high):
             return [factor, exponent, high]
-        case pcm.Piecewise(split, below, above):
+        case laws.Piecewise(split, below, above):
             return [split, *numbers(below), *numbers(above)]
     raise AssertionError(law)
 
@@ -175,7 +183,7 @@ def test_tables_of_the_models():
     """Every number of every published set stands in section 5."""
     text = section(5)
     found = {float(t) for t in re.findall(r"-?\d+(?:\.\d+)?(?:e-?\d+)?", text)}
-    for model in pcm.MODELS.values():
+    for model in MODELS.values():
         assert model.name in text
         laws = (model.programming_spread_us, model.exponent_mean, model.exponent_spread, model.read_noise)
         wanted = [n for law in laws for n in numbers(law)]
@@ -207,9 +215,9 @@ def test_operations():
 
 def test_grids():
     assert MODEL.g_step_us == 2.0**-9
-    assert f"`v = {chip.VARIANCE_STEP} d^2 = 2^-12 uS^2`" in section(7)
-    assert chip.VARIANCE_STEP * MODEL.g_step_us**2 == 2.0**-12
-    assert str(chip.CODE_LIMIT) in section(7)
+    assert f"`v = {VARIANCE_STEP} d^2 = 2^-12 uS^2`" in section(7)
+    assert VARIANCE_STEP * MODEL.g_step_us**2 == 2.0**-12
+    assert str(CODE_LIMIT) in section(7)
     smallest = min(0.2635, 0.2635 + 1.9650 - 1.1731)
     assert f"1/{smallest / (MODEL.g_step_us / np.sqrt(12)):.0f}" in section(7)
 

@@ -16,13 +16,13 @@ from data import Data
 from model import ResNet, Teacher
 from torch import Tensor, nn
 
-import pcmref.weights
-from pcmref.datasets import CLASSES
+import pcmref
+from pcmref import Network
 from pcmref.errors import ParameterError
-from pcmref.files import sha256_of
-from pcmref.layers import Add, BatchNorm, CrossbarLayer, Layer, PadShortcut
-from pcmref.network import Network
-from pcmref.residual import architecture, network_from_tensors
+from pcmref.files.atomic import sha256_of
+from pcmref.files.cifar10 import CLASSES
+from pcmref.network.layers import Add, BatchNorm, CrossbarLayer, Layer, PadShortcut
+from pcmref.network.resnet import architecture, network_from_tensors
 
 Options: TypeAlias = Mapping[str, Any]
 State: TypeAlias = dict[str, Any]
@@ -163,7 +163,7 @@ def network_state(path: Path, device: torch.device) -> State:
     PcmrefError
         If the file is none of a network, or of another than `train.py` trains.
     """
-    network = pcmref.weights.load(path)
+    network = pcmref.load(path)
     blocks = sum(isinstance(layer, Add) for layer in network.layers) // 3
     family = "he" if any(isinstance(layer, PadShortcut) for layer in network.layers) else "joshi"
     name = f"{family}-resnet{6 * blocks + 2}"

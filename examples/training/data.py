@@ -12,11 +12,12 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-import pcmref.weights
-from pcmref.datasets import CLASSES, find_cifar10, load_cifar10
+import pcmref
+from pcmref import Samples
 from pcmref.errors import DataError
-from pcmref.files import sha256_of
-from pcmref.network import Normalisation, Samples
+from pcmref.files.atomic import sha256_of
+from pcmref.files.cifar10 import CLASSES, find_cifar10, load_cifar10
+from pcmref.network.images import Normalisation
 
 #: How many of the digits are training images, and the seed of the order that they are the first of.
 DIGITS_TRAINING = 1000
@@ -122,7 +123,7 @@ def _digits() -> Data:
 
 
 def _from_network(path: str) -> Data:
-    network = pcmref.weights.load(path)
+    network = pcmref.load(path)
     if network.calibration is None or network.evaluation is None:
         raise DataError(path, "a network file with both kinds of images", "none")
     return Data(

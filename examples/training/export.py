@@ -15,9 +15,8 @@ from data import Data, Images, load
 from measure import CHIPS, accuracy, measure_statistics
 from noise import devices
 
-import pcmref.pcm
-import pcmref.weights
-from pcmref.residual import architecture, network_from_tensors
+import pcmref.devices.published
+from pcmref.network.resnet import architecture, network_from_tensors
 
 #: Training images that the ranges of converters are found with.
 RANGE_IMAGES = 200
@@ -34,7 +33,7 @@ def export(args: argparse.Namespace, command: str) -> None:
     data = load(options["data"], args.data_dir or state["data_dir"])
     model = restored(state, data)
     if args.statistics:
-        fresh = devices(pcmref.pcm.model(args.statistics), FRESH_S, FRESH_S, fresh=CHIPS)
+        fresh = devices(pcmref.devices.published.model(args.statistics), FRESH_S, FRESH_S, fresh=CHIPS)
         seed(options, STATISTICS, 0)
         training, _ = data.parts(all_data=options["all_data"])
         measure_statistics(model, Images(training, data, device), fresh)
@@ -63,7 +62,7 @@ def export(args: argparse.Namespace, command: str) -> None:
     if not data.shipped:  # whoever has no images needs the ranges
         chip8 = pcmref.calibrate_ranges(network, data.training.images[:RANGE_IMAGES], pcmref.PRESETS["chip8"])
         network = dataclasses.replace(network, ranges={"chip8": chip8.ranges})
-    pcmref.weights.save(args.network, network)
+    pcmref.save(args.network, network)
     print(f"{args.network}: {held_out}")
 
 

@@ -24,8 +24,8 @@ from torch import Tensor
 from torch.nn import functional
 from train import count, status
 
-import pcmref.pcm
-from pcmref.network import Samples
+import pcmref.devices.published
+from pcmref import Samples
 
 
 def turned(images: Tensor, degrees: float = 0.0, zoom: float = 1.0) -> Tensor:
@@ -66,7 +66,7 @@ def distorted(samples: Samples, name: str, full_scale: float) -> Samples:
 
 def conditions(model: str) -> dict[str, Disturbance]:
     """Return what chips of a PCM model make of the weights: at once, uncompensated, and after a day with GDC."""
-    laws = pcmref.pcm.model(model)
+    laws = pcmref.devices.published.model(model)
     return {"25 s": devices(laws, 25.0, 25.0, fresh=1), "1 d": devices(laws, 86_400.0, 86_400.0)}
 
 

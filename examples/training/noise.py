@@ -10,8 +10,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from pcmref import PcmModel
 from pcmref.errors import ParameterError
-from pcmref.pcm import PcmModel, check_time
 
 #: What the devices of several chips make of the weights of a crossbar matrix: of shape (n,) it makes (chips, n).
 Disturbance: TypeAlias = Callable[[Tensor, int], Tensor]
@@ -54,7 +54,7 @@ def devices(model: PcmModel, first_s: float, last_s: float, fresh: int = 0) -> D
     ParameterError
         If devices cannot be read at these times, or the first is 0 or later than the last.
     """
-    first_s, last_s = (check_time(model, t_s) for t_s in (first_s, last_s))
+    first_s, last_s = (model.check_time(t_s) for t_s in (first_s, last_s))
     if not 0 < first_s <= last_s:
         raise ParameterError("times", "a first above 0 and a last no earlier", f"{first_s:g} and {last_s:g}")
     cells = (np.arange(CELLS + 1) + 0.5) / CELLS

@@ -39,9 +39,9 @@ from torch.func import functional_call
 from torch.nn import functional
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-import pcmref.pcm
+import pcmref.devices.published
 from pcmref.errors import ParameterError, PcmrefError
-from pcmref.files import replacing
+from pcmref.files.atomic import replacing
 
 #: Part of a stage in which the learning rate rises, before its cosine fall.
 RISE = 0.05
@@ -61,7 +61,7 @@ def disturbance_of(options: Options) -> Disturbance | None:
     if options["fresh"] > (options["chips"] if options["model"] else 0):
         raise ParameterError("fresh", "no more than --chips, with --model", str(options["fresh"]))
     if options["model"]:
-        return devices(pcmref.pcm.model(options["model"]), *options["times"], options["fresh"])
+        return devices(pcmref.devices.published.model(options["model"]), *options["times"], options["fresh"])
     return gaussian(options["eta"]) if options["eta"] else None
 
 
@@ -317,7 +317,7 @@ def parser() -> argparse.ArgumentParser:
     zeroth.set_defaults(teacher=[])
 
     first = stages.add_parser("pretrain", parents=[begin, taught, taking_steps(lr=0.05)], help="train without noise")
-    first.add_argument("--arch", help="as in pcmref.residual (joshi-resnet8)")
+    first.add_argument("--arch", help="as in pcmref.network.resnet (joshi-resnet8)")
 
     steps = taking_steps(lr=0.005)
     second = stages.add_parser("noise", parents=[common, taught, steps], help="train on with noise on the weights")

@@ -20,9 +20,9 @@ from pathlib import Path
 import numpy as np
 
 import pcmref
-from pcmref.layers import Conv
-from pcmref.network import Normalisation
-from pcmref.residual import architecture, network_from_tensors
+from pcmref.network.images import Normalisation
+from pcmref.network.layers import Conv
+from pcmref.network.resnet import architecture, network_from_tensors
 
 
 def random_network(name="joshi-resnet32", seed=0):
@@ -79,7 +79,7 @@ def torch_forward(net, threads):
     for layer in net.layers:
         if isinstance(layer, Conv):
             norm = next(n for n in net.layers if n.inputs == (layer.name,))
-            scale, offset = pcmref.periphery.fold(norm, pcmref.periphery.stored_statistics(norm))
+            scale, offset = pcmref.inference.digital.fold(norm, pcmref.inference.corrections.stored_statistics(norm))
             folded[layer.name] = (
                 weight(layer) * torch.from_numpy(scale).view(-1, 1, 1, 1),
                 torch.from_numpy(offset),

@@ -3,88 +3,123 @@
 Without that option every case runs once, so that it keeps working; no time is ever asserted.
 """
 
+from dataclasses import dataclass
+
 import numpy as np
 import pytest
 
 import pcmref
-from pcmref import crossbar
-from pcmref.backend import kernels
-from pcmref.converters import largest_code
-from pcmref.im2col import geometry
-from pcmref.layers import Conv
+from pcmref.arithmetic.choice import kernels
+from pcmref.arithmetic.operands import Adc, AnalogLayer, Dac, Digital, Noise, Tiles, Window
+from pcmref.crossbar.layer import window
+from pcmref.crossbar.layout import lay_out
+from pcmref.network.geometry import Geometry, geometry
+from pcmref.network.layers import Conv
 
 pytest.importorskip("pytest_benchmark")
 
 IMAGES = 16
 #: Stage -> pixels along an edge, channels: the 3 x 3 convolutions of the paper's network.
 STAGES = {"stage1": (32, 16), "stage2": (16, 28), "stage3": (8, 56)}
+LIMIT = 2047  # of a 12-bit DAC
+NOISE = Noise(True, np.uint64(1), np.uint64(2), False)
+ADC = Adc(True, 1e-5, 127.0)
+
+
+@dataclass
+class Layer:
+    """Input, geometry, and one tile of random codes of one layer."""
+
+    x: np.ndarray
+    geometry: Geometry
+    window: Window
+    tiles: Tiles
+
+    @property
+    def columns(self):
+        return self.tiles.columns
+
+    def codes(self):
+        return kernels().drive(self.x, self.window, Dac(np.float32(0), np.float32(LIMIT)))[0]
+
+    def sums(self):
+        return kernels().accumulate(self.codes(), self.window.pixel, *self.tiles.matrix(0, self.tiles.conductance))
 
 
 @pytest.fixture(params=STAGES)
 def layer(request):
-    """Input, geometry, and a tile of random codes of one layer."""
     size, channels = STAGES[request.param]
     rng = np.random.default_rng(0)
     weight = np.zeros((channels, channels, 3, 3), np.float32)
     conv = Conv(name="conv", inputs=("input",), weight=weight, padding=1)
     shape = geometry(conv, (size, size, channels), (size, size, channels))
-    x = rng.normal(size=(IMAGES, size, size, channels)).astype(np.float32)
     codes = rng.integers(-9000, 9000, (len(shape.row), channels)).astype(np.int16)
-    pair, place = np.unique(shape.row // 2, return_inverse=True)
-    matrix = crossbar._pack(codes, len(pair), place, shape.row % 2, largest_code(12))
-    return x, shape, pair, matrix
+    return Layer(
+        x=rng.normal(size=(IMAGES, size, size, channels)).astype(np.float32),
+        geometry=shape,
+        window=window(shape, shape.pixel // 2),
+        tiles=lay_out(shape.row, codes, None, tile_rows=len(shape.row), limit=LIMIT),
+    )
 
 
-def to_codes(x, shape):
-    """Convert as a 12-bit DAC does."""
-    return kernels().to_codes(x, np.full(IMAGES, 500, np.float32), 2047, None, 1, shape.padded_shape[2])
+def digital(columns):
+    """Return a batch normalisation and a ReLU."""
+    one = np.ones(columns, np.float32)
+    return Digital(unit=one, normed=True, scale=one, offset=one, rectify=True)
 
 
-def test_largest(benchmark, layer):
-    benchmark(kernels().largest, layer[0])
-
-
-def test_to_codes(benchmark, layer):
-    benchmark(to_codes, layer[0], layer[1])
+def test_drive(benchmark, layer):
+    benchmark(kernels().drive, layer.x, layer.window, Dac(np.float32(0), np.float32(LIMIT)))
 
 
 def test_accumulate(benchmark, layer):
-    x, shape, pair, matrix = layer
-    codes = to_codes(x, shape)
-    benchmark(kernels().accumulate, codes, shape.pixel, pair, matrix.packed, matrix.segment)
-    benchmark.extra_info["multiply-adds"] = IMAGES * len(shape.pixel) * len(shape.row) * x.shape[-1]
+    codes, operands = layer.codes(), layer.tiles.matrix(0, layer.tiles.conductance)
+    benchmark(kernels().accumulate, codes, layer.window.pixel, *operands)
+    benchmark.extra_info["multiply-adds"] = IMAGES * layer.window.pixels * len(layer.geometry.row) * layer.columns
 
 
 def test_accumulate_float(benchmark, layer):
-    x, shape, _, _ = layer
-    padded = np.zeros((IMAGES, *shape.padded_shape), np.float32)
-    matrix = np.ones((len(shape.row), -(-x.shape[-1] // 16) * 16), np.float32)
-    benchmark(kernels().accumulate_float, padded, shape.pixel, shape.row, matrix)
-
-
-def sums(layer):
-    """Return sums as `accumulate` gives them."""
-    x, shape, pair, matrix = layer
-    return kernels().accumulate(to_codes(x, shape), shape.pixel, pair, matrix.packed, matrix.segment)
+    padded = np.zeros((IMAGES, *layer.geometry.padded_shape), np.float32)
+    matrix = np.ones((len(layer.geometry.row), -(-layer.columns // 16) * 16), np.float32)
+    pixel = window(layer.geometry, layer.geometry.pixel).pixel
+    benchmark(kernels().accumulate_float, padded, pixel, layer.geometry.row, matrix)
 
 
 def test_add_read_noise(benchmark, layer):
-    found, image = sums(layer), np.arange(IMAGES, dtype=np.uint64)
-    benchmark(kernels().add_read_noise, found, np.abs(found), layer[0].shape[-1], (1, 2), 0, image)
+    sums, image = layer.sums(), np.arange(IMAGES, dtype=np.uint64)
+    benchmark(kernels().add_read_noise, sums, np.abs(sums), layer.columns, NOISE, 0, image)
 
 
 def test_digitise(benchmark, layer):
-    benchmark(kernels().digitise, sums(layer).astype(np.int64), 1e-5, 8)
+    benchmark(kernels().digitise, layer.sums(), ADC)
+
+
+def test_digitise_noisy(benchmark, layer):
+    sums, image = layer.sums(), np.arange(IMAGES, dtype=np.uint64)
+    benchmark(kernels().digitise_noisy, sums, np.abs(sums), layer.columns, NOISE, 0, image, ADC)
 
 
 def test_finish(benchmark, layer):
-    channels = layer[0].shape[-1]
-    unit, other = np.ones(channels, np.float32), layer[0].reshape(IMAGES, -1, channels)
-    benchmark(kernels().finish, sums(layer), np.ones(IMAGES, np.float32), unit, (unit, unit), other, True)
+    other = layer.x.reshape(IMAGES, -1, layer.columns)
+    sums = layer.sums()[:, : layer.window.pixels]
+    benchmark(kernels().finish, sums, np.ones(IMAGES, np.float32), digital(layer.columns), other)
+
+
+@pytest.mark.parametrize("fresh", [False, True], ids=["frozen", "fresh"])
+def test_analog_layer(benchmark, layer, fresh):
+    operands = AnalogLayer(
+        window=layer.window,
+        dac=Dac(np.float32(0), np.float32(127)),
+        tiles=layer.tiles._replace(variance=layer.tiles.conductance),
+        noise=NOISE._replace(fresh=fresh),
+        adc=ADC,
+    )
+    other, image = layer.x.reshape(IMAGES, -1, layer.columns), np.arange(IMAGES, dtype=np.uint64)
+    benchmark(kernels().analog_layer, layer.x, other, image, operands, digital(layer.columns))
 
 
 def test_moments(benchmark, layer):
-    benchmark(kernels().moments, layer[0].reshape(IMAGES, -1, layer[0].shape[-1]))
+    benchmark(kernels().moments, layer.x.reshape(IMAGES, -1, layer.columns))
 
 
 @pytest.fixture(scope="module")

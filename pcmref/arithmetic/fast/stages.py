@@ -1,0 +1,336 @@
+"""The stages of a layer one by one, for a batch of images: loops over the rules."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from pcmref.arithmetic.fast.compiler import compiled
+from pcmref.arithmetic.fast.draws import DRAWS, fill_normals, fill_words
+from pcmref.arithmetic.fast.multiply_add import register_block
+from pcmref.arithmetic.fast.noisy_adc import approximate_codes
+from pcmref.arithmetic.fast.rules import (
+    adc_code,
+    added,
+    dac_code,
+    dac_gain,
+    normalised,
+    read_noise,
+    rectified,
+    scaled,
+)
+from pcmref.arithmetic.operands import LANES, PIXELS, SQUARE_BITS, Adc, Dac, Digital, Noise, Window
+from pcmref.arrays import Float32, Float64, Int16, Int64, IntegerArray, UInt64
+
+__all__ = [
+    "accumulate",
+    "accumulate_float",
+    "accumulate_squares",
+    "add_read_noise",
+    "digitise",
+    "digitise_noisy",
+    "drive",
+    "finish",
+    "load_codes",
+    "moments",
+]
+
+#: Pixels of a register block with one vector of columns, and with two.
+BLOCK_1 = PIXELS
+BLOCK_2 = PIXELS // 2
+
+
+# DAC
+
+
+def load_codes(vectors: IntegerArray, limit: int, codes: Int16) -> int:
+    """Put vectors of codes into a buffer, if all are in range; see the twin."""
+    return int(_load_codes(vectors, limit, codes))
+
+
+@compiled
+def _load_codes(vectors, limit, codes):  # type: ignore[no-untyped-def]
+    n, rows = vectors.shape
+    for i in range(n):
+        for k in range(rows):
+            if vectors[i, k] < -limit or vectors[i, k] > limit:
+                return i * rows + k
+            codes[i, k] = vectors[i, k]
+    return -1
+
+
+def drive(x: Float32, window: Window, dac: Dac) -> tuple[Int16, Float32, Float32]:
+    """Convert activations to DAC codes in a padded buffer; see the twin."""
+    codes = np.zeros((len(x), window.height, window.width, window.channels), np.int16)
+    step, top = np.empty(len(x), np.float32), np.empty(len(x), np.float32)
+    _drive(np.ascontiguousarray(x), window, dac, codes, step, top)
+    return codes, step, top
+
+
+@compiled
+def _drive(x, window, dac, codes, step, top):  # type: ignore[no-untyped-def]
+    bits = x.reshape(len(x), -1).view(np.int32)
+    for i in range(len(x)):
+        step[i], top[i] = drive_image(x[i], bits[i], window, dac, codes[i])
+
+
+@compiled
+def drive_image(x, bits, window, dac, codes):  # type: ignore[no-untyped-def]
+    """Fill `codes` with one image; `bits` are those of x, in one row.  Return step and largest size."""
+    height, width, channels = x.shape
+    largest = np.int32(0)
+    for k in range(len(bits)):
+        # without its sign bit, a finite float compares like an integer
+        largest = max(largest, bits[k] & np.int32(0x7FFFFFFF))
+    top = np.full(1, largest, np.int32).view(np.float32)[0]
+    full = top
+    if dac.top > 0:
+        full = dac.top
+    elif window.bias:
+        full = max(top, np.float32(1))
+    gain, step = dac_gain(full, dac.limit)
+    for i in range(height):
+        for j in range(width):
+            for c in range(channels):
+                codes[i + window.padding, j + window.padding, c] = dac_code(x[i, j, c], gain, dac.limit)
+    if window.bias:
+        codes[:, :, channels] = dac_code(np.float32(1), gain, dac.limit)
+    return step, top
+
+
+# Sums
+
+
+def accumulate(codes: Int16, pixel: Int64, pair: Int64, packed: Int16, segment: Int64) -> npt.NDArray[Any]:
+    """Sum codes times conductance codes, exactly; see the twin."""
+    out = np.empty((len(codes), len(pixel), packed.shape[1]), sum_type(segment, 1))
+    sum_products(pairs(codes), pixel, pair, packed.reshape(len(packed), -1), segment, out)
+    return out
+
+
+def accumulate_squares(
+    codes: Int16, pixel: Int64, pair: Int64, packed: Int16, segment: Int64, split: bool
+) -> npt.NDArray[Any]:
+    """Sum squared codes times variance codes, exactly; see the twin."""
+    low = np.empty_like(codes)
+    high = np.empty_like(codes) if split else low
+    square_parts(codes.reshape(-1), split, low.reshape(-1), high.reshape(-1))
+    sums = accumulate(low, pixel, pair, packed, segment)
+    if split:
+        sums = sums + (accumulate(high, pixel, pair, packed, segment).astype(np.int64) << SQUARE_BITS)
+    return sums
+
+
+def accumulate_float(x: Float32, pixel: Int64, row: Int64, matrix: Float32) -> Float32:
+    """Sum float32 inputs times weights with fused multiply-adds in row order; see the twin."""
+    out = np.empty((len(x), len(pixel), matrix.shape[1]), np.float32)
+    sum_products(x.reshape(len(x), -1), pixel, row, matrix, np.array([0, len(row)]), out)
+    return out
+
+
+def pairs(codes: Int16) -> npt.NDArray[np.int32]:
+    """Return a row of pairs of neighbouring codes for each image."""
+    return codes.reshape(len(codes), -1).view(np.int32)
+
+
+def sum_type(segment: Int64, tiles: int) -> type[np.signedinteger[Any]]:
+    """Return what holds the sums of some tiles: 32 bits where each is one segment."""
+    return np.int32 if len(segment) == 2 * tiles else np.int64
+
+
+@compiled
+def square_parts(codes, split, low, high):  # type: ignore[no-untyped-def]
+    """Square a row of codes into 15 bits; what is above them, if anything, into 15 more."""
+    if split:
+        for k in range(len(codes)):
+            square = np.int32(codes[k]) * np.int32(codes[k])
+            low[k] = square & ((1 << SQUARE_BITS) - 1)
+            high[k] = square >> SQUARE_BITS
+    else:
+        for k in range(len(codes)):
+            low[k] = codes[k] * codes[k]
+
+
+_block_1 = register_block(BLOCK_1, 1)
+_block_2 = register_block(BLOCK_2, 2)
+
+
+@compiled
+def sum_products(x, pixel, row, weights, segment, out):  # type: ignore[no-untyped-def]
+    """Sum inputs times weights, block by block; of codes in pairs, or of floats."""
+    vectors = out.shape[2] // LANES
+    for image in range(x.shape[0]):
+        for s in range(len(segment) - 1):
+            first, last = segment[s], segment[s + 1]
+            for p in range(0, len(pixel), BLOCK_1):
+                for v in range(0, vectors - 1, 2):
+                    _block_2(x[image], pixel, row, weights, out[image], p, v, first, last)
+                    _block_2(x[image], pixel, row, weights, out[image], p + BLOCK_2, v, first, last)
+                if vectors % 2 == 1:
+                    _block_1(x[image], pixel, row, weights, out[image], p, vectors - 1, first, last)
+
+
+# Read noise and ADC
+
+
+def add_read_noise(
+    sums: npt.NDArray[Any], variance: npt.NDArray[Any], columns: int, noise: Noise, tile: int, image: UInt64
+) -> Int64:
+    """Add fresh read noise to the sums of a tile; see the twin."""
+    out = np.empty((*sums.shape[:2], columns), np.int64)
+    _add_read_noise(sums, variance, noise, np.uint64(tile), image, out)
+    return out
+
+
+@compiled
+def _add_read_noise(sums, variance, noise, tile, image, out):  # type: ignore[no-untyped-def]
+    for i in range(len(sums)):
+        noisy_sums(sums[i], variance[i], noise, tile, image[i], out[i])
+
+
+@compiled
+def noisy_sums(sums, variance, noise, tile, image, out):  # type: ignore[no-untyped-def]
+    """Add read noise to the sums of one image."""
+    pixels, columns = out.shape
+    size = min(DRAWS, (pixels * columns + 3) // 4 * 4)
+    words = np.empty(size, np.uint32)
+    z = np.empty(size)
+    tail = np.empty(size)
+    place = np.empty(size, np.int64)
+    p = 0
+    c = 0
+    for start in range(0, pixels * columns, size):
+        fill_words(start // 4, tile, image, noise.k0, noise.k1, words)
+        fill_normals(words, z, tail, place)
+        j = 0
+        while j < size and p < pixels:
+            count = min(columns - c, size - j)
+            for k in range(count):
+                out[p, c + k] = np.int64(sums[p, c + k]) + read_noise(z[j + k], variance[p, c + k])
+            j += count
+            c += count
+            if c == columns:
+                c = 0
+                p += 1
+
+
+def digitise(sums: npt.NDArray[Any], adc: Adc) -> npt.NDArray[np.int32]:
+    """Convert sums of any shape to ADC codes; see the twin."""
+    out = np.empty(sums.shape, np.int32)
+    digitised(np.ascontiguousarray(sums).reshape(-1), adc, out.reshape(-1))
+    return out
+
+
+@compiled
+def digitised(sums, adc, out):  # type: ignore[no-untyped-def]
+    """Convert a row of sums."""
+    for k in range(len(sums)):
+        out[k] = adc_code(sums[k], adc.gain, adc.limit)
+
+
+def digitise_noisy(
+    sums: npt.NDArray[Any],
+    variance: npt.NDArray[Any],
+    columns: int,
+    noise: Noise,
+    tile: int,
+    image: UInt64,
+    adc: Adc,
+) -> npt.NDArray[np.int32]:
+    """Convert sums with fresh read noise to ADC codes; see the twin."""
+    out = np.empty(sums.shape, np.int32)
+    sums, variance = np.ascontiguousarray(sums), np.ascontiguousarray(variance)
+    _digitise_noisy(sums, variance, columns, noise, np.uint64(tile), image, adc, out)
+    return out[..., :columns]
+
+
+@compiled
+def _digitise_noisy(sums, variance, columns, noise, tile, image, adc, out):  # type: ignore[no-untyped-def]
+    for i in range(len(sums)):
+        digitised_noisy(sums[i], variance[i], columns, noise, tile, image[i], adc, out[i])
+
+
+_approximate_codes = approximate_codes()
+
+
+@compiled
+def digitised_noisy(sums, variance, columns, noise, tile, image, adc, out):  # type: ignore[no-untyped-def]
+    """Convert the sums of one image: nearly all in single precision, those in doubt in full."""
+    pixels, padded = sums.shape
+    gain, limit = np.float32(adc.gain), np.float32(adc.limit)
+    rows = 4 * max(1, DRAWS // (4 * columns))  # a multiple of 4, so that they start with a block of draws
+    words = np.zeros(rows * columns + LANES, np.uint32)
+    one, z, tail, place = words[:1].copy(), np.empty(1), np.empty(1), np.empty(1, np.int64)
+    for start in range(0, pixels, rows):
+        stop = min(start + rows, pixels)
+        drawn = words[: ((stop - start) * columns + 3) // 4 * 4]
+        fill_words(start * columns // 4, tile, image, noise.k0, noise.k1, drawn)
+        for p in range(start, stop):
+            for v in range(0, padded, LANES):
+                w = (p - start) * columns + v
+                doubt = _approximate_codes(words, w, sums, variance, out, p * padded + v, gain, limit)
+                c = v
+                while doubt != 0 and c < columns:
+                    if doubt & 1:
+                        one[0] = words[w + c - v]
+                        fill_normals(one, z, tail, place)
+                        total = np.int64(sums[p, c]) + read_noise(z[0], variance[p, c])
+                        out[p, c] = adc_code(total, adc.gain, adc.limit)
+                    doubt >>= 1
+                    c += 1
+
+
+# Digital periphery
+
+
+def finish(sums: npt.NDArray[Any], step: Float32, digital: Digital, other: Float32 | None) -> Float32:
+    """Turn output codes into activations; see the twin."""
+    n, pixels, _ = sums.shape
+    out = np.empty((n, pixels, len(digital.unit)), np.float32)
+    residual = out if other is None else np.ascontiguousarray(other)
+    _finish(sums, step, digital, other is not None, residual, out)
+    return out
+
+
+@compiled
+def _finish(sums, step, digital, adds, other, out):  # type: ignore[no-untyped-def]
+    factor = np.empty_like(digital.unit)
+    for i in range(len(sums)):
+        finished(sums[i], step[i], factor, digital, adds, other[i], out[i])
+
+
+@compiled
+def finished(sums, step, factor, digital, adds, other, out):  # type: ignore[no-untyped-def]
+    """Finish one image; `factor` is room for a number a column."""
+    pixels, columns = out.shape
+    for c in range(columns):
+        factor[c] = step * digital.unit[c]
+    for p in range(pixels):
+        for c in range(columns):
+            y = scaled(sums[p, c], factor[c])
+            if digital.normed:
+                y = normalised(y, digital.scale[c], digital.offset[c])
+            if adds:
+                y = added(y, other[p, c])
+            if digital.rectify:
+                y = rectified(y)
+            out[p, c] = y
+
+
+def moments(x: Float32) -> Float64:
+    """Return the sums over pixels of x and x squared; see the twin."""
+    out = np.full((len(x), 2, x.shape[2]), -0.0)  # -0 + x is x, -0 included
+    _moments(np.ascontiguousarray(x), out)
+    return out
+
+
+@compiled
+def _moments(x, out):  # type: ignore[no-untyped-def]
+    for image in range(x.shape[0]):
+        for p in range(x.shape[1]):
+            for c in range(x.shape[2]):
+                value = np.float64(x[image, p, c])
+                out[image, 0, c] += value
+                out[image, 1, c] += value * value

@@ -1,0 +1,146 @@
+"""What the kernels of a layer take: arrays and numbers, grouped by what they are for.
+
+Tuples, since compiled code takes no other groups.  `pcmref.crossbar.layer` makes them of a layer of a chip.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+from pcmref.arrays import Float32, Int16, Int64
+
+__all__ = [
+    "LANES",
+    "PIXELS",
+    "SQUARE_BITS",
+    "Adc",
+    "AnalogLayer",
+    "Dac",
+    "Digital",
+    "Matrix",
+    "Noise",
+    "Tiles",
+    "Window",
+    "filled",
+    "filled_columns",
+]
+
+#: Columns of packed matrices are filled up to a multiple of this with zeros: what one vector of 512 bits holds.
+LANES = 16
+#: Output pixels are filled up to a multiple of this: what the fast kernels compute at a time.
+PIXELS = 16
+#: Squares of DAC codes are multiplied in parts of at most so many bits.
+SQUARE_BITS = 15
+
+
+class Window(NamedTuple):
+    """Where a layer reads its input: a buffer, padding included, channels last."""
+
+    #: Zero pixels on each side.
+    padding: int
+    #: Size of the buffer, padding included; channels with the constant of a bias.
+    height: int
+    width: int
+    channels: int
+    #: Whether the constant 1 follows the channels of the input at every pixel.
+    bias: bool
+    #: Offset of each output pixel in the buffer, in pairs of codes (analog) or in numbers (float); `filled`.
+    pixel: Int64
+    #: How many of them are meant.
+    pixels: int
+
+
+class Dac(NamedTuple):
+    """How activations become codes."""
+
+    #: Activation at full scale; 0: the largest of each image.
+    top: np.float32
+    #: Largest code.
+    limit: np.float32
+
+
+class Matrix(NamedTuple):
+    """Conductance or variance codes of all tiles, in pairs of neighbouring inputs."""
+
+    #: Shape (pairs, columns, 2); columns is a multiple of `LANES`.
+    packed: Int16
+    #: Bounds of groups of a tile's pairs whose sums fit 32 bits, one tile after the other, each from 0 on.
+    segment: Int64
+    #: Where the bounds of each tile begin; shape (tiles + 1,).
+    cut: Int64
+
+
+class Tiles(NamedTuple):
+    """The tiles of a layer, one below the other."""
+
+    #: First pair of each tile; shape (tiles + 1,).
+    bound: Int64
+    #: Offset of each pair of inputs relative to a pixel, in pairs.
+    pair: Int64
+    #: Columns without those that fill up.
+    columns: int
+    conductance: Matrix
+    #: Without fresh read noise the conductances again, which nobody reads.
+    variance: Matrix
+
+    def matrix(self, number: int, matrix: Matrix) -> tuple[Int64, Int16, Int64]:
+        """Return pairs, packed codes and segments of one tile."""
+        rows = slice(self.bound[number], self.bound[number + 1])
+        cut = slice(matrix.cut[number], matrix.cut[number + 1])
+        return self.pair[rows], matrix.packed[rows], matrix.segment[cut]
+
+
+class Noise(NamedTuple):
+    """Fresh read noise: whether there is any, and its stream."""
+
+    fresh: bool
+    k0: np.uint64
+    k1: np.uint64
+    #: Whether squares of codes have more than 15 bits, and are multiplied in two parts.
+    split: bool
+
+
+class Adc(NamedTuple):
+    """How sums become codes."""
+
+    #: Without converters the sums are handed on.
+    converts: bool
+    #: Codes per unit of the sum.
+    gain: float
+    #: Largest code.
+    limit: float
+
+
+class AnalogLayer(NamedTuple):
+    """A layer of a chip, up to its output codes."""
+
+    window: Window
+    dac: Dac
+    tiles: Tiles
+    noise: Noise
+    adc: Adc
+
+
+class Digital(NamedTuple):
+    """What follows the output codes of a layer, column by column."""
+
+    #: Value of an output code at a step of 1.
+    unit: Float32
+    #: Whether a batch normalisation follows, and its folded scale and offset.
+    normed: bool
+    scale: Float32
+    offset: Float32
+    #: Whether a ReLU ends it.
+    rectify: bool
+
+
+def filled(pixel: Int64) -> Int64:
+    """Return offsets of pixels, the last one repeated up to a multiple of `PIXELS`."""
+    return np.append(pixel, np.full(-len(pixel) % PIXELS, pixel[-1]))
+
+
+def filled_columns(columns: int) -> int:
+    """Return a number of columns, rounded up to a multiple of `LANES`."""
+    return -(-columns // LANES) * LANES

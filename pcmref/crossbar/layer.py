@@ -1,0 +1,205 @@
+"""A crossbar layer of a snapshot: its matrix cut into tiles, and products with all stages or in one call.
+
+Everything up to the ADC's codes is an integer; the digital value is ``float32(codes) * scale``.  SPEC.md, section 8.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from pcmref.arithmetic.choice import kernels
+from pcmref.arithmetic.codes import adc_gain, adc_lsb_us, largest_code
+from pcmref.arithmetic.draws import Key
+from pcmref.arithmetic.operands import AnalogLayer, Dac, Digital, Window, filled
+from pcmref.arrays import Float32, Float64, Int16, Int64, UInt64, read_only
+from pcmref.crossbar.layout import lay_out
+from pcmref.crossbar.readout import Readout
+from pcmref.crossbar.tile import TileProduct, adc_of, analog_sums, converted, noise_of
+from pcmref.devices.chip import SnapshotLayer
+from pcmref.errors import PcmrefError
+from pcmref.network.geometry import Geometry
+
+__all__ = ["Crossbar", "Product", "activations", "build", "multiply", "window"]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Crossbar:
+    """One layer of a snapshot, ready to multiply.
+
+    Parameters
+    ----------
+    name : str
+    geometry : Geometry
+    operands : AnalogLayer
+    unit : float32, shape (columns,)
+        Digital value of one output code at an output step of 1.
+    """
+
+    name: str
+    geometry: Geometry
+    operands: AnalogLayer
+    unit: Float32
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Product:
+    """All stages of a product, for n images, in arrays that cannot be written to.
+
+    Parameters
+    ----------
+    input_codes : int16, shape (n, padded height, padded width, channels)
+        DAC codes with padding.  A layer with a bias has one more channel, which holds the code of the constant 1 at
+        every pixel; a channel of 0 makes their number even.  `pcmref.network.geometry` tells which element drives which
+        crossbar row.
+    input_step : float32, shape (n,)
+        Activation that one DAC code stands for.
+    tiles : tuple of TileProduct
+        In the order of their rows.
+    output_codes : int64, shape (n, pixels, columns)
+        Sum of the tiles' codes.
+    output_step : float32, shape (n,)
+        Factor on the digital scale: `input_step` without an ADC, else 1.
+    """
+
+    input_codes: Int16
+    input_step: Float32
+    tiles: tuple[TileProduct, ...]
+    output_codes: Int64
+    output_step: Float32
+
+
+def build(
+    layer: SnapshotLayer,
+    geometry: Geometry,
+    readout: Readout,
+    *,
+    g_step_us: float,
+    gain: Float64,
+    stream: Key,
+) -> Crossbar:
+    """Prepare one layer of a snapshot.
+
+    Parameters
+    ----------
+    layer : SnapshotLayer
+    geometry : Geometry
+    readout : Readout
+    g_step_us : float
+    gain : float64, shape (1,) or (columns,)
+        Digital drift compensation.
+    stream : (int, int)
+        Key of the stream of fresh read noise.
+
+    Raises
+    ------
+    ParameterError
+        If the readout lacks the ranges of the layer.
+    PcmrefError
+        If an output code stands for less than float32 can hold.
+    """
+    noise = noise_of(readout, stream)
+    limit = largest_code(readout.dac_bits)
+    tiles = lay_out(
+        geometry.row,
+        layer.mean_code if noise.fresh else layer.read_code,
+        layer.variance_code if noise.fresh else None,
+        tile_rows=readout.tile_rows or len(geometry.row),
+        limit=limit,
+    )
+    full_scale = readout.range_of(layer.name)
+    value_us, codes_per_sum = g_step_us, None
+    if full_scale is not None and readout.adc_bits is not None:
+        value_us = adc_lsb_us(full_scale, readout.adc_bits)
+        bits = {"dac_bits": readout.dac_bits, "adc_bits": readout.adc_bits}
+        codes_per_sum = adc_gain(full_scale, **bits, g_step_us=g_step_us)
+    top = np.float32(0 if full_scale is None else full_scale.input_top)
+    operands = AnalogLayer(
+        window=window(geometry, geometry.pixel // 2),
+        dac=Dac(top=top, limit=np.float32(limit)),
+        tiles=tiles,
+        noise=noise,
+        adc=adc_of(readout, codes_per_sum),
+    )
+    unit = _unit(layer.name, value_us * layer.weight_per_us * gain)
+    return Crossbar(name=layer.name, geometry=geometry, operands=operands, unit=unit)
+
+
+def window(geometry: Geometry, pixel: Int64) -> Window:
+    """Return where a layer reads its input, at these offsets of pixels."""
+    height, width, channels = geometry.padded_shape
+    return Window(
+        padding=geometry.padding,
+        height=height,
+        width=width,
+        channels=channels,
+        bias=geometry.bias,
+        pixel=filled(pixel),
+        pixels=len(pixel),
+    )
+
+
+def _unit(name: str, value: Float64) -> Float32:
+    """Return the value of an output code in each column as float32."""
+    unit = value.astype(np.float32)
+    lost = np.abs(value[(np.abs(unit) < np.finfo(np.float32).tiny) & (value != 0)])
+    if lost.size:
+        expected = "weights and full scales whose output codes stand for 2^-126 or more"
+        raise PcmrefError(f"layer {name!r}", expected, f"{lost.min():.3g} in {lost.size} of {len(unit)} columns")
+    return unit
+
+
+def activations(crossbar: Crossbar, x: Float32, other: Float32 | None, image: UInt64, digital: Digital) -> Float32:
+    """Take a batch through the layer and what follows it digitally, in one call.
+
+    Parameters
+    ----------
+    crossbar : Crossbar
+    x : float32, shape (n, height, width, channels)
+    other : float32, shape (n, pixels, columns), or None
+        The residual.
+    image : uint64, shape (n,)
+        Address of each image in the draws of fresh read noise.
+    digital : Digital
+
+    Returns
+    -------
+    float32, shape (n, pixels, columns)
+
+    Raises
+    ------
+    PcmrefError
+        If an input is not finite, with the address of its image.
+    """
+    values, top = kernels().analog_layer(x, other, image, crossbar.operands, digital)
+    _check_finite(crossbar, top, image)
+    return np.asarray(values)
+
+
+def multiply(crossbar: Crossbar, x: Float32, image: UInt64) -> Product:
+    """Multiply a batch of inputs, stage by stage; parameters and errors as of `activations`."""
+    window, dac, tiles, noise, adc = crossbar.operands
+    codes, step, top = kernels().drive(x, window, dac)
+    _check_finite(crossbar, top, image)
+    found = []
+    for number in range(len(tiles.bound) - 1):
+        noise_free, variance = analog_sums(codes, window.pixel, tiles, noise, number)
+        noise_free = noise_free[:, : window.pixels]
+        variance = None if variance is None else variance[:, : window.pixels]
+        found.append(converted(noise_free, variance, tiles.columns, noise, adc, number, image))
+    return Product(
+        input_codes=read_only(codes),
+        input_step=read_only(step),
+        tiles=tuple(found),
+        output_codes=read_only(np.sum([tile.codes for tile in found], axis=0)),
+        output_step=read_only(np.ones_like(step) if adc.converts else step),
+    )
+
+
+def _check_finite(crossbar: Crossbar, top: Float32, image: UInt64) -> None:
+    """Raise `PcmrefError`, with the address of the image, where the largest input of an image is no number."""
+    finite = np.isfinite(top)
+    if not finite.all():
+        place = int(image[np.argmin(finite)])
+        raise PcmrefError(f"input of {crossbar.name}", "finite numbers", f"an overflow for image {place}")

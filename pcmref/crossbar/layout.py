@@ -1,0 +1,69 @@
+"""How the codes of a layer lie in memory for the kernels: tile by tile, in pairs of neighbouring inputs."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+import numpy as np
+
+from pcmref.arithmetic.operands import SQUARE_BITS, Matrix, Tiles, filled_columns
+from pcmref.arrays import Int16, Int64
+
+__all__ = ["is_split", "lay_out"]
+
+
+def is_split(limit: int) -> bool:
+    """Return whether squares of codes up to `limit` have more bits than are multiplied at a time."""
+    return limit * limit >> SQUARE_BITS > 0
+
+
+def lay_out(row: Int64, codes: Int16, variance: Int16 | None, *, tile_rows: int, limit: int) -> Tiles:
+    """Cut a matrix into tiles and lay them out.
+
+    Parameters
+    ----------
+    row : int64, shape (rows,)
+        Offset of each row's input in the buffer, relative to a pixel.
+    codes : int16, shape (rows, columns)
+        Conductance codes of the pairs.
+    variance : int16, shape (rows, columns), or None
+        Variance codes of the pairs, for fresh read noise.
+    tile_rows : int
+        Most rows of a tile.
+    limit : int
+        Largest DAC code.
+    """
+    parts = [slice(start, start + tile_rows) for start in range(0, len(row), tile_rows)]
+    places = [np.unique(row[part] // 2, return_inverse=True) for part in parts]
+    bound = np.cumsum([0, *(len(pair) for pair, _ in places)])
+
+    def matrix(values: Int16, largest: int) -> Matrix:
+        packed = np.zeros((int(bound[-1]), filled_columns(values.shape[1]), 2), np.int16)
+        segments = []
+        for part, (first, last), (_, place) in zip(parts, pairwise(bound), places, strict=True):
+            tile = packed[first:last]
+            tile[place, : values.shape[1], row[part] % 2] = values[part]
+            segments.append(_segments(np.abs(tile.astype(np.int64)).sum(axis=2) * largest))
+        cut = np.cumsum([0, *(len(segment) for segment in segments)])
+        return Matrix(packed=packed, segment=np.concatenate(segments), cut=cut)
+
+    conductance = matrix(codes, limit)
+    largest_square = min(limit * limit, (1 << SQUARE_BITS) - 1)
+    return Tiles(
+        bound=bound,
+        pair=np.concatenate([pair for pair, _ in places]),
+        columns=codes.shape[1],
+        conductance=conductance,
+        variance=conductance if variance is None else matrix(variance, largest_square),
+    )
+
+
+def _segments(size: Int64) -> Int64:
+    """Return the bounds of groups of rows of `size`, as long as possible, whose column sums stay below 2^31."""
+    bounds, before = [0], np.zeros(size.shape[1], np.int64)
+    total = np.cumsum(size, axis=0)
+    while (total[-1] - before).max() >= 1 << 31:
+        first_beyond = int(np.argmax((total - before).max(axis=1) >= 1 << 31))
+        bounds.append(first_beyond)
+        before = total[first_beyond - 1]
+    return np.array([*bounds, len(size)])

@@ -1,0 +1,267 @@
+"""Chips: a network programmed once onto devices, and snapshots of it at any time.
+
+`program` gives every weight a pair of devices and lets the technology program them; `Chip.at` reads them all at one
+time, on the integer grid on which all sums are exact.  SPEC.md, sections 4 to 7.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import get_args
+
+import numpy as np
+
+from pcmref.arithmetic.choice import kernels
+from pcmref.arithmetic.draws import Purpose, check_seed, stream_key
+from pcmref.arrays import Float64, Frozen, Int16, UInt32, check_array, read_only
+from pcmref.devices.mapping import MappedLayer, Scale, map_network
+from pcmref.devices.published import NANDAKUMAR_2019
+from pcmref.devices.technology import DeviceCodes, State, Technology, Words, check_technology
+from pcmref.errors import ParameterError, instance, integer, one_of
+from pcmref.network.graph import Network
+from pcmref.profiling import stage
+
+__all__ = ["Chip", "ChipLayer", "Snapshot", "SnapshotLayer", "program"]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class ChipLayer:
+    """The programmed devices of one crossbar layer.
+
+    Parameters
+    ----------
+    mapped : MappedLayer
+        Their targets.
+    state : State
+        What the technology remembers of them; of PCM a `pcmref.devices.pcm.PcmState`.
+    """
+
+    mapped: MappedLayer
+    state: State
+
+    def __post_init__(self) -> None:
+        instance("mapped", self.mapped, MappedLayer)
+
+    @property
+    def name(self) -> str:
+        """Name of the layer."""
+        return self.mapped.name
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Rows and columns of the crossbar matrix."""
+        return self.mapped.g_target_us.shape
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class SnapshotLayer(Frozen):
+    """One crossbar layer at one time, on the integer grids of SPEC.md, section 7.
+
+    Parameters
+    ----------
+    name : str
+    g_mean_code : int16, shape (2, rows, columns)
+        Conductance of every device, + then -, after drift, without read noise, in steps of the conductance grid.
+    g_read_code : int16, shape (2, rows, columns)
+        The same with the read noise of this read event.
+    variance_code : int16, shape (rows, columns)
+        Variance of the read noise of the pair, in steps of the variance grid.
+    weight_per_us : float64, shape (columns,)
+        Weight that 1 uS stands for.
+
+    Raises
+    ------
+    ParameterError
+        If a code is negative or an array has another type or shape.
+    """
+
+    name: str
+    g_mean_code: Int16
+    g_read_code: Int16
+    variance_code: Int16
+    weight_per_us: Float64
+
+    def __post_init__(self) -> None:
+        check_array(f"{self.name}: variance_code", self.variance_code, np.int16, (None, None), 0)
+        for field in ("g_mean_code", "g_read_code"):
+            check_array(f"{self.name}: {field}", getattr(self, field), np.int16, (2, *self.shape), 0)
+        check_array(f"{self.name}: weight_per_us", self.weight_per_us, np.float64, self.shape[1:], 0.0)
+        super().__post_init__()
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Rows and columns of the crossbar matrix."""
+        return self.variance_code.shape
+
+    @property
+    def mean_code(self) -> Int16:
+        """``m = n(G_D+) - n(G_D-)``, without read noise, shape (rows, columns)."""
+        return read_only(self.g_mean_code[0] - self.g_mean_code[1])
+
+    @property
+    def read_code(self) -> Int16:
+        """``r = n(G+) - n(G-)``, as read, shape (rows, columns)."""
+        return read_only(self.g_read_code[0] - self.g_read_code[1])
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Snapshot:
+    """A chip at one time, for one read event.
+
+    Its layers are those of its network, in the same order.  Devices that were measured, or that are stuck, come in with
+    `dataclasses.replace`.
+    """
+
+    network: Network
+    model: Technology
+    seed: int
+    scale: Scale
+    t_s: float
+    read: int
+    layers: tuple[SnapshotLayer, ...]
+
+    def __post_init__(self) -> None:
+        _check_origin(self)
+        _check_layers(self.network, self.layers, SnapshotLayer)
+        if self.t_s != self.model.reference_time_s:
+            object.__setattr__(self, "t_s", self.model.check_time(self.t_s))
+        object.__setattr__(self, "read", _read_number(self.read))
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Chip:
+    """A programmed network; its layers are those of the network, in the same order."""
+
+    network: Network
+    model: Technology
+    seed: int
+    scale: Scale
+    layers: tuple[ChipLayer, ...]
+
+    def __post_init__(self) -> None:
+        _check_origin(self)
+        _check_layers(self.network, self.layers, ChipLayer)
+
+    def at(self, t_s: float, *, read: int = 0) -> Snapshot:
+        """Return the chip `t_s` seconds after its last programming pulse.
+
+        Parameters
+        ----------
+        t_s : float
+            Time in seconds (aihwkit's parameter sets count from t_c on instead).
+        read : int
+            Number of the read event at that time: another number draws other read noise.
+
+        Raises
+        ------
+        ParameterError
+            If the time or the number is out of range.
+        """
+        return self._snapshot(self.model.check_time(t_s), _read_number(read))
+
+    def reference(self) -> Snapshot:
+        """Return the chip before any drift, the reference of GDC."""
+        return self._snapshot(self.model.reference_time_s, 0)
+
+    def _snapshot(self, t_s: float, read: int) -> Snapshot:
+        layers = []
+        for address, layer in enumerate(self.layers):
+            with stage("drift and read devices"):
+                codes = self.model.read(layer.state, t_s, _words(self.seed, address, layer.mapped, t_s, read))
+                instance(f"{layer.name}: what {self.model.name} reads", codes, DeviceCodes)
+                layers.append(
+                    SnapshotLayer(
+                        name=layer.name,
+                        g_mean_code=codes.mean,
+                        g_read_code=codes.read,
+                        variance_code=codes.variance,
+                        weight_per_us=layer.mapped.weight_per_us,
+                    )
+                )
+        return Snapshot(
+            network=self.network,
+            model=self.model,
+            seed=self.seed,
+            scale=self.scale,
+            t_s=t_s,
+            read=read,
+            layers=tuple(layers),
+        )
+
+
+def program(
+    network: Network,
+    *,
+    model: Technology = NANDAKUMAR_2019,
+    seed: int = 0,
+    scale: Scale = "layer",
+    progress: Callable[[str], None] = lambda name: None,
+) -> Chip:
+    """Program every weight of `network` onto a pair of devices.
+
+    Parameters
+    ----------
+    network : Network
+    model : Technology
+        One of the published sets of PCM, `pcmref.MODELS`, or another technology.
+    seed : int
+        Chooses the chip; 0 to 2**64 - 1.
+    scale : "layer" or "column"
+        What the largest weight, mapped to G_max, is taken over.
+    progress : callable
+        Called with the name of each layer when it is done.
+
+    Returns
+    -------
+    Chip
+
+    Raises
+    ------
+    ParameterError
+        If the seed or the scale is not valid.
+    """
+    seed = check_seed(seed)
+    instance("network", network, Network)
+    check_technology(model)
+    layers = []
+    for address, mapped in enumerate(map_network(network, g_max_us=model.g_max_us, scale=scale)):
+        with stage("program devices"):
+            state = model.program(mapped.pair_targets_us(), _words(seed, address, mapped))
+            layers.append(ChipLayer(mapped=mapped, state=state))
+        progress(mapped.name)
+    return Chip(network=network, model=model, seed=seed, scale=scale, layers=tuple(layers))
+
+
+def _words(seed: int, address: int, mapped: MappedLayer, t_s: float = 0.0, read: int = 0) -> Words:
+    """Return the random words of a layer, four a weight: those of the streams of SPEC.md, section 4."""
+
+    def words(purpose: Purpose) -> UInt32:
+        key = stream_key(seed, purpose, address, t_s=t_s, read=read)
+        return np.asarray(kernels().weight_words(key, mapped.g_target_us.size))
+
+    return words
+
+
+def _check_origin(value: Chip | Snapshot) -> None:
+    """Raise `ParameterError` unless a chip comes from a model, a seed and a scale."""
+    check_technology(value.model)
+    one_of("scale", value.scale, get_args(Scale))
+    object.__setattr__(value, "seed", check_seed(value.seed))
+
+
+def _read_number(read: object) -> int:
+    return integer("read", read, "an integer from 0 to 2**32 - 1", 0, (1 << 32) - 1)
+
+
+def _check_layers(network: Network, layers: Sequence[ChipLayer | SnapshotLayer], kind: type) -> None:
+    """Raise `ParameterError` unless `layers` are the crossbar layers of `network`."""
+    instance("network", network, Network)
+    instance("layers", layers, tuple)
+    expected = [f"{layer.name!r} of shape {(layer.rows, layer.columns)}" for layer in network.crossbar_layers]
+    if len(layers) != len(expected):
+        raise ParameterError("layers", f"the {len(expected)} crossbar layers of the network", str(len(layers)))
+    for number, (layer, wanted) in enumerate(zip(layers, expected, strict=True)):
+        instance(f"layers[{number}]", layer, kind)
+        if (found := f"{layer.name!r} of shape {layer.shape}") != wanted:
+            raise ParameterError(f"layers[{number}]", wanted, found)

@@ -1,0 +1,135 @@
+"""Adaptive batch normalisation: statistics measured anew on the chip as it is; SPEC.md, section 10."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from pcmref.arithmetic.choice import kernels
+from pcmref.arithmetic.draws import Purpose
+from pcmref.arithmetic.elementary import power
+from pcmref.arrays import Float32, Float64, UInt8, UInt64
+from pcmref.crossbar.readout import PRESETS, Readout
+from pcmref.devices.chip import Snapshot
+from pcmref.errors import DataError, instance
+from pcmref.inference.corrections import Corrections, Statistics, stored_statistics
+from pcmref.inference.digital import fold
+from pcmref.inference.images import batches, normalise
+from pcmref.inference.plan import Step, analog_plan, normalising
+from pcmref.inference.run import crossbars_of
+from pcmref.inference.threads import each
+from pcmref.network.layers import BatchNorm
+from pcmref.profiling import stage
+
+__all__ = ["ADABS_BATCHES", "ADABS_IMAGES", "adabs"]
+
+#: AdaBS [J20]: mini-batches, images in each, and what is left of the stored statistics after all of them.
+ADABS_BATCHES = 13
+ADABS_IMAGES = 200
+ADABS_REMAINDER = 0.015
+
+
+def adabs(
+    snapshot: Snapshot,
+    images: UInt8,
+    *,
+    corrections: Corrections | None = None,
+    readout: Readout = PRESETS["paper"],
+    threads: int | None = None,
+) -> Corrections:
+    """Adaptive batch-normalisation statistics update [J20].
+
+    The first ``n = min(13, len(images) // 200)`` mini-batches of 200 images run through the chip, each node for
+    the whole mini-batch before the next.  Every batch normalisation works with the statistics of the
+    mini-batch, and its running statistics, which start from the stored ones, become
+
+        ``stat = p stat + (1 - p) batch_stat,   p = 0.015^(1/n)``
+
+    The batch variance is ``E[x^2] - E[x]^2``, at least 0; sums run in float64 over the pixels of an image in
+    raster order, then over the images in order.
+
+    Parameters
+    ----------
+    snapshot : Snapshot
+    images : uint8, shape (at least 200, height, width, channels)
+        Un-augmented training images.
+    corrections : Corrections, optional
+        Gains of GDC to work under.
+    readout : Readout
+    threads : int, optional
+
+    Returns
+    -------
+    Corrections
+        The same gains, with new statistics.
+
+    Raises
+    ------
+    DataError
+        If there are fewer than 200 images.
+    """
+    instance("snapshot", snapshot, Snapshot, "Chip.at")
+    instance("readout", readout, Readout, "pcmref.PRESETS")
+    pixels, image = batches(snapshot.network, images, None)
+    count = min(ADABS_BATCHES, len(pixels) // ADABS_IMAGES)
+    if count == 0:
+        raise DataError("calibration images", f"at least {ADABS_IMAGES} for AdaBS", str(len(pixels)))
+    gain = corrections.gain if corrections is not None else {}
+    gains = Corrections(gain=gain)
+    crossbars = crossbars_of(snapshot, gains, readout, Purpose.CALIBRATION)
+    steps = analog_plan(snapshot.network, crossbars, gains, "norms").steps
+    keep = float(power(ADABS_REMAINDER, 1.0 / count))
+    statistics = {
+        layer.name: stored_statistics(layer) for layer in snapshot.network.layers if isinstance(layer, BatchNorm)
+    }
+    for start in range(0, count * ADABS_IMAGES, ADABS_IMAGES):
+        part = slice(start, start + ADABS_IMAGES)
+        measured = _batch_statistics(steps, normalise(snapshot.network, pixels[part]), image[part], threads)
+        statistics = {
+            name: Statistics(
+                mean=keep * old.mean + (1.0 - keep) * measured[name].mean,
+                var=keep * old.var + (1.0 - keep) * measured[name].var,
+            )
+            for name, old in statistics.items()
+        }
+    return Corrections(gain=gain, statistics=statistics)
+
+
+def _batch_statistics(
+    steps: Sequence[Step], x: Float32, image: UInt64, threads: int | None
+) -> Mapping[str, Statistics]:
+    """Run every step for the whole mini-batch, each batch normalisation with the mini-batch's statistics."""
+    measured: dict[str, Statistics] = {}
+    values = {"input": x}
+    last_use = {name: step.name for step in steps for name in step.inputs}
+    for step in steps:
+        inputs = [values[name] for name in step.inputs]
+        if isinstance(norm := step.chain.head, BatchNorm):
+            with stage("batch statistics"):
+                measured[norm.name] = statistics = _statistics(inputs[0], threads)
+            step = replace(step, compute=normalising(step.chain, *fold(norm, statistics)))
+        values[step.name] = _in_parts(step, inputs, image, threads)
+        for name in set(step.inputs):
+            if last_use[name] == step.name:
+                del values[name]
+    return measured
+
+
+def _in_parts(step: Step, inputs: Sequence[Float32], image: UInt64, threads: int | None) -> Float32:
+    """Run a step on several threads."""
+
+    def work(part: slice) -> Float32:
+        with stage(step.label):
+            return step.compute(*(value[part] for value in inputs), image[part])[0]
+
+    return np.concatenate(list(each(work, len(image), threads)))
+
+
+def _statistics(x: Float32, threads: int | None) -> Statistics:
+    """Return mean and variance of each channel of x, shape (n, ..., channels)."""
+    pixels = x.reshape(len(x), -1, x.shape[-1])
+    sums: Float64 = np.concatenate(list(each(lambda part: kernels().moments(pixels[part]), len(x), threads)))
+    total = np.add.accumulate(sums, axis=0)[-1] / (pixels.shape[0] * pixels.shape[1])
+    return Statistics(mean=total[0], var=np.maximum(total[1] - total[0] * total[0], 0.0))

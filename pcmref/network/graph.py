@@ -1,0 +1,141 @@
+"""Networks: a graph of layers, checked and with every shape resolved; SPEC.md, sections 2 and 3."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from math import prod
+
+import numpy as np
+
+from pcmref.arithmetic.codes import Range
+from pcmref.errors import NetworkError, ParameterError, describe, instance
+from pcmref.network.images import Normalisation, Samples
+from pcmref.network.layers import MAP_LIMIT, CrossbarLayer, Layer, Shape, check_size
+
+__all__ = ["Network"]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Network:
+    """A checked network: layers in an order in which each reads only earlier ones.
+
+    Parameters
+    ----------
+    layers : tuple of Layer
+        The last one is the output; its shape is ``(len(classes),)``.
+    input_shape : (height, width, channels)
+    normalisation : Normalisation
+    classes : tuple of str
+    provenance : mapping of str to str
+        Recipe, data, software, date, accuracies: whatever the author recorded.
+    evaluation, calibration : Samples, optional
+        Held-out images to judge the network by, and training images for AdaBS and converter ranges.
+    ranges : mapping of preset to mapping of crossbar layer to Range
+        Full scales of converters that were calibrated when the network was made, for a G_max of 25 uS and one scale a
+        layer; `pcmref.with_stored_ranges` applies them.
+    sha256 : str
+        Of the file that `pcmref.load` read it from; empty otherwise, also in what `dataclasses.replace` makes of it.
+
+    Raises
+    ------
+    NetworkError
+        With the place, if anything does not fit.
+    ParameterError
+        If a value is of another type.
+    """
+
+    layers: tuple[Layer, ...]
+    input_shape: tuple[int, int, int]
+    normalisation: Normalisation
+    classes: tuple[str, ...]
+    provenance: Mapping[str, str] = field(default_factory=dict)
+    evaluation: Samples | None = None
+    calibration: Samples | None = None
+    ranges: Mapping[str, Mapping[str, Range]] = field(default_factory=dict)
+    sha256: str = field(init=False, default="")
+
+    def __post_init__(self) -> None:
+        for name in ("layers", "input_shape", "classes"):
+            if not isinstance(values := getattr(self, name), (list, tuple, np.ndarray)):
+                raise ParameterError(name, "a tuple", describe(values))
+            object.__setattr__(self, name, tuple(values))
+        for name in ("provenance", "ranges"):
+            instance(name, getattr(self, name), Mapping)
+        object.__setattr__(self, "provenance", dict(self.provenance))
+        for layer in self.layers:
+            instance("layers", layer, Layer)
+        instance("normalisation", self.normalisation, Normalisation)
+        if len(self.input_shape) != 3:
+            raise NetworkError("graph/input", "(height, width, channels)", describe(self.input_shape))
+        object.__setattr__(self, "input_shape", tuple(check_size("graph/input", size) for size in self.input_shape))
+        if len(self.normalisation.mean) != self.input_shape[2]:
+            raise NetworkError(
+                "normalisation/mean", f"{self.input_shape[2]} channels", str(len(self.normalisation.mean))
+            )
+        if not self.layers:
+            raise NetworkError("graph", "at least one node", "none")
+        if not all(isinstance(name, str) and name.isprintable() for name in self.classes):
+            raise NetworkError("classes", "a list of printable names", describe(self.classes))
+        for text in [*self.provenance, *self.provenance.values()]:
+            if not isinstance(text, str) or not text.replace("\n", "").isprintable():
+                raise NetworkError("provenance", "an object of printable texts", describe(text))
+        output = self.shapes[self.layers[-1].name]
+        if output != (len(self.classes),):
+            raise NetworkError(
+                f"graph/{self.layers[-1].name}", f"an output of {len(self.classes)} classes", str(output)
+            )
+        self._check_samples("evaluation", self.evaluation)
+        self._check_samples("calibration", self.calibration)
+        names = [layer.name for layer in self.crossbar_layers]
+        for preset, ranges in self.ranges.items():
+            if not (isinstance(preset, str) and preset.isprintable()):
+                raise NetworkError("ranges", "printable names of presets", describe(preset))
+            instance(f"ranges/{preset}", ranges, Mapping)
+            if sorted(ranges) != sorted(names):
+                raise NetworkError(f"ranges/{preset}", f"the crossbar layers {names}", describe(list(ranges)))
+            for name, top in ranges.items():
+                instance(f"ranges/{preset}/{name}", top, Range)
+        object.__setattr__(self, "ranges", {preset: dict(ranges) for preset, ranges in self.ranges.items()})
+
+    def _check_samples(self, where: str, samples: Samples | None) -> None:
+        if samples is None:
+            return
+        instance(where, samples, Samples)
+        if samples.images.shape[1:] != self.input_shape:
+            raise NetworkError(f"{where}/images", f"images of shape {self.input_shape}", str(samples.images.shape[1:]))
+        if len(samples) and samples.labels.max() >= len(self.classes):
+            raise NetworkError(f"{where}/labels", f"labels below {len(self.classes)}", str(int(samples.labels.max())))
+
+    @cached_property
+    def shapes(self) -> Mapping[str, Shape]:
+        """Output shape of every node, ``"input"`` included."""
+        shapes: dict[str, Shape] = {"input": self.input_shape}
+        for layer in self.layers:
+            if layer.name in shapes:
+                raise NetworkError("graph", "unique node names", f"{layer.name!r} twice")
+            missing = [name for name in layer.inputs if name not in shapes]
+            if missing:
+                raise NetworkError(
+                    f"graph/{layer.name}/inputs", "nodes that come before it (no cycle)", describe(missing[0])
+                )
+            shape = shapes[layer.name] = layer.shape_after(*(shapes[name] for name in layer.inputs))
+            if prod(shape) > MAP_LIMIT:
+                raise NetworkError(f"graph/{layer.name}", f"an output of at most {MAP_LIMIT} elements", str(shape))
+        return shapes
+
+    @property
+    def crossbar_layers(self) -> tuple[CrossbarLayer, ...]:
+        """The layers on PCM, in file order; the position here is the layer's address in draws."""
+        return tuple(layer for layer in self.layers if isinstance(layer, CrossbarLayer))
+
+    @property
+    def weights(self) -> int:
+        """Number of weights on PCM, biases of crossbar layers included."""
+        return sum(layer.rows * layer.columns for layer in self.crossbar_layers)
+
+    @property
+    def devices(self) -> int:
+        """Number of PCM devices: two a weight."""
+        return 2 * self.weights

@@ -1,0 +1,88 @@
+"""Images with their labels, and how pixels become the input of a network; SPEC.md, section 3."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from pcmref.arrays import Float32, Int64, ReadOnly, UInt8, read_only
+from pcmref.errors import DataError, NetworkError, ParameterError, describe, instance, integer, real
+
+__all__ = ["Normalisation", "Samples"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Normalisation:
+    """``x = (pixel / full_scale - mean) / std`` per channel, for uint8 pixels."""
+
+    full_scale: float
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+
+    def __post_init__(self) -> None:
+        try:
+            object.__setattr__(self, "full_scale", real("full_scale", self.full_scale, "a finite number"))
+            for name in ("mean", "std"):
+                numbers = tuple(real(name, number, "finite numbers") for number in getattr(self, name))
+                object.__setattr__(self, name, numbers)
+        except (ParameterError, TypeError) as error:
+            found = describe((self.full_scale, self.mean, self.std))
+            raise NetworkError("normalisation", "finite numbers", found) from error
+        numbers = (self.full_scale, *self.mean, *self.std)
+        if self.full_scale <= 0 or not self.std or min(self.std) <= 0:
+            raise NetworkError("normalisation", "a positive full_scale and std", describe(numbers))
+        if len(self.mean) != len(self.std):
+            raise NetworkError("normalisation", "as many means as stds", f"{len(self.mean)} and {len(self.std)}")
+
+    def table(self) -> Float32:
+        """Return the normalised value of every pixel value and channel, shape ``(256, channels)``.
+
+        Computed in float64, rounded once to float32.
+        """
+        pixel = np.arange(256.0)[:, None] / self.full_scale
+        return np.asarray((pixel - np.array(self.mean)) / np.array(self.std), np.float32)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Samples(ReadOnly):
+    """Images and their labels, in views that cannot be written to.
+
+    Parameters
+    ----------
+    images : uint8, shape (n, height, width, channels)
+    labels : int64, shape (n,)
+    where : str
+        Where they come from, for messages.
+    """
+
+    images: UInt8
+    labels: Int64
+    where: str = "samples"
+
+    def __post_init__(self) -> None:
+        for name in ("images", "labels"):
+            instance(f"{self.where}/{name}", getattr(self, name), np.ndarray)
+            object.__setattr__(self, name, read_only(getattr(self, name)))
+        if self.images.dtype != np.uint8 or self.images.ndim != 4:
+            raise DataError(
+                f"{self.where}/images",
+                "uint8 images of shape (n, height, width, channels)",
+                f"{self.images.dtype} of shape {self.images.shape}",
+            )
+        if self.labels.dtype != np.int64 or self.labels.shape != self.images.shape[:1]:
+            raise DataError(
+                f"{self.where}/labels",
+                f"{len(self.images)} int64 labels",
+                f"{self.labels.dtype} of shape {self.labels.shape}",
+            )
+        if len(self.labels) and self.labels.min() < 0:
+            raise DataError(f"{self.where}/labels", "no negative label", str(int(self.labels.min())))
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def first(self, count: int) -> Samples:
+        """Return a copy of the first `count` samples, or of all if there are fewer: the others can be forgotten."""
+        count = integer("count", count, "an integer from 0", 0, 1 << 62)
+        return Samples(images=self.images[:count].copy(), labels=self.labels[:count].copy(), where=self.where)

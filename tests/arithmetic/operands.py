@@ -1,0 +1,127 @@
+"""Operands of the kernels, drawn by Hypothesis and laid out in the plainest way."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import pytest
+from hypothesis import settings
+from hypothesis import strategies as st
+
+from pcmref.arithmetic import reference
+from pcmref.arithmetic.operands import Adc, Matrix, Noise, Tiles, Window, filled
+
+fast = pytest.importorskip("pcmref.arithmetic.fast")
+
+both = pytest.mark.parametrize("kernels", [reference, fast], ids=["reference", "fast"])
+#: Without JIT the fast kernels are Python, whose scalars warn of what the kernels mean to do.
+quiet = pytest.mark.filterwarnings("ignore:(overflow|invalid value) encountered:RuntimeWarning")
+laws = settings(max_examples=settings.default.max_examples // 2)
+
+LANES = 16
+PIXELS = 16
+CODE_LIMIT = 32767
+seeds = st.integers(0, 2**32 - 1)
+word = st.integers(0, 2**32 - 1)
+keys = st.tuples(word, word)
+addresses = st.integers(0, 2**64 - 1)
+#: Values at the ends of float32, and ordinary ones.
+special = st.sampled_from([0.0, -0.0, 1e-45, -1e-45, 2.0**-100, 3.4e38, -3.4e38])
+finite = st.floats(width=32, allow_nan=False, allow_infinity=False) | special
+
+
+def same(found, expected):
+    """Equal values bit for bit; integers may differ in width."""
+    assert found.shape == expected.shape
+    if found.dtype.kind == expected.dtype.kind == "i":
+        assert np.array_equal(found, expected)
+    else:
+        assert found.dtype == expected.dtype
+        assert found.tobytes() == expected.tobytes()
+
+
+def codes(rng, shape, kind="any", limit=CODE_LIMIT):
+    """Codes: anything, all of the largest size, all the largest, or few and small."""
+    if kind == "largest":
+        return rng.choice(np.array([-limit, limit], np.int16), shape)
+    if kind == "one sign":
+        return np.full(shape, limit, np.int16)
+    if kind == "sparse":
+        small = min(limit, 3)
+        return (rng.integers(-small, small + 1, shape) * (rng.random(shape) < 0.2)).astype(np.int16)
+    return rng.integers(-limit, limit + 1, shape).astype(np.int16)
+
+
+KINDS = st.sampled_from(["any", "largest", "one sign", "sparse"])
+
+
+def lanes(columns):
+    """Columns with those that fill up."""
+    return -(-columns // LANES) * LANES
+
+
+def noise_of(key, *, fresh=True, split=False):
+    return Noise(fresh=fresh, k0=np.uint64(key[0]), k1=np.uint64(key[1]), split=split)
+
+
+def adc_of(gain, bits):
+    """How sums become codes; without bits they do not."""
+    if bits is None:
+        return Adc(converts=False, gain=0.0, limit=1.0)
+    return Adc(converts=True, gain=gain, limit=float(2 ** (bits - 1) - 1))
+
+
+def window_of(*, pixel=(0,), padding=0, bias=False, height, width, channels):
+    pixel = np.asarray(pixel)
+    return Window(padding, height, width, channels, bias, filled(pixel), len(pixel))
+
+
+def segments_for(packed, inputs):
+    """Bounds of groups of pairs, cut as late as 32-bit sums of these inputs allow."""
+    bounds, size = [0], np.zeros(packed.shape[1], np.int64)
+    for pair, line in enumerate(np.abs(packed.astype(np.int64)).sum(axis=2) * inputs):
+        if (size + line).max() >= 2**31:
+            bounds.append(pair)
+            size = np.zeros_like(size)
+        size = size + line
+    return np.array([*bounds, len(packed)])
+
+
+@dataclass(frozen=True)
+class Laid:
+    """A matrix laid out for `accumulate`."""
+
+    pair: np.ndarray
+    packed: np.ndarray
+    segment: np.ndarray
+
+
+def lay_out(row, matrix, limit):
+    """Put each row where the pair of its input is, one element after the other."""
+    pair = np.array(sorted({int(r) // 2 for r in row}))
+    packed = np.zeros((len(pair), lanes(matrix.shape[1]), 2), np.int16)
+    for r, values in zip(row, matrix, strict=True):
+        packed[list(pair).index(r // 2), : matrix.shape[1], r % 2] = values
+    return Laid(pair, packed, segments_for(packed, limit))
+
+
+def tiles_of(row, conductance, variance, tile_rows, limit):
+    """Cut a matrix into tiles; `limit` is that of the DAC."""
+    parts = [slice(start, start + tile_rows) for start in range(0, len(row), tile_rows)]
+    square = min(limit * limit, 2**15 - 1)
+
+    def joined(matrix, largest):
+        laid = [lay_out(row[part], matrix[part], largest) for part in parts]
+        cut = np.cumsum([0, *(len(tile.segment) for tile in laid)])
+        packed, segment = (np.concatenate([getattr(tile, name) for tile in laid]) for name in ("packed", "segment"))
+        return laid, Matrix(packed=packed, segment=segment, cut=cut)
+
+    laid, g = joined(conductance, limit)
+    return Tiles(
+        bound=np.cumsum([0, *(len(tile.pair) for tile in laid)]),
+        pair=np.concatenate([tile.pair for tile in laid]),
+        columns=conductance.shape[1],
+        conductance=g,
+        variance=g if variance is None else joined(variance, square)[1],
+    )

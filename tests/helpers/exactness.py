@@ -1,0 +1,123 @@
+"""One case of everything, as SHA-256 digests: run by `test_exactness` on other machines, so to speak.
+
+``python exactness.py [--batch N] [--threads T] [--shuffle]`` prints a JSON object of digests, which must be
+the same for all options and environments.
+"""
+
+import argparse
+import hashlib
+import json
+
+import numpy as np
+
+import pcmref
+from pcmref.network.graph import Network
+from pcmref.network.images import Normalisation
+from pcmref.network.layers import Add, BatchNorm, Conv, GlobalAveragePool, Linear, MaxPool, PadShortcut, Relu
+
+
+def network():
+    """A small network with every operation, odd sizes and several tiles."""
+    rng = np.random.default_rng(7)
+
+    def weight(*shape):
+        return rng.normal(0, 0.3, shape).astype(np.float32)
+
+    def norm(name, source, channels):
+        numbers = rng.uniform(0.5, 1.5, (4, channels)).astype(np.float32)
+        return BatchNorm(
+            name=name, inputs=(source,), gamma=numbers[0], beta=numbers[1] - 1, mean=numbers[2] - 1, var=numbers[3]
+        )
+
+    return Network(
+        layers=(
+            Conv(name="conv1", inputs=("input",), weight=weight(5, 3, 3, 3), padding=1),
+            norm("bn1", "conv1", 5),
+            Relu(name="relu1", inputs=("bn1",)),
+            MaxPool(name="pool1", inputs=("relu1",), kernel=3, stride=2, padding=1),
+            Conv(name="conv2", inputs=("pool1",), weight=weight(17, 5, 3, 3), bias=weight(17), stride=2, padding=1),
+            norm("bn2", "conv2", 17),
+            PadShortcut(name="shortcut", inputs=("pool1",), stride=2, before=6, after=6),
+            Add(name="add", inputs=("bn2", "shortcut")),
+            Relu(name="relu2", inputs=("add",)),
+            GlobalAveragePool(name="pool2", inputs=("relu2",)),
+            Linear(name="fc", inputs=("pool2",), weight=weight(4, 17), bias=weight(4)),
+        ),
+        input_shape=(9, 7, 3),
+        normalisation=Normalisation(full_scale=255.0, mean=(0.5, 0.4, 0.3), std=(0.2, 0.25, 0.3)),
+        classes=("a", "b", "c", "d"),
+    )
+
+
+def digest(*arrays):
+    sha = hashlib.sha256()
+    for array in arrays:
+        little = np.ascontiguousarray(array.astype(array.dtype.newbyteorder("<")))
+        sha.update(f"{little.dtype.str}{little.shape}".encode())
+        sha.update(little.tobytes())
+    return sha.hexdigest()
+
+
+def batched(snapshot, images, addresses, batch, **options):
+    parts = [slice(start, start + batch) for start in range(0, len(images), batch)]
+    return np.concatenate([pcmref.logits(snapshot, images[p], addresses=addresses[p], **options) for p in parts])
+
+
+def parts(trace):
+    """The arrays of a trace, codes and sums as int64 whatever width a kernel chose."""
+    product = trace.product
+    codes = (
+        () if product is None else (product.input_codes, product.output_codes, *(tile.sums for tile in product.tiles))
+    )
+    return [code.astype(np.int64) for code in codes] + [trace.activations]
+
+
+def main():
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--batch", type=int, default=200)
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--shuffle", action="store_true")
+    options = parser.parse_args()
+
+    net = network()
+    rng = np.random.default_rng(11)
+    images = rng.integers(0, 256, (200, *net.input_shape)).astype(np.uint8)
+    count = 35
+    order = rng.permutation(count) if options.shuffle else np.arange(count)
+    back = np.argsort(order)
+
+    found = {}
+    chip = pcmref.program(net, seed=2**63 + 5)
+    states = [layer.state for layer in chip.layers]
+    found["chip"] = digest(*(a for state in states for a in (state.device, state.g_prog_us, state.nu, state.q_s)))
+    snapshot, reference = chip.at(86_400.0), chip.reference()
+    for layer in snapshot.layers:
+        found[f"{layer.name} codes"] = digest(
+            layer.mean_code, layer.read_code, layer.variance_code, layer.g_read_code.sum((0, 1))
+        )
+    chip8 = pcmref.calibrate_ranges(net, images[:20], pcmref.PRESETS["chip8"], threads=options.threads)
+    small = pcmref.Readout(name="small", dac_bits=10, adc_bits=7, tile_rows=13, read_noise="fresh", ranges=chip8.ranges)
+    for readout in (pcmref.PRESETS["paper"], chip8, small):
+        for compensation in ("none", "gdc", "gdc+adabs"):
+            corrections = pcmref.calibrate(
+                snapshot, compensation, reference=reference, images=images, readout=readout, threads=options.threads
+            )
+            logits = batched(
+                snapshot, images[order], order, options.batch,
+                corrections=corrections, readout=readout, threads=options.threads,
+            )  # fmt: skip
+            found[f"{readout.name} {compensation}"] = digest(logits[back])
+        stages = {}
+        pcmref.logits(
+            snapshot,
+            images[:3],
+            readout=readout,
+            tap=lambda trace, stages=stages: stages.setdefault(trace.layer, []).append(parts(trace)),
+        )
+        for name, traces in stages.items():
+            found[f"{readout.name} {name}"] = digest(*(np.concatenate(part) for part in zip(*traces, strict=True)))
+    print(json.dumps(found))
+
+
+if __name__ == "__main__":
+    main()
