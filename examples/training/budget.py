@@ -60,6 +60,10 @@ class Pace:
         self.progress = progress
         self.begin = budget.now()
 
+    def over(self) -> bool:
+        """Return whether the stage has come to its end, or its time has."""
+        return self.progress == 1 or self.budget.left() <= 0
+
     def epochs_left(self) -> int:
         """Return how many epochs fit in the time that is left, at least one."""
         if not self.costs:

@@ -9,6 +9,7 @@ it kept.
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import shlex
 import sys
 import traceback
@@ -21,6 +22,7 @@ sys.path.append(str(Path(__file__).resolve().parents[2]))  # pcmref need not be 
 import numpy as np
 import torch
 from budget import Budget, TimeUpError, alarm
+from data import Images
 from finish import export, table
 from keep import Log, read_teacher, save_student, save_teacher
 from learner import Learner, Student, Wide
@@ -73,7 +75,9 @@ class Course:
         for path in (place / "student.pt" for place in reversed(self.places)):
             if path.is_file():
                 self.student = torch.load(path, map_location="cpu", weights_only=True)
-        self.exported = False
+        commands = [*self.student.get("commands", []), *run.commands]
+        self.run = dataclasses.replace(run, commands=tuple(dict.fromkeys(commands)))
+        self.exported: ResNet | None = None
         self.reserve_s = RESERVE_S
 
     def untrained(self) -> ResNet:
@@ -129,7 +133,7 @@ class Course:
         _, size, _, channels = run.data.training.images.shape
         net = Teacher(size, channels, len(run.data.classes), run.recipe.widths, run.recipe.depth)
         if tensors is None:
-            net.to(run.device).whiten_as(run.images(run.parts()[0]))
+            net.whiten_as(Images(run.parts()[0], run.data, torch.device("cpu")))
         else:
             net.load_state_dict(tensors)
         return net
@@ -183,22 +187,18 @@ class Course:
 
         train_stage(self.run, stage, make, teachers, seconds=seconds, progress=progress, keep=keep)
 
-    def export(self, *, rehearsal: bool = False) -> None:
-        """Write the network as it is now; a rehearsal measures how long that takes."""
+    def export(self) -> None:
+        """Write the network as it is now, and note how long that takes."""
         begin = self.run.budget.now()
         told = f"stage {self.student['stage'] or 'none'}, to {100 * self.student['progress']:.0f} %"
-        model = export(self.run, self.student["network"], told, self.run.out / "network.h5")
-        self.exported = True
+        self.exported = export(self.run, self.student["network"], told, self.run.out / "network.h5")
         seconds = self.run.budget.now() - begin
         self.run.log("network.h5", trained=told, seconds=seconds)
-        if rehearsal:
-            self.reserve_s = RESERVE * seconds + RESERVE_S
-        else:
-            self.attempt("table", self.run.budget.left(), lambda: self.judge(model))
+        self.reserve_s = RESERVE * seconds + RESERVE_S
 
-    def judge(self, model: ResNet) -> None:
-        """Write the table."""
-        for name, values in table(self.run, model).items():
+    def judge(self) -> None:
+        """Write the table of the exported network."""
+        for name, values in table(self.run, self.exported).items() if self.exported else ():
             self.run.log(f"table, {name}", accuracy=float(np.mean(values)), deviation=float(np.std(values)))
 
 
@@ -241,7 +241,7 @@ def main(argv: Sequence[str] | None = None, recipe: Recipe = FULL) -> int:
         print(error, file=sys.stderr)
         return 2
     for _ in range(2):  # the first compiles, the second tells how long the last will take
-        whole.attempt("rehearsal of the export", whole.run.budget.left(), lambda: whole.export(rehearsal=True))
+        whole.attempt("rehearsal of the export", whole.run.budget.left(), whole.export)
     if args.call == "first":
         for stage in recipe.teachers:
             whole.teach(stage)
@@ -249,6 +249,7 @@ def main(argv: Sequence[str] | None = None, recipe: Recipe = FULL) -> int:
     else:
         whole.attempt("student", whole.run.budget.left(), lambda: whole.learn(recipe.hard))
     whole.attempt("export", whole.run.budget.left(), whole.export)
+    whole.attempt("table", whole.run.budget.left(), whole.judge)
     return 0 if whole.exported else 1
 
 

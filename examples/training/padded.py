@@ -7,8 +7,7 @@ times faster.
 from __future__ import annotations
 
 import torch
-from model import BatchNorm, Conv, ResNet
-from noise import crossbars
+from model import BatchNorm, Conv, PadShortcut, ResNet
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -44,8 +43,8 @@ class Padded:
         self.channels = [norm.num_features for norm in self.norms]
         self.sizes = [(rows, height * width * inputs) for rows, height, width, inputs in self.kernels]
         self.sizes.append((net.fc.out_features, net.fc.in_features + 1))
-        if len(crossbars(net)) != len(self.sizes):
-            raise ValueError("a crossbar that is neither a convolution nor the last layer")
+        if any(isinstance(module, PadShortcut) for module in net.modules()):
+            raise ValueError("shortcuts of another network: expected 1x1 convolutions")
         rows, columns = (max(size) for size in zip(*self.sizes, strict=True))
         self.matrices = torch.zeros(len(self.sizes), rows, columns)
         for matrix, values in zip(self.matrices, self.flat(), strict=True):

@@ -129,7 +129,7 @@ def train_stage(
     capture = captured if run.device.type == "cuda" else None
     step = fastest(learner, seed, lambda text: run.log(f"{stage.name}, {text}"), capture)
     epoch = 0
-    while pace.progress < 1:
+    while not pace.over():
         begin, end = pace.progress, pace.following()
         feed.fill(views.next(), begin, end)
         for _ in range(feed.steps):
