@@ -8,6 +8,8 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator
 
+#: How much longer than its time a stage may have taken and still begin its last epoch, relative to that time.
+LATE = 0.1
 #: A timer set to 0 seconds would never ring.
 AT_ONCE_S = 0.001
 
@@ -27,6 +29,7 @@ class Budget:
     """
 
     def __init__(self, seconds: float, now: Callable[[], float] = time.monotonic) -> None:
+        self.seconds = seconds
         self.now = now
         self.end = now() + seconds
 
@@ -58,11 +61,11 @@ class Pace:
         self.expected = expected
         self.costs: deque[float] = deque(maxlen=cycle)
         self.progress = progress
-        self.begin = budget.now()
+        self.begin: float | None = None
 
     def over(self) -> bool:
-        """Return whether the stage has come to its end, or its time has."""
-        return self.progress == 1 or self.budget.left() <= 0
+        """Return whether the stage has come to its end, or is so late that even a last epoch would be too long."""
+        return self.progress == 1 or self.budget.left() < -LATE * self.budget.seconds
 
     def epochs_left(self) -> int:
         """Return how many epochs fit in the time that is left, at least one."""
@@ -71,16 +74,13 @@ class Pace:
         return max(1, int(self.budget.left() / (sum(self.costs) / len(self.costs))))
 
     def following(self) -> float:
-        """Return the progress after the next epoch, which begins now."""
-        self.begin = self.budget.now()
+        """Return the progress after the next epoch, which begins now; the one before has cost the time until now."""
+        now = self.budget.now()
+        if self.begin is not None:
+            self.costs.append(now - self.begin)
+        self.begin = now
         left = self.epochs_left()
         return 1.0 if left == 1 else self.progress + (1 - self.progress) / left
-
-    def reached(self, progress: float) -> float:
-        """Note that the epoch is over and return the seconds that it took."""
-        self.costs.append(self.budget.now() - self.begin)
-        self.progress = progress
-        return self.costs[-1]
 
 
 @contextlib.contextmanager

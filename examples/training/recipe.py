@@ -141,8 +141,8 @@ def tiny(recipe: Recipe = FULL) -> Recipe:
         teachers=tuple(dataclasses.replace(stage, **few) for stage in recipe.teachers[:2]),
         plain=dataclasses.replace(recipe.plain, **few),
         hard=tuple(dataclasses.replace(stage, **few) for stage in recipe.hard),
-        images=400,
-        validation=100,
+        images=250,
+        validation=50,
         judged=50,
         judges=2,
     )

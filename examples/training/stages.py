@@ -137,9 +137,8 @@ def train_stage(
         loss = feed.mean_loss()
         if not math.isfinite(loss):
             raise ArithmeticError(f"the loss of {stage.name} became {loss}")
-        accuracy = validation.accuracy(learner)
-        taken = pace.reached(end)
+        pace.progress = end
         epoch += 1
-        figures = {"progress": end, "loss": loss, "accuracy": accuracy, "seconds": taken}
+        figures = {"progress": end, "loss": loss, "accuracy": validation.accuracy(learner)}
         run.log(f"{stage.name} {epoch}", **figures, left=run.budget.left())
         keep(learner.network(), end)
