@@ -226,9 +226,15 @@ def course(args: argparse.Namespace, recipe: Recipe) -> Course:
     data = small_data(training_data(args.data), recipe)
     command = shlex.join(["on_gpu.py", args.call, "--seconds", f"{args.seconds:g}", "--seed", str(args.seed)])
     run = Run(
-        recipe=recipe, data=data, device=torch.device(args.device), out=args.out, seed=args.seed, budget=budget,
-        log=Log(args.out / "log.jsonl"), commands=(command,),
-    )  # fmt: skip
+        recipe=recipe,
+        data=data,
+        device=torch.device(args.device),
+        out=args.out,
+        seed=args.seed,
+        budget=budget,
+        log=Log(args.out / "log.jsonl"),
+        commands=(command,),
+    )
     return Course(run, args.start)
 
 
@@ -248,7 +254,8 @@ def main(argv: Sequence[str] | None = None, recipe: Recipe = FULL) -> int:
         whole.attempt("student", whole.run.budget.left(), lambda: whole.learn([recipe.plain]))
     else:
         whole.attempt("student", whole.run.budget.left(), lambda: whole.learn(recipe.hard))
-    whole.attempt("export", whole.run.budget.left(), whole.export)
+    # rather a little late than without what was learnt
+    whole.attempt("export", max(whole.run.budget.left(), whole.reserve_s), whole.export)
     whole.attempt("table", whole.run.budget.left(), whole.judge)
     return 0 if whole.exported else 1
 

@@ -114,9 +114,20 @@ MODEL, FRESH_S, DAY_S = "NANDAKUMAR_2019", 25.0, 86_400.0
 #: A teacher: the rates of `c10/teacher8`, whose network was smaller; little smoothing, since it wipes out what a
 #: teacher knows of the wrong classes (Mueller et al., arXiv 1906.02629).
 TEACHER = Stage(
-    name="teacher", share=1 / 8, expected=40, batch=1000, lr=0.17, muon=0.17, weight_decay=1e-3, average=0.99,
-    cutout=12, cutmix=0.5, smoothing=0.05, views=1, shows=1,
-)  # fmt: skip
+    name="teacher",
+    share=1 / 8,
+    expected=40,
+    batch=1000,
+    lr=0.17,
+    muon=0.17,
+    weight_decay=1e-3,
+    average=0.99,
+    cutout=12,
+    cutmix=0.5,
+    smoothing=0.05,
+    views=1,
+    shows=1,
+)
 #: The student without errors: `c10/mixed` without chips.
 PLAIN = Stage(name="plain", share=1.0, expected=250, lr=0.1, muon=0.015)
 #: With errors, `c10/patient`; and small steps on whole images, `c10/rested12`.
