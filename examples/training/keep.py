@@ -54,7 +54,7 @@ def save_teacher(path: Path, tensors: Mapping[str, Tensor], progress: float) -> 
 
 def read_teacher(path: Path) -> tuple[dict[str, Tensor], float]:
     """Return the tensors that `save_teacher` wrote, and the progress."""
-    with np.load(path) as arrays:
+    with path.open("rb") as stream, np.load(stream) as arrays:  # NumPy leaves broken files open
         tensors = {name: torch.from_numpy(arrays[name]) for name in arrays.files if name != "progress"}
         progress = float(arrays["progress"])
     for name in [name for name in tensors if name.endswith("/step")]:

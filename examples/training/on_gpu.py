@@ -139,9 +139,14 @@ class Course:
         return net
 
     def kept_teacher(self, name: str) -> tuple[dict[str, Tensor], float] | None:
-        """Return the tensors and the progress of a teacher that was kept."""
-        paths = (place / f"{name}.npz" for place in self.places)
-        return next((read_teacher(path) for path in paths if path.is_file()), None)
+        """Return the tensors and the progress of a teacher that was kept, if its file can be read."""
+        for path in (place / f"{name}.npz" for place in self.places):
+            if path.is_file():
+                try:
+                    return read_teacher(path)
+                except Exception as error:  # whatever reading comes upon
+                    self.run.log(f"FAILED: {path.name}", error=f"{type(error).__name__}: {error}")
+        return None
 
     def teachers(self) -> list[nn.Module]:
         """Return the teachers that have come far enough, as they are asked."""

@@ -54,6 +54,18 @@ def test_mirror_images_take_turns_for_teachers():
     assert ((original == first).flatten(1).all(dim=1) ^ turned).all()
 
 
+@pytest.mark.parametrize("taught", [False, True])
+def test_students_see_mirror_images_at_random(taught):
+    ramp = np.broadcast_to(np.arange(0, 160, 5, dtype=np.uint8)[:, None], (200, 32, 32, 3)).copy()
+    whole = data.without_test(pcmref.network.Samples(images=ramp, labels=np.zeros(200, np.int64)), "")
+    stage = dataclasses.replace(recipe.TEACHER, cutout=0, cutmix=0.0)
+    views = feed.Views(whole.training, whole, stage, [lambda x: x[:, :, 0, 0]] if taught else [], CPU, torch.float32)
+    seen = views.made()[0][:, 16, :, 0]
+    rises = views.images.pixels[:, 0, 16, 20] > views.images.pixels[:, 0, 16, 12]
+    kept = ((seen[:, 20] > seen[:, 12]) == rises).float().mean().item()
+    assert kept == 1 if not taught else 0.3 < kept < 0.7
+
+
 def test_teachers_answer_for_mirror_images_too():
     torch.manual_seed(8)
     teachers = [model.Teacher(32, 3, 10, (6, 7, 8)).eval() for _ in range(2)]

@@ -196,12 +196,14 @@ def test_an_export_that_fails_is_told(images, first, tmp_path, monkeypatch):
 def test_without_teachers_the_labels_teach(images, first, tmp_path, monkeypatch):
     (tmp_path / "start").mkdir()
     (tmp_path / "start" / "student.pt").write_bytes((first / "student.pt").read_bytes())
+    (tmp_path / "start" / "teacher-1.npz").write_bytes((first / "teacher-1.npz").read_bytes()[:5000])
     taught = []
     student = on_gpu.Student
     monkeypatch.setattr(on_gpu, "Student", lambda *a, **k: taught.append(k["taught"]) or student(*a, **k))
     assert call("second", images, tmp_path / "out", "--start", tmp_path / "start") == 0
     assert set(taught) == {False}
-    assert "ATTENTION: 0 teachers instead of 2" in [line["what"] for line in log(tmp_path / "out")]
+    told = [line["what"] for line in log(tmp_path / "out")]
+    assert {"FAILED: teacher-1.npz", "ATTENTION: 0 teachers instead of 2"} <= set(told)
 
 
 @pytest.mark.parametrize(
