@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import math
 from collections.abc import Callable
@@ -81,16 +82,26 @@ def load(name: str, location: str | None) -> Data:
 
 
 def _cifar10(location: str | None) -> Data:
-    training = load_cifar10(location, split="train")
+    return dataclasses.replace(cifar10_training(location), test=load_cifar10(location, split="test"))
+
+
+def cifar10_training(location: str | None) -> Data:
+    """Return CIFAR-10 as found at `location` without its test images, which need not be there."""
     place = find_cifar10(location)
     files = sorted(place.glob("*_batch*")) if place.is_dir() else [place]
+    digests = "\n".join(f"{sha256_of(path)}  {path.name}" for path in files)
+    return without_test(load_cifar10(location, split="train"), digests)
+
+
+def without_test(training: Samples, files: str) -> Data:
+    """Return training images of CIFAR-10 as a data set; `files` is as in `Data`."""
     return Data(
         training=training,
-        test=load_cifar10(location, split="test"),
+        test=training.first(0),
         validation=5000,
         normalisation=normalisation_of(training, 255.0),
         classes=CLASSES,
-        files="\n".join(f"{sha256_of(path)}  {path.name}" for path in files),
+        files=files,
         source="CIFAR-10, A. Krizhevsky, Learning Multiple Layers of Features from Tiny Images, 2009",
         augment=crop_and_flip,
         cutout=8,
@@ -169,8 +180,8 @@ def wobble(images: Tensor) -> Tensor:
     return functional.grid_sample(images, grid, align_corners=False)
 
 
-def crop_and_flip(images: Tensor) -> Tensor:
-    """Shift by up to 4 pixels, mirror every other image.
+def crop_and_flip(images: Tensor, mirror: float = 0.5) -> Tensor:
+    """Shift by up to 4 pixels, mirror a share `mirror` of the images.
 
     What comes in at the border is the image reflected. Black borders would move the statistics of every layer away from
     those of whole images, with which AdaBS works.
@@ -178,7 +189,7 @@ def crop_and_flip(images: Tensor) -> Tensor:
     count, _, height, width = images.shape
     device = images.device
     down, right = torch.randint(9, (2, count, 1), device=device)
-    mirrored = torch.rand(count, 1, device=device) < 0.5
+    mirrored = torch.rand(count, 1, device=device) < mirror
     column = torch.arange(width, device=device)
     rows = torch.arange(height, device=device) + down
     columns = torch.where(mirrored, column.flip(0), column) + right

@@ -13,7 +13,8 @@ from torch import Tensor, nn
 from pcmref import PcmModel
 from pcmref.errors import ParameterError
 
-#: What the devices of several chips make of the weights of a crossbar matrix: of shape (n,) it makes (chips, n).
+#: What the devices of several chips make of the weights of a crossbar matrix: of shape (n,) it makes (chips, n), of
+#: several matrices, (matrices, n), it makes (chips, matrices, n).
 Disturbance: TypeAlias = Callable[[Tensor, int], Tensor]
 #: Cells of the table of a model's laws over the relative conductance.
 CELLS = 4096
@@ -60,36 +61,41 @@ def devices(model: PcmModel, first_s: float, last_s: float, fresh: int = 0) -> D
     cells = (np.arange(CELLS + 1) + 0.5) / CELLS
     laws = (model.programming_spread_us(cells) / model.g_max_us, model.exponent_mean(cells))
     laws = (*laws, model.exponent_spread(cells), model.read_noise(cells))
-    table = torch.from_numpy(np.stack(laws)).float()
+    tables = {torch.device("cpu"): torch.from_numpy(np.stack(laws)).float()}
+
+    def table(device: torch.device) -> Tensor:
+        if device not in tables:
+            tables[device] = tables[torch.device("cpu")].to(device)
+        return tables[device]
 
     def cell(g: Tensor) -> Tensor:
         return (g * CELLS).long().clamp(max=CELLS)
 
     def read(g: Tensor, t_s: Tensor) -> Tensor:
         """Return what devices of target `g` are read as, at one time for each chip."""
-        spread, exponent, exponent_spread, noise = table.to(g.device)[:, cell(g)]
-        z1, z2, z3 = torch.randn(3, len(t_s), len(g), device=g.device)
+        spread, exponent, exponent_spread, noise = table(g.device)[:, cell(g)]
+        z1, z2, z3 = torch.randn(3, len(t_s), *g.shape, device=g.device)
         programmed = (g + spread * z1).clamp(min=0)
         nu = exponent + exponent_spread * z2
         if model.exponent_absolute:
             nu = nu.abs()
         if model.read_noise_of_programmed:
-            noise = table[3].to(g.device)[cell(programmed)]
+            noise = table(g.device)[3, cell(programmed)]
         growth = torch.log((t_s + model.t_read_s) / (2 * model.t_read_s)).sqrt()
         return programmed * torch.exp(-nu * torch.log(t_s / model.t_c_s)) * (1 + noise * growth * z3).clamp(min=0)
 
     def disturbed(weights: Tensor, chips: int) -> Tensor:
-        age = torch.rand(chips, 1, device=weights.device)
+        age = torch.rand(chips, *weights.shape[:-1], 1, device=weights.device)
         age[:fresh] = 0
         t_s = first_s * (last_s / first_s) ** age + model.t_offset_s
         sizes = weights.abs()
-        largest = sizes.amax()
+        largest = sizes.amax(dim=-1, keepdim=True)
         found = read(sizes / largest, t_s)
         if model.programs_zero:
             found = found - read(torch.zeros_like(sizes), t_s)
         else:
             found = torch.where(sizes > 0, found, 0.0)
-        factor = sizes.sum() / found.abs().sum(dim=1, keepdim=True)
+        factor = sizes.sum(dim=-1, keepdim=True) / found.abs().sum(dim=-1, keepdim=True)
         factor[:fresh] = largest
         return torch.where(weights < 0, -1.0, 1.0) * found * factor
 

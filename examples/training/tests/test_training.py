@@ -26,7 +26,7 @@ from pcmref.network.resnet import Architecture, architecture, network_from_tenso
 from tests.helpers.nets import tiny
 
 torch = pytest.importorskip("torch")
-HERE = Path(__file__).resolve().parent
+HERE = Path(__file__).resolve().parent.parent
 #: The bundled network with a quarter of its training images, so that an epoch is short.
 DIGITS = Path(tempfile.gettempdir()) / f"pcmref-digits-{os.getpid()}.h5"
 sys.path.append(str(HERE))  # the scripts import each other by these names

@@ -1,0 +1,44 @@
+"""Small things to train with on a GPU."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import pcmref
+from pcmref.network.resnet import Architecture
+
+torch = pytest.importorskip("torch")
+sys.path.append(str(Path(__file__).resolve().parent.parent))
+data, feed, model = map(importlib.import_module, ("data", "feed", "model"))
+CPU, META = torch.device("cpu"), torch.device("meta")
+
+
+def network():
+    """A network whose blocks have both kinds of shortcut, and no two equal numbers."""
+    torch.manual_seed(1)
+    net = model.ResNet(Architecture(blocks=(2, 1), channels=(4, 6), shortcut="conv"), 3, 5)
+    with torch.no_grad():
+        for tensor in net.state_dict().values():
+            if tensor.ndim == 1:
+                tensor += torch.rand_like(tensor)
+    return net
+
+
+def fed(batch=6, shape=(8, 8, 3), classes=5, steps=3):
+    """A feed of random images, begun from progress 0.3 to 0.6."""
+    torch.manual_seed(2)
+    food = feed.Feed(batch * steps, batch, shape, classes, CPU, torch.float32)
+    targets, answers = torch.randn(2, batch * steps, classes).softmax(dim=2)
+    food.fill((torch.randn(batch * steps, *shape), targets, 3 * answers), 0.3, 0.6)
+    return food
+
+
+def samples(count):
+    rng = np.random.default_rng(5)
+    images = rng.integers(256, size=(count, 32, 32, 3), dtype=np.uint8)
+    return data.without_test(pcmref.Samples(images=images, labels=rng.integers(10, size=count)), "files")
