@@ -51,9 +51,8 @@ def worked():
     g_us = pcm.read_us(drift, spread, draws.normals(noise[0])[[WEIGHT]])
     block = draws.philox([10 // 4, 1, 7, 0], product)
     sums, variance = np.full((1, 4, 3), -6789), np.full((1, 4, 3), 12345)
-    noisy = add_read_noise(
-        sums, variance, 3, Noise(True, *map(np.uint64, product), False), 1, np.array([7], np.uint64)
-    ).reshape(-1)[10]
+    stream = Noise(k0=np.uint64(product[0]), k1=np.uint64(product[1]), split=False)
+    noisy = add_read_noise(sums, variance, 3, stream, 1, np.array([7], np.uint64)).reshape(-1)[10]
     first = words[0][:, WEIGHT]
     low, high = struct.unpack("<II", struct.pack("<d", T_S))
 

@@ -93,9 +93,8 @@ class Tiles(NamedTuple):
 
 
 class Noise(NamedTuple):
-    """Fresh read noise: whether there is any, and its stream."""
+    """Fresh read noise: its stream."""
 
-    fresh: bool
     k0: np.uint64
     k1: np.uint64
     #: Whether squares of codes have more than 15 bits, and are multiplied in two parts.
@@ -105,8 +104,6 @@ class Noise(NamedTuple):
 class Adc(NamedTuple):
     """How sums become codes."""
 
-    #: Without converters the sums are handed on.
-    converts: bool
     #: Codes per unit of the sum.
     gain: float
     #: Largest code.
@@ -119,8 +116,10 @@ class AnalogLayer(NamedTuple):
     window: Window
     dac: Dac
     tiles: Tiles
-    noise: Noise
-    adc: Adc
+    #: None: read noise is frozen in the codes.
+    noise: Noise | None
+    #: None: the sums are handed on.
+    adc: Adc | None
 
 
 class Digital(NamedTuple):

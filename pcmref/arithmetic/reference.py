@@ -248,12 +248,12 @@ def analog_layer(
     total = np.zeros((len(x), window.pixels, tiles.columns), np.int64)
     for number in range(len(tiles.bound) - 1):
         sums = accumulate(codes, window.pixel, *tiles.matrix(number, tiles.conductance))[:, : window.pixels]
-        if noise.fresh:
+        if noise is not None:
             operands = tiles.matrix(number, tiles.variance)
             variance = accumulate_squares(codes, window.pixel, *operands, noise.split)[:, : window.pixels]
             sums = add_read_noise(sums, variance, tiles.columns, noise, number, image)
-        total += digitise(sums[..., : tiles.columns], adc) if adc.converts else sums[..., : tiles.columns]
-    return finish(total, np.ones_like(step) if adc.converts else step, digital, other), top
+        total += digitise(sums[..., : tiles.columns], adc) if adc is not None else sums[..., : tiles.columns]
+    return finish(total, np.ones_like(step) if adc is not None else step, digital, other), top
 
 
 def float_layer(

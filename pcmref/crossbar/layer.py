@@ -103,8 +103,8 @@ def build(
     limit = largest_code(readout.dac_bits)
     tiles = lay_out(
         geometry.row,
-        layer.mean_code if noise.fresh else layer.read_code,
-        layer.variance_code if noise.fresh else None,
+        layer.read_code if noise is None else layer.mean_code,
+        None if noise is None else layer.variance_code,
         tile_rows=readout.tile_rows or len(geometry.row),
         limit=limit,
     )
@@ -193,7 +193,7 @@ def multiply(crossbar: Crossbar, x: Float32, image: UInt64) -> Product:
         input_step=read_only(step),
         tiles=tuple(found),
         output_codes=read_only(np.sum([tile.codes for tile in found], axis=0)),
-        output_step=read_only(np.ones_like(step) if adc.converts else step),
+        output_step=read_only(step if adc is None else np.ones_like(step)),
     )
 
 

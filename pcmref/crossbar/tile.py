@@ -67,8 +67,8 @@ class Tile:
     readout: Readout
     number: int
     tiles: Tiles
-    noise: Noise
-    adc: Adc
+    noise: Noise | None
+    adc: Adc | None
 
     def __call__(self, codes: npt.ArrayLike, address: int | Sequence[int] | UInt64 | None = None) -> TileProduct:
         """Multiply vectors of DAC codes.
@@ -181,28 +181,31 @@ def tile(
     )
 
 
-def noise_of(readout: Readout, stream: Key) -> Noise:
-    """Return how read noise is added; `stream` is the key of its draws."""
-    fresh, expected = readout.read_noise == "fresh", "two integers from 0 to 2**32 - 1"
+def noise_of(readout: Readout, stream: Key) -> Noise | None:
+    """Return how fresh read noise is added, None where it is frozen; `stream` is the key of its draws."""
+    expected = "two integers from 0 to 2**32 - 1"
     if not isinstance(stream, Sequence) or len(stream) != 2:
         raise ParameterError("stream", expected, describe(stream))
     k0, k1 = (np.uint64(integer("stream", word, expected, 0, (1 << 32) - 1)) for word in stream)
-    return Noise(fresh=fresh, k0=k0, k1=k1, split=fresh and is_split(largest_code(readout.dac_bits)))
+    if readout.read_noise == "frozen":
+        return None
+    return Noise(k0=k0, k1=k1, split=is_split(largest_code(readout.dac_bits)))
 
 
-def adc_of(readout: Readout, gain: float | None) -> Adc:
-    """Return how sums become codes; `gain` is None without an ADC."""
-    bits = readout.adc_bits if gain is not None else None
-    return Adc(converts=bits is not None, gain=gain or 0.0, limit=float(largest_code(bits or 2)))
+def adc_of(readout: Readout, gain: float | None) -> Adc | None:
+    """Return how sums become codes, None where there is no ADC; `gain` is in codes per unit of the sum."""
+    if readout.adc_bits is None or gain is None:
+        return None
+    return Adc(gain=gain, limit=float(largest_code(readout.adc_bits)))
 
 
 def analog_sums(
-    codes: Int16, pixel: Int64, tiles: Tiles, noise: Noise, number: int
+    codes: Int16, pixel: Int64, tiles: Tiles, noise: Noise | None, number: int
 ) -> tuple[npt.NDArray[Any], npt.NDArray[Any] | None]:
     """Return A before noise and B of one of the `tiles`; filling pixels and columns included."""
     kernel = kernels()
     sums = kernel.accumulate(codes, pixel, *tiles.matrix(number, tiles.conductance))
-    if not noise.fresh:
+    if noise is None:
         return sums, None
     return sums, kernel.accumulate_squares(codes, pixel, *tiles.matrix(number, tiles.variance), noise.split)
 
@@ -211,8 +214,8 @@ def converted(
     noise_free: npt.NDArray[Any],
     variance: npt.NDArray[Any] | None,
     columns: int,
-    noise: Noise,
-    adc: Adc,
+    noise: Noise | None,
+    adc: Adc | None,
     number: int,
     image: UInt64,
 ) -> TileProduct:
@@ -225,7 +228,7 @@ def converted(
         noise_free=exact,
         variance=None if variance is None else _stage(variance[..., :columns]),
         sums=sums,
-        codes=_stage(kernel.digitise(sums, adc)) if adc.converts else sums,
+        codes=sums if adc is None else _stage(kernel.digitise(sums, adc)),
     )
 
 

@@ -13,7 +13,7 @@ from pcmref.crossbar.readout import PRESETS, Readout
 from pcmref.devices.chip import program
 from pcmref.devices.mapping import Scale
 from pcmref.devices.published import NANDAKUMAR_2019
-from pcmref.devices.technology import Technology
+from pcmref.devices.technology import Technology, check_technology
 from pcmref.errors import DataError, instance, one_of
 from pcmref.inference.images import batches
 from pcmref.inference.plan import Trace
@@ -44,7 +44,7 @@ def with_stored_ranges(
     """
     instance("network", network, Network)
     instance("readout", readout, Readout, "pcmref.PRESETS")
-    instance("model", model, Technology, "pcmref.MODELS")
+    check_technology(model)
     one_of("scale", scale, get_args(Scale))
     if readout.name not in network.ranges or PRESETS.get(readout.name) != readout or scale != "layer":
         return readout
@@ -87,7 +87,7 @@ def calibrate_ranges(
     """
     instance("network", network, Network)
     instance("readout", readout, Readout, "pcmref.PRESETS")
-    instance("model", model, Technology, "pcmref.MODELS")
+    check_technology(model)
     images, _ = batches(network, images, None)
     if len(images) == 0:
         raise DataError("calibration images", "at least one", "none")

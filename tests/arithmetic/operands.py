@@ -61,15 +61,15 @@ def lanes(columns):
     return -(-columns // LANES) * LANES
 
 
-def noise_of(key, *, fresh=True, split=False):
-    return Noise(fresh=fresh, k0=np.uint64(key[0]), k1=np.uint64(key[1]), split=split)
+def noise_of(key, *, split=False):
+    return Noise(k0=np.uint64(key[0]), k1=np.uint64(key[1]), split=split)
 
 
 def adc_of(gain, bits):
     """How sums become codes; without bits they do not."""
     if bits is None:
-        return Adc(converts=False, gain=0.0, limit=1.0)
-    return Adc(converts=True, gain=gain, limit=float(2 ** (bits - 1) - 1))
+        return None
+    return Adc(gain=gain, limit=float(2 ** (bits - 1) - 1))
 
 
 def window_of(*, pixel=(0,), padding=0, bias=False, height, width, channels):

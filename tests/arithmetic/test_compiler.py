@@ -31,7 +31,7 @@ from pcmref.arithmetic.fast import rules, stages
 from pcmref.arithmetic.operands import Adc
 
 codes = np.zeros(2, np.int32)
-stages.digitised(np.array([3, 5]), Adc(True, 0.25, 127.0), codes)
+stages.digitised(np.array([3, 5]), Adc(0.25, 127.0), codes)
 found = {"noise": int(rules.read_noise(1.0, np.int64(4))), "codes": codes.tolist()}
 hits = [sum(kernel.stats.cache_hits.values()) for kernel in (rules.read_noise, stages.digitised)]
 print(json.dumps([found, hits]))

@@ -127,6 +127,14 @@ def test_adc_code(total, gain, limit):
         same(rules.adc_code(kind(total), gain, limit), codes.adc_codes(np.array([total], kind), gain, limit))
 
 
+@laws
+@given(integer, st.floats(-1.2, 1.2), adc_limit)
+@example(2**25 + 5, (2**22 + 0.625) / (2**23 - 1), 2.0**23 - 1)  # in float32 a tie
+def test_adc_code_of_sums_within_the_converter(total, share, limit):
+    gain = abs(share) * limit / max(abs(total), 1)
+    same(rules.adc_code(np.int64(total), gain, limit), codes.adc_codes(np.array([total]), gain, limit))
+
+
 @pytest.mark.parametrize("bits", range(2, 13))
 @pytest.mark.parametrize("lsb", [1, 2, 8])
 def test_every_code_of_an_adc(bits, lsb):

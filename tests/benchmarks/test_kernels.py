@@ -22,8 +22,8 @@ IMAGES = 16
 #: Stage -> pixels along an edge, channels: the 3 x 3 convolutions of the paper's network.
 STAGES = {"stage1": (32, 16), "stage2": (16, 28), "stage3": (8, 56)}
 LIMIT = 2047  # of a 12-bit DAC
-NOISE = Noise(True, np.uint64(1), np.uint64(2), False)
-ADC = Adc(True, 1e-5, 127.0)
+NOISE = Noise(np.uint64(1), np.uint64(2), False)
+ADC = Adc(1e-5, 127.0)
 
 
 @dataclass
@@ -111,7 +111,7 @@ def test_analog_layer(benchmark, layer, fresh):
         window=layer.window,
         dac=Dac(np.float32(0), np.float32(127)),
         tiles=layer.tiles._replace(variance=layer.tiles.conductance),
-        noise=NOISE._replace(fresh=fresh),
+        noise=NOISE if fresh else None,
         adc=ADC,
     )
     other, image = layer.x.reshape(IMAGES, -1, layer.columns), np.arange(IMAGES, dtype=np.uint64)

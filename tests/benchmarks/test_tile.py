@@ -40,7 +40,7 @@ def bare(tile, vectors):
     def run():
         k.load_codes(vectors, 127, loaded)
         sums = k.accumulate(buffer, pixel, *conductance)[0, :n, None]
-        if tile.noise.fresh:
+        if tile.noise is not None:
             squares = k.accumulate_squares(buffer, pixel, *variance, tile.noise.split)[0, :n, None]
             sums = k.add_read_noise(sums, squares, COLUMNS, tile.noise, 0, image)
         return k.digitise(sums, tile.adc)

@@ -678,6 +678,18 @@ def test_an_outer_file_is_never_opened(path, tmp_path):
     assert refused(path, "tensors").endswith("found ExternalLink")
 
 
+@pytest.mark.parametrize("pair", [[1.0], [1.0, 1.0, 1.0], [], [True, 1.0], [1.0, "1"], [None, 1.0], 1.0, {}])
+def test_ranges_that_are_no_two_numbers(tmp_path, pair):
+    path = tmp_path / "net.h5"
+    networks.save(path, tiny(ranges={"chip8": ranges_of(tiny())}))
+    with h5py.File(path, "r+") as file:
+        tops = json.loads(file["ranges"][()])
+        tops["chip8"]["conv2"] = pair
+        del file["ranges"]
+        file["ranges"] = np.bytes_(json.dumps(tops))
+    assert refused(path, "ranges/chip8/conv2") == f"two numbers, found {pair!r}"
+
+
 # Damage at random, in a process of its own: the HDF5 library may crash or hang
 
 WORKER = """

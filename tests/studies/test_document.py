@@ -303,6 +303,31 @@ def test_a_damaged_readout_is_refused(net, tmp_path, readout):
         rows_left(path, asked(net))
 
 
+def test_a_field_that_only_one_of_the_two_has_is_named(net, tmp_path):
+    path = tmp_path / "part"
+    write_document(path, answer(asked(net)))
+    found = json.loads(path.read_text())
+    missing = {name: value for name, value in found["model"].items() if name != "t_c_s"}
+    for model, place, told in ((missing, "t_c_s", "20.0"), ({**found["model"], "more": 3}, "more", "None")):
+        path.write_text(json.dumps({**found, "model": model}))
+        with pytest.raises(DataError, match=rf"part: model\.{place}: expected what this run has: {told} "):
+            rows_left(path, asked(net))
+
+
+def test_ranges_are_found_again_on_as_many_threads_as_asked_for(net, tmp_path, monkeypatch):
+    chip8 = asked(net, readout=CHIP8)
+    write_document(tmp_path / "part", answer(chip8, readout=chip8.ranged_readout()))
+    seen, calibrate = [], study.calibrate_ranges
+    monkeypatch.setattr(
+        study,
+        "calibrate_ranges",
+        lambda *args, **options: seen.append(options["threads"]) or calibrate(*args, **options),
+    )
+    assert rows_left(tmp_path / "part", chip8, threads=1)
+    assert rows_left(tmp_path / "part", chip8)
+    assert seen == [1, None]
+
+
 def test_a_part_that_is_a_directory(net, tmp_path):
     with pytest.raises(DataError, match="expected the rows of an unfinished run"):
         rows_left(tmp_path, asked(net))

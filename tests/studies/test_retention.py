@@ -10,7 +10,7 @@ import pcmref
 from pcmref.arithmetic.codes import Range
 from pcmref.errors import ParameterError, PcmrefError
 from pcmref.studies.retention import Row, retention
-from pcmref.studies.study import Study
+from pcmref.studies.study import DAY_S, Study
 
 CHIP8 = pcmref.PRESETS["chip8"]
 
@@ -61,6 +61,24 @@ def test_a_row_is_what_the_parts_give(net, compensation):
     scores = pcmref.logits(snapshot, study.samples.images, corrections=corrections, readout=readout)
     assert row.correct == int((scores.argmax(axis=1) == study.samples.labels).sum())
     assert (row.seed, row.t_s, row.compensation, row.images) == (9, 86400.0, compensation, 200)
+
+
+def test_compensation_is_measured_as_the_study_says(net, monkeypatch):
+    """With the very readout of the inference: a chip is not corrected for other converters than it has."""
+    seen, calibrate = [], retention.__globals__["calibrate"]
+    monkeypatch.setitem(
+        retention.__globals__,
+        "calibrate",
+        lambda *args, **options: seen.append((args, options)) or calibrate(*args, **options),
+    )
+    options = {"compensations": ("gdc",), "gdc_readout": "column", "readout": CHIP8, "calibration": net.calibration}
+    result = retention(asked(net, 2, times_s=(DAY_S,), **options), threads=1)
+    (((snapshot, compensation), used),) = seen
+    assert (snapshot.t_s, snapshot.read, compensation) == (DAY_S, 0, "gdc")
+    assert used["reference"].t_s == pcmref.MODELS["NANDAKUMAR_2019"].reference_time_s
+    assert used["images"] is net.calibration.images
+    assert (used["readout"], used["gdc_readout"], used["threads"]) == (result.readout, "column", 1)
+    assert result.readout.ranges
 
 
 def test_a_chip_does_not_depend_on_its_company(net):

@@ -43,10 +43,9 @@ def analog_layer(
     x: Float32, other: Float32 | None, image: UInt64, layer: AnalogLayer, digital: Digital
 ) -> tuple[Float32, Float32]:
     """Take a batch through a layer of a chip; see the twin."""
-    out = np.empty((len(x), layer.window.pixels, layer.tiles.columns), np.float32)
-    top = np.empty(len(x), np.float32)
-    residual = out if other is None else np.ascontiguousarray(other)
-    _analog(np.ascontiguousarray(x), residual, other is not None, image, layer, digital, _scratch(layer), top, out)
+    residual = np.empty((len(x), 0, 0), np.float32) if other is None else np.ascontiguousarray(other)
+    scratch, x = _scratch(layer), np.ascontiguousarray(x)
+    out, top = _analog(x, residual, other is not None, image, layer, layer.noise, layer.adc, digital, scratch)
     return out, top
 
 
@@ -54,62 +53,64 @@ def _scratch(layer: AnalogLayer) -> _Scratch:
     """Return arrays of types that hold what a layer may compute; those that it does not use are others again."""
     window, tiles, noise, adc = layer.window, layer.tiles, layer.noise, layer.adc
     count = len(tiles.bound) - 1
-    codes = np.zeros((window.height, window.width, window.channels), np.int16)
-    low = np.empty_like(codes) if noise.fresh else codes
-    high = np.empty_like(codes) if noise.split else low
+    low = high = codes = np.zeros((window.height, window.width, window.channels), np.int16)
     shape = (1, len(window.pixel), tiles.conductance.packed.shape[1])
-    sums = variance = np.empty(shape, sum_type(tiles.conductance.segment, count))
-    if noise.fresh:
+    high_variance = variance = output = sums = np.empty(shape, sum_type(tiles.conductance.segment, count))
+    if noise is not None:
+        low, high = np.empty_like(codes), np.empty_like(codes)
         variance = np.empty(shape, np.int64 if noise.split else sum_type(tiles.variance.segment, count))
-    high_variance = np.empty_like(variance) if noise.split else variance
-    output = sums
-    if adc.converts or noise.fresh:
-        output = np.empty(shape, np.int32 if adc.converts else np.int64)
+        high_variance = np.empty_like(variance)
+    if adc is not None:
+        output = np.empty(shape, np.int32)
+    elif noise is not None:
+        output = np.empty(shape, np.int64)
     total = output
     if count > 1:
-        fits = adc.converts and count * adc.limit < 1 << 31
+        fits = adc is not None and count * adc.limit < 1 << 31
         total = np.empty(shape, np.int32 if fits else np.int64)
     return _Scratch(codes, low, high, sums, variance, high_variance, output, total)
 
 
 @compiled
-def _analog(x, other, adds, image, layer, digital, scratch, top, out):  # type: ignore[no-untyped-def]
-    window, tiles, noise, adc = layer.window, layer.tiles, layer.noise, layer.adc
-    bits = x.reshape(len(x), -1).view(np.int32)
-    codes, low, high = scratch.codes.reshape(-1), scratch.low.reshape(-1), scratch.high.reshape(-1)
-    inputs, sums, output, total = codes.view(np.int32).reshape(1, -1), scratch.sums, scratch.output, scratch.total
-    low_inputs, high_inputs = low.view(np.int32).reshape(1, -1), high.view(np.int32).reshape(1, -1)
-    factor = np.empty_like(digital.unit)
-    g_packed = tiles.conductance.packed.reshape(len(tiles.pair), -1)
-    v_packed = tiles.variance.packed.reshape(len(tiles.pair), -1)
+def _analog(x, other, adds, image, layer, noise, adc, digital, scratch):  # type: ignore[no-untyped-def]
+    # noise and adc are arguments of their own, so that what is None is not compiled
+    window, tiles, pixel = layer.window, layer.tiles, layer.window.pixel
+    out, top = np.empty((len(x), window.pixels, tiles.columns), np.float32), np.empty(len(x), np.float32)
+    bits, factor = x.reshape(len(x), -1).view(np.int32), np.empty_like(digital.unit)
+    sums, variance, output = scratch.sums, scratch.variance, scratch.output
     for i in range(len(x)):
         step, top[i] = drive_image(x[i], bits[i], window, layer.dac, scratch.codes)
-        if noise.fresh:
-            square_parts(codes, noise.split, low, high)
+        if noise is not None:
+            square_parts(scratch.codes.reshape(-1), noise.split, scratch.low.reshape(-1), scratch.high.reshape(-1))
         for t in range(len(tiles.bound) - 1):
-            rows = slice(tiles.bound[t], tiles.bound[t + 1])
-            segment = tiles.conductance.segment[tiles.conductance.cut[t] : tiles.conductance.cut[t + 1]]
-            sum_products(inputs, window.pixel, tiles.pair[rows], g_packed[rows], segment, sums)
-            if noise.fresh:
-                segment = tiles.variance.segment[tiles.variance.cut[t] : tiles.variance.cut[t + 1]]
-                sum_products(low_inputs, window.pixel, tiles.pair[rows], v_packed[rows], segment, scratch.variance)
+            _multiply(t, scratch.codes, pixel, tiles, tiles.conductance, sums)
+            if noise is not None:
+                _multiply(t, scratch.low, pixel, tiles, tiles.variance, variance)
                 if noise.split:
-                    high_sums = scratch.high_variance
-                    sum_products(high_inputs, window.pixel, tiles.pair[rows], v_packed[rows], segment, high_sums)
-                    _add_high(high_sums.reshape(-1), scratch.variance.reshape(-1))
-                if adc.converts:
-                    variance = scratch.variance[0]
-                    digitised_noisy(sums[0], variance, tiles.columns, noise, np.uint64(t), image[i], adc, output[0])
+                    _multiply(t, scratch.high, pixel, tiles, tiles.variance, scratch.high_variance)
+                    _add_high(scratch.high_variance.reshape(-1), variance.reshape(-1))
+                if adc is not None:
+                    columns, tile = tiles.columns, np.uint64(t)
+                    digitised_noisy(sums[0], variance[0], columns, noise, tile, image[i], adc, output[0])
                 else:
                     noisy = output[0, : window.pixels, : tiles.columns]
-                    noisy_sums(sums[0], scratch.variance[0], noise, np.uint64(t), image[i], noisy)
-            elif adc.converts:
+                    noisy_sums(sums[0], variance[0], noise, np.uint64(t), image[i], noisy)
+            elif adc is not None:
                 digitised(sums.reshape(-1), adc, output.reshape(-1))
             if len(tiles.bound) > 2:
-                _add(output[0], t == 0, window.pixels, tiles.columns, total[0])
-        if adc.converts:
+                _add(output[0], t == 0, window.pixels, tiles.columns, scratch.total[0])
+        if adc is not None:
             step = np.float32(1)
-        finished(total[0], step, factor, digital, adds, other[i], out[i])
+        finished(scratch.total[0], step, factor, digital, adds, other[i], out[i])
+    return out, top
+
+
+@compiled
+def _multiply(t, codes, pixel, tiles, matrix, sums):  # type: ignore[no-untyped-def]
+    rows = slice(tiles.bound[t], tiles.bound[t + 1])
+    segment = matrix.segment[matrix.cut[t] : matrix.cut[t + 1]]
+    packed = matrix.packed.reshape(len(tiles.pair), -1)
+    sum_products(codes.reshape(-1).view(np.int32).reshape(1, -1), pixel, tiles.pair[rows], packed[rows], segment, sums)
 
 
 @compiled
@@ -134,7 +135,7 @@ def float_layer(
         buffer[..., x.shape[-1]] = 1
     sums = np.empty((1, len(window.pixel), matrix.shape[1]), np.float32)
     out = np.empty((len(x), window.pixels, len(digital.unit)), np.float32)
-    residual = out if other is None else np.ascontiguousarray(other)
+    residual = np.empty((len(x), 0, 0), np.float32) if other is None else np.ascontiguousarray(other)
     _floats(np.ascontiguousarray(x), residual, other is not None, window, row, matrix, digital, buffer, sums, out)
     return out
 
