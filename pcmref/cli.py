@@ -6,19 +6,17 @@ import argparse
 import contextlib
 import os
 import re
-import signal
-import sys
 import threading
 import time
-import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import pcmref
+from pcmref.console import attended, progress_bar, say
 from pcmref.crossbar.readout import PRESETS, preset
 from pcmref.devices.published import MODELS, NANDAKUMAR_2019, model
-from pcmref.errors import DataError, ParameterError, PcmrefError, PcmrefWarning, describe
+from pcmref.errors import DataError, ParameterError, describe
 from pcmref.files.atomic import check_outputs
 from pcmref.files.cifar10 import load_cifar10
 from pcmref.files.networks import bundled
@@ -41,64 +39,14 @@ COUNT_LIMIT = 1_000_000
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run a command; return its exit status: 0, 1 after an error, 130 after Ctrl-C."""
+    """Run a command; return its exit status: 0, 1 after an error, 130 after Ctrl-C, 2 for a wrong command line."""
     options = _parser().parse_args(arguments)
-    for stream in (sys.stdout, sys.stderr):
-        if hasattr(stream, "reconfigure"):
-            stream.reconfigure(errors="replace")  # a terminal without "±" still gets its table
-    with warnings.catch_warnings(), _interruptible() as options.interrupted:
-        warnings.simplefilter("default", PcmrefWarning)
-        warnings.showwarning = _show_warning
-        try:
-            options.run(options)
-            if sys.stdout is not None:
-                sys.stdout.flush()
-        except PcmrefError as error:
-            _say(f"error: {error}")
-            return 1
-        except KeyboardInterrupt:
-            _say("interrupted")
-            return 130
-        except BrokenPipeError:  # the reader has seen enough of the table, which comes last
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        except (OSError, MemoryError) as error:
-            _say(f"error: {getattr(error, 'strerror', None) or type(error).__name__}")
-            return 1
-        except Exception:
-            if not options.interrupted.is_set():
-                raise
-            _say("interrupted")
-            return 130
-    return 0
 
+    def work(interrupted: threading.Event) -> None:
+        options.interrupted = interrupted
+        options.run(options)
 
-def _say(text: str) -> None:
-    """Tell the user something beside the results; if nobody listens any more, the work goes on all the same."""
-    with contextlib.suppress(OSError):
-        print(f"pcmref: {text}", file=sys.stderr)
-
-
-@contextlib.contextmanager
-def _interruptible() -> Iterator[threading.Event]:
-    """Remember Ctrl-C: one that comes while numba compiles may be lost, or become another error."""
-    asked = threading.Event()
-
-    def handle(number: int, frame: object) -> None:
-        asked.set()
-        raise KeyboardInterrupt
-
-    if threading.current_thread() is not threading.main_thread():
-        yield asked  # only the main thread gets signals
-        return
-    before = signal.signal(signal.SIGINT, handle)
-    try:
-        yield asked
-    finally:
-        signal.signal(signal.SIGINT, before)
-
-
-def _show_warning(message: Warning | str, *_: object, **__: object) -> None:
-    _say(f"warning: {message}")
+    return attended(work)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -200,7 +148,7 @@ def _retention(options: argparse.Namespace) -> None:
     profiled = recording() if options.profile else contextlib.nullcontext(Profile())
     with (
         _going_on(options.json, study, options.threads) as (known, keep),
-        _progress("images", options.interrupted) as progress,
+        progress_bar("images", options.interrupted) as progress,
         profiled as profile,
     ):
         result = retention(study, threads=options.threads, progress=progress, known=known, keep=keep)
@@ -256,7 +204,7 @@ def _going_on(
     part = part_of(path)
     known = rows_left(part, study, threads=threads)
     if known:
-        _say(f"{len(known)} rows are in {part} already")
+        say(f"{len(known)} rows are in {part} already")
 
     def keep(result: Retention) -> None:
         others = tuple(row for row in known if row not in result.rows)
@@ -266,7 +214,7 @@ def _going_on(
         yield known, keep
     except BaseException:
         if part.exists():
-            _say(f"what is finished is in {part}; the same command goes on from there")
+            say(f"what is finished is in {part}; the same command goes on from there")
         raise
 
 
@@ -308,34 +256,9 @@ def _convert(options: argparse.Namespace) -> None:
 def _fetch(options: argparse.Namespace) -> None:
     from pcmref.files import download
 
-    with _progress("bytes", options.interrupted) as progress:
+    with progress_bar("bytes", options.interrupted) as progress:
         path = download.fetch_cifar10(options.to, url=options.url or download.CIFAR10_URL, progress=progress)
     print(path)
-
-
-@contextlib.contextmanager
-def _progress(unit: str, interrupted: threading.Event) -> Iterator[Callable[[int, int], None]]:
-    """Give a callback ``(done, total)`` that draws a bar on a terminal, if tqdm is there, and stops if asked to."""
-    try:
-        from tqdm import tqdm
-    except ImportError:
-        tqdm = None
-
-    def check() -> None:
-        if interrupted.is_set():
-            raise KeyboardInterrupt
-
-    if tqdm is None:
-        yield lambda done, total: check()
-        return
-    with tqdm(unit=f" {unit}", unit_scale=True, disable=None, leave=False, file=sys.stderr) as bar:
-
-        def show(done: int, total: int) -> None:
-            check()
-            bar.total = total or None
-            bar.update(done - bar.n)
-
-        yield show
 
 
 def _time(text: str) -> float:

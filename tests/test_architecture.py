@@ -28,6 +28,7 @@ ORDER = (
     ("files",),
     ("studies",),
     ("__init__",),
+    ("console",),
     ("cli",),
     ("__main__",),
 )
@@ -39,7 +40,7 @@ THIRD_PARTIES = {
     "files.hdf5": {"h5py"},
     "files.networks": {"h5py"},
     "files.corrections": {"h5py"},
-    "cli": {"tqdm"},  # if installed
+    "console": {"tqdm"},  # if installed
 }
 
 
