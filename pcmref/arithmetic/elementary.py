@@ -1,4 +1,4 @@
-"""Elementary functions with the same bits on every IEEE-754 machine.
+"""Elementary functions with the same bits on every IEEE-754 machine; SPEC.md, section 3.
 
 NumPy's and libm's transcendental functions differ between processors and versions.  These use only
 ``+ - * /`` and ``sqrt`` (correctly rounded by IEEE 754) and ``frexp``/``ldexp``/``rint`` (exact), in the

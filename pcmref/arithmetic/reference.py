@@ -1,4 +1,4 @@
-"""The kernels in plain NumPy: the reference that the fast ones in ``fast/`` equal bit for bit.
+"""The kernels in plain NumPy, the stages of SPEC.md, section 8: the fast ones in ``fast/`` equal them bit for bit.
 
 `weight_words` and `normals` are those of ``draws.py``.  `accumulate_float` and `float_layer` alone, which serve only
 the digital baseline, agree to rounding.

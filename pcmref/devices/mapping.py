@@ -1,4 +1,4 @@
-"""Mapping: weights to target conductances of differential pairs, and back to digital scales.
+"""Mapping: weights to target conductances of differential pairs, and back to digital scales; SPEC.md, section 6.
 
 [J20]: ``G_T = W G_max / W_max``; the sign picks the device of the pair, the other one stays at 0 uS.
 """

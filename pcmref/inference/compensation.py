@@ -1,4 +1,4 @@
-"""Drift compensation by name: GDC, AdaBS, or both."""
+"""Drift compensation by name: GDC, AdaBS, or both; SPEC.md, section 10."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Convolution geometry: which element of the padded input each crossbar row and pixel reads.
+"""Convolution geometry: which element of the padded input each crossbar row and pixel reads; SPEC.md, section 6.
 
 The input of a crossbar layer is kept as one padded, channels-last buffer.  Row r of the crossbar at output
 pixel p sees element ``pixel[p] + row[r]`` of it, so that no patch matrix need ever be stored.

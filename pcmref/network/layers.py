@@ -1,4 +1,4 @@
-"""Layers: the operations of a network, their tensors and the shapes that come out of them.
+"""Layers: the operations of a network, their tensors and the shapes that come out of them; SPEC.md, section 2.
 
 Shapes are those of one image: ``(height, width, channels)`` for feature maps, ``(channels,)`` after
 the global pooling.  Activations are channels-last everywhere.
