@@ -54,9 +54,14 @@ def load_codes(vectors: IntegerArray, limit: int, codes: Int16) -> int:
 def _load_codes(vectors, limit, codes):  # type: ignore[no-untyped-def]
     n, rows = vectors.shape
     for i in range(n):
+        beyond = False
         for k in range(rows):
-            if vectors[i, k] < -limit or vectors[i, k] > limit:
-                return i * rows + k
+            beyond |= vectors[i, k] < -limit or vectors[i, k] > limit
+        if beyond:
+            for k in range(rows):
+                if vectors[i, k] < -limit or vectors[i, k] > limit:
+                    return i * rows + k
+        for k in range(rows):
             codes[i, k] = vectors[i, k]
     return -1
 
