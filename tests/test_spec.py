@@ -1,22 +1,29 @@
 """SPEC.md says what the code does: its worked numbers, constants and tables are recomputed here."""
 
+import itertools
+import json
 import math
 import re
+import shutil
 import struct
+from dataclasses import fields, replace
 from pathlib import Path
 
+import h5py
 import numpy as np
 import pytest
 
 import pcmref
 from pcmref.arithmetic import draws, elementary
-from pcmref.arithmetic.codes import CODE_LIMIT, VARIANCE_STEP
+from pcmref.arithmetic.codes import CODE_LIMIT, VARIANCE_STEP, adc_codes
 from pcmref.arithmetic.draws import Purpose
 from pcmref.arithmetic.operands import Noise
 from pcmref.arithmetic.reference import add_read_noise
 from pcmref.devices import laws, mapping, pcm
 from pcmref.devices.published import MODELS, NANDAKUMAR_2019
+from pcmref.files.corrections import save_corrections
 from pcmref.files.networks import OPERATIONS
+from tests.helpers import nets
 
 SPEC = (Path(pcmref.__file__).parent / "SPEC.md").read_text(encoding="utf-8")
 SEED, LAYER, WEIGHT = 2020, 3, 5
@@ -30,6 +37,13 @@ def test_the_version_is_that_of_the_code():
 
 def section(number):
     return re.search(rf"^## {number}\. .*?(?=^## |\Z)", SPEC, re.M | re.S)[0]
+
+
+def table(text):
+    """The cells of the first table in `text`, without its head."""
+    lines = iter(text.splitlines())
+    rows = itertools.takewhile(lambda line: line.startswith("|"), itertools.dropwhile(lambda x: x[:1] != "|", lines))
+    return [[cell.strip() for cell in row.split("|")[1:-1]] for row in rows][2:]
 
 
 def worked():
@@ -119,11 +133,26 @@ def widths(rows, dac_bits, adc_bits, tiles, fresh):
 def test_widths():
     largest = max(pcmref.load(pcmref.bundled("resnet32-cifar10")).crossbar_layers, key=lambda layer: layer.rows)
     assert f"the {largest.rows} rows of the largest layer" in section(8)
-    rows = [row.split("|")[1:-1] for row in section(8).split("**Widths.**")[1].splitlines() if row.startswith("|")][2:]
-    found = [[cell.strip() for cell in column] for column in list(zip(*rows, strict=True))[2:]]
+    found = [list(column) for column in zip(*table(section(8).split("**Widths.**")[1]), strict=True)][2:]
     for preset, size, tiles, written in (("chip8", 256, 2, found[0]), ("paper", largest.rows, 1, found[1])):
         readout = pcmref.PRESETS[preset]
         assert written == widths(size, readout.dac_bits, readout.adc_bits, tiles, readout.read_noise == "fresh")
+
+
+def test_the_figure_has_the_widths_of_the_table():
+    text = section(8)
+    wires = re.findall(r"([A-Za-z_][A-Za-z_, ]*?): ([suf]\d+) / ([suf]\d+|-)", text.split("```")[1])
+    wires = {name: (chip8, paper) for name, chip8, paper in wires}
+
+    def wire(cell):
+        return "-" if not cell else f"{'u' if 'unsigned' in cell else 's'}{re.match(r'[0-9]+', cell)[0]}"
+
+    rows = table(text.split("**Widths.**")[1])
+    expected = {name: (wire(chip8), wire(paper)) for name, _, chip8, paper in rows if name != "n(G)"}
+    assert {name: widths for name, widths in wires.items() if not widths[0].startswith("f")} == expected
+    floats = {"x": ("f32", "f32"), "dac_gain": ("f32", "f32"), "z": ("f64", "-"), "adc_gain": ("f64", "-")}
+    floats |= {"unit": ("f32", "f32"), "y": ("f32", "f32")}
+    assert {name: widths for name, widths in wires.items() if widths[0].startswith("f")} == floats
 
 
 def test_worked_numbers():
@@ -153,6 +182,26 @@ def test_constants_of_elementary_functions():
         elementary.INVERSE_LN2,
     ):
         assert re.sub(r"0+p", "p", constant.hex()) in text.replace("0p", "p")
+
+
+def test_constants_of_the_quantile():
+    """Every coefficient of AS 241, as a float64, and the limits between its pieces."""
+    source = Path(elementary.__file__).read_text(encoding="utf-8")
+    columns = list(zip(*table(section(3)), strict=True))
+    assert columns[0] == tuple("76543210")
+    pieces = (elementary.QUANTILE_CENTRE, elementary.QUANTILE_NEAR, elementary.QUANTILE_FAR)
+    for written, coefficients in zip(columns[1:], itertools.chain(*pieces), strict=True):
+        assert tuple(map(float, written)) == coefficients
+        assert all(number in source for number in written)  # the digits beyond float64, too
+    for text in (
+        f"centre, |h| <= {elementary.QUANTILE_SPLIT}: ",
+        f"x = {elementary.QUANTILE_SPLIT_SQUARED} - h * h,",
+        f"near, s <= {elementary.QUANTILE_FAR_FROM:.0f}: ",
+        f"x = s - {elementary.QUANTILE_NEAR_SHIFT},",
+        f"far, s > {elementary.QUANTILE_FAR_FROM:.0f}: ",
+        f"x = s - {elementary.QUANTILE_FAR_FROM:.0f},",
+    ):
+        assert text in section(3)
 
 
 def test_constants_of_the_generator():
@@ -214,7 +263,11 @@ def test_operations():
 
 def test_grids():
     assert MODEL.g_step_us == 2.0**-9
-    assert f"`v = {VARIANCE_STEP} d^2 = 2^-12 uS^2`" in section(7)
+    assert "`g_step = 2^-9 uS`" in section(7)
+    assert {model.g_step_us for model in MODELS.values()} == {2.0**-9}
+    text = " ".join(section(7).split())
+    assert f"`v_step = {VARIANCE_STEP} g_step^2`, so `2^-12 uS^2`" in text
+    assert f"`{pcm.PROGRAMMED_MOST} * G_max / {CODE_LIMIT}`" in text
     assert VARIANCE_STEP * MODEL.g_step_us**2 == 2.0**-12
     assert str(CODE_LIMIT) in section(7)
     smallest = min(0.2635, 0.2635 + 1.9650 - 1.1731)
@@ -225,3 +278,183 @@ def test_citations_are_in_the_references():
     from pcmref.references import REFERENCES
 
     assert set(re.findall(r"\[([A-Z]\d\d)\]", SPEC)) <= set(REFERENCES)
+
+
+# Appendix A: what stands in files
+
+
+def appendix(part):
+    return re.search(rf"^### A\.{part} .*?(?=^##|\Z)", SPEC, re.M | re.S)[0]
+
+
+def chip_of(folder, model, readout):
+    """The object `chip` of a file of corrections."""
+    pcmref.save(folder / "network.h5", nets.tiny())
+    network = pcmref.load(folder / "network.h5")
+    snapshot = pcmref.program(network, model=model).at(100)
+    save_corrections(folder / "corrections.h5", pcmref.Corrections(), snapshot, readout=readout)
+    with h5py.File(folder / "corrections.h5") as file:
+        assert sorted(file) == ["chip", "gain", "statistics"]
+        return json.loads(file["chip"][()])
+
+
+LAWS = {
+    "constant": laws.Constant,
+    "polynomial": laws.Polynomial,
+    "`L(slope, offset, low, high)`": laws.Logarithm,
+    "`min(factor * power(g, exponent), high)`": laws.PowerLaw,
+    "below where `g < split`, else above": laws.Piecewise,
+}
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_names_and_forms_in_the_chip_of_corrections(tmp_path, name):
+    forms = dict(table(appendix(3)[appendix(3).index("| law | JSON |") :]))
+    forms = {law: set(re.findall(r'"(\w+)":', text)) for law, text in forms.items()}
+    assert forms == {law: {field.name for field in fields(kind)} for law, kind in LAWS.items()}
+
+    def is_law(value):
+        parts = [part for key in ("below", "above") if (part := value.get(key)) is not None]
+        return set(value) in forms.values() and all(map(is_law, parts))
+
+    def is_ranges(value):
+        written = re.search(r"`\{LAYER: (\{.*?\})", appendix(3))[1]
+        return all(set(top) == set(re.findall(r'"(\w+)":', written)) for top in value.values())
+
+    kinds = {
+        "integer": lambda v: type(v) is int,
+        "integer or null": lambda v: v is None or type(v) is int,
+        "number": lambda v: type(v) in (int, float),
+        "text": lambda v: isinstance(v, str),
+        "true or false": lambda v: isinstance(v, bool),
+        "law": is_law,
+        "object or null": lambda v: v is None or is_ranges(v),
+    }
+    rows = table(appendix(3)[appendix(3).index("| name in `chip` |") :])
+    written = {entry: kind for names, kind, _ in rows for entry in re.findall(r"`([\w.]+)`", names)}
+    top = pcmref.Range(input_top=1.0, sum_top_us=2.0)
+    ranges = {layer.name: top for layer in nets.tiny().crossbar_layers}
+    for readout in (pcmref.PRESETS["paper"], replace(pcmref.PRESETS["chip8"], ranges=ranges)):
+        found = chip_of(tmp_path, MODELS[name], readout)
+        assert set(written) == set(found)
+        for entry, kind in written.items():
+            assert kinds[kind](found[entry]), entry
+
+
+def rewrite(file, name, values, **options):
+    del file[name]
+    file.create_dataset(name, data=values, **options)
+
+
+def no_images(file):
+    for name in ("images", "labels"):
+        rewrite(file, f"evaluation/{name}", file[f"evaluation/{name}"][:0])
+
+
+def further_attributes(file):
+    for place in ("/", "tensors", "graph", "tensors/conv1/weight"):
+        file[place].attrs["unit"] = "of variable length"
+
+
+def padded_text(file):
+    text = json.dumps(["ant", "bee", "cat", "d\u00f6g"], ensure_ascii=False).encode()
+    rewrite(file, "classes", np.array(text + b"  ", dtype=h5py.string_dtype("ascii", 80)))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda file: rewrite(file, "tensors/bn1/mean", file["tensors/bn1/mean"][()].astype(">f4")),
+        lambda file: rewrite(file, "evaluation/labels", file["evaluation/labels"][()].astype(">i8")),
+        lambda file: rewrite(file, "tensors/conv1/weight", file["tensors/conv1/weight"][()], compression="lzf"),
+        lambda file: rewrite(
+            file, "tensors/conv1/weight", file["tensors/conv1/weight"][()], compression="gzip", fletcher32=True
+        ),
+        lambda file: file.attrs.create("version", 1, dtype=">i2"),
+        no_images,
+        further_attributes,
+        padded_text,
+    ],
+    ids=["big-endian floats", "big-endian integers", "LZF", "gzip", "version", "no images", "attributes", "text"],
+)
+def test_what_a_file_may_contain(tmp_path, change):
+    pcmref.save(tmp_path / "network.h5", nets.tiny())
+    before = pcmref.load(tmp_path / "network.h5")
+    shutil.copy(tmp_path / "network.h5", tmp_path / "changed.h5")
+    with h5py.File(tmp_path / "changed.h5", "r+") as file:
+        change(file)
+    after = pcmref.load(tmp_path / "changed.h5")
+    for old, new in zip(before.layers, after.layers, strict=True):
+        nets.assert_same(old, new)
+    assert after.classes == before.classes
+    assert len(after.evaluation) == (0 if change is no_images else len(before.evaluation))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda file: file["tensors"].create_group("relu1"), "tensors/relu1"),
+        (lambda file: file["tensors"].pop("bn1"), "tensors/bn1"),
+        (lambda file: rewrite(file, "evaluation/labels", np.full(5, 4)), "labels below 4"),
+        (lambda file: rewrite(file, "tensors/bn1/mean", np.zeros(5)), "float32"),
+        (lambda file: file.attrs.create("version", [1]), "version"),
+        (lambda file: rewrite(file, "provenance", np.bytes_(b"\xef\xbb\xbf{}")), "BOM"),
+    ],
+)
+def test_what_a_file_may_not_contain(tmp_path, change, message):
+    pcmref.save(tmp_path / "network.h5", nets.tiny())
+    with h5py.File(tmp_path / "network.h5", "r+") as file:
+        change(file)
+    with pytest.raises(pcmref.PcmrefError, match=message):
+        pcmref.load(tmp_path / "network.h5")
+
+
+def test_groups_that_must_be_there_when_empty(tmp_path):
+    pool = nets.GlobalAveragePool(name="mean", inputs=("input",))
+    network = nets.tiny(layers=(pool,), classes=("a", "b", "c"), evaluation=None, calibration=None)
+    pcmref.save(tmp_path / "network.h5", network)
+    with h5py.File(tmp_path / "network.h5", "r+") as file:
+        assert not list(file["tensors"])
+        del file["tensors"]
+    with pytest.raises(pcmref.PcmrefError, match="tensors: expected an entry of this name"):
+        pcmref.load(tmp_path / "network.h5")
+    chip_of(tmp_path, MODEL, pcmref.PRESETS["paper"])
+    snapshot = pcmref.program(pcmref.load(tmp_path / "network.h5"), model=MODEL).at(100)
+    for name in ("gain", "statistics"):
+        shutil.copy(tmp_path / "corrections.h5", tmp_path / "changed.h5")
+        with h5py.File(tmp_path / "changed.h5", "r+") as file:
+            del file[name]
+        with pytest.raises(pcmref.PcmrefError, match=f"{name}: expected an entry of this name"):
+            pcmref.load_corrections(tmp_path / "changed.h5", snapshot)
+
+
+# What the text says and no table has
+
+
+def test_a_time_of_minus_zero_is_zero():
+    chip = pcmref.program(nets.tiny(), model=MODELS["AIHWKIT"])
+    for one, other in zip(chip.at(-0.0).layers, chip.at(0.0).layers, strict=True):
+        nets.assert_same(one, other)
+
+
+@pytest.mark.parametrize(
+    ("value", "is_an_error"),
+    [(2.0**-126, False), (2.0**-126 * (1 - 2.0**-30), False), (2.0**-127, True), (-(2.0**-127), True), (0.0, False)],
+)
+def test_units_that_are_too_small(value, is_an_error):
+    """By size, after rounding; 0 is none of them."""
+    from pcmref.crossbar.layer import _unit
+
+    assert "below 2^-126 in size although the float64 value is not 0" in " ".join(section(8).split())
+    if is_an_error:
+        with pytest.raises(pcmref.PcmrefError, match=r"2\^-126"):
+            _unit("layer", np.array([value]))
+    else:
+        assert _unit("layer", np.array([value])) == np.float32(value)
+
+
+def test_thresholds_are_as_good_as_the_product_of_an_adc():
+    sums = np.arange(-40_000, 40_001)
+    codes = adc_codes(sums, 127 / 30_000.5, 127.0)
+    assert (np.diff(codes) >= 0).all()
+    assert np.count_nonzero(np.diff(codes)) == 2 * 127

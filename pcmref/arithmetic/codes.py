@@ -68,27 +68,27 @@ def largest_code(bits: int) -> int:
 
 
 def conductance_codes(g_us: Float64, g_step_us: float) -> Int16:
-    """Return ``n(G) = min(rint(G / d), 32767)``, ties to even (SPEC.md, section 7).
+    """Return ``n(G) = min(rint(G / g_step), 32767)``, ties to even (SPEC.md, section 7).
 
     Parameters
     ----------
     g_us : float64
         Conductances from 0 on, uS.
     g_step_us : float
-        Step d of the grid, uS.
+        Step of the grid, uS.
     """
     return _grid(g_us, g_step_us)
 
 
 def variance_codes(variance_us2: Float64, g_step_us: float) -> Int16:
-    """Return ``V = min(rint(sigma^2 / v), 32767)``, ``v = 64 d^2``, ties to even (SPEC.md, section 7).
+    """Return ``V = min(rint(sigma^2 / v_step), 32767)``, ``v_step = 64 g_step^2``, ties to even (SPEC.md, section 7).
 
     Parameters
     ----------
     variance_us2 : float64
         Variance of the read noise of each pair, uS^2.
     g_step_us : float
-        Step d of the conductance grid, uS.
+        Step of the conductance grid, uS.
     """
     return _grid(variance_us2, VARIANCE_STEP * g_step_us**2)
 
@@ -132,7 +132,7 @@ def adc_lsb_us(full_scale: Range, adc_bits: int) -> float:
 
 
 def adc_gain(full_scale: Range, *, dac_bits: int, adc_bits: int, g_step_us: float) -> float:
-    """Return the ADC's codes per unit of the integer sum: ``step d / lsb``, in float64 (SPEC.md, section 8)."""
+    """Return the ADC's codes per unit of the integer sum: ``step g_step / lsb``, in float64 (SPEC.md, section 8)."""
     _, step = dac_gain(np.full(1, full_scale.input_top, np.float32), largest_code(dac_bits))
     return float(step[0]) * g_step_us / adc_lsb_us(full_scale, adc_bits)
 

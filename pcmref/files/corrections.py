@@ -1,4 +1,4 @@
-"""Files of corrections: the digital compensation of one chip at one time under one readout, HDF5."""
+"""Files of corrections: the digital compensation of one chip at one time under one readout; SPEC.md, appendix A."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """Network files: HDF5 to `Network` and back.
 
-The one gate through which networks enter; the format is section 2 of ``SPEC.md``.
+The one gate through which networks enter; the format is appendix A of ``SPEC.md``.
 """
 
 from __future__ import annotations
@@ -82,7 +82,7 @@ def load(path: str | Path) -> Network:
     Parameters
     ----------
     path : str or Path
-        An HDF5 file in the format of ``SPEC.md``, section 2.
+        An HDF5 file in the format of ``SPEC.md``, appendix A.
 
     Returns
     -------

@@ -1,4 +1,4 @@
-"""Images on their way in: checked, addressed, and normalised; SPEC.md, sections 3 and 4."""
+"""Images on their way in: checked, addressed, and normalised; SPEC.md, sections 2 and 4."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Networks: a graph of layers, checked and with every shape resolved; SPEC.md, sections 2 and 3."""
+"""Networks: a graph of layers, checked and with every shape resolved; SPEC.md, section 2."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Images with their labels, and how pixels become the input of a network; SPEC.md, section 3."""
+"""Images with their labels, and how pixels become the input of a network; SPEC.md, section 2."""
 
 from __future__ import annotations
 
