@@ -10,10 +10,12 @@ import pytest
 
 import pcmref
 from pcmref.arithmetic.codes import Range
+from pcmref.files.networks import OPERATIONS
 from pcmref.network.graph import Network
 from pcmref.network.images import Normalisation, Samples
 from pcmref.network.layers import Add, BatchNorm, Conv, GlobalAveragePool, Linear, MaxPool, PadShortcut, Relu
 from tests.helpers import second
+from tests.helpers.nets import tiny
 
 pytestmark = pytest.mark.filterwarnings("ignore::pcmref.PcmrefWarning")  # GDC of a layer of zeros
 
@@ -98,6 +100,10 @@ def network_of_zeros():
         evaluation=Samples(images=np.ones((3, 3, 3, 1), np.uint8), labels=np.zeros(3, np.int64)),
         calibration=Samples(images=np.ones((1, 3, 3, 1), np.uint8), labels=np.zeros(1, np.int64)),
     )
+
+
+def test_every_operation_is_compared():
+    assert {layer.op for layer in small_network().layers} == set(OPERATIONS) == {layer.op for layer in tiny().layers}
 
 
 @pytest.fixture(scope="module")

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from itertools import pairwise
 
 import numpy as np
 
 from pcmref.arithmetic.operands import SQUARE_BITS, Matrix, Tiles, filled_columns
 from pcmref.arrays import Int16, Int64
+from pcmref.errors import ParameterError
 
 __all__ = ["is_split", "lay_out"]
+
+#: What sums of codes must stay below, so that float64 holds them (the NumPy kernels multiply in it); and those of
+#: squares, so that 64 bits do.
+SUM_MOST, VARIANCE_MOST = 1 << 53, 1 << 63
 
 
 def is_split(limit: int) -> bool:
@@ -32,7 +38,17 @@ def lay_out(row: Int64, codes: Int16, variance: Int16 | None, *, tile_rows: int,
         Most rows of a tile.
     limit : int
         Largest DAC code.
+
+    Raises
+    ------
+    ParameterError
+        If sums of a tile might not be exact.
     """
+    for start in range(0, len(row), tile_rows):
+        _expect_to_fit("conductance codes of a tile", codes[start : start + tile_rows], limit, SUM_MOST)
+        if variance is not None:
+            most = VARIANCE_MOST
+            _expect_to_fit("variance codes of a tile", variance[start : start + tile_rows], limit * limit, most)
     parts = [slice(start, start + tile_rows) for start in range(0, len(row), tile_rows)]
     places = [np.unique(row[part] // 2, return_inverse=True) for part in parts]
     bound = np.cumsum([0, *(len(pair) for pair, _ in places)])
@@ -58,12 +74,25 @@ def lay_out(row: Int64, codes: Int16, variance: Int16 | None, *, tile_rows: int,
     )
 
 
+def _expect_to_fit(where: str, codes: Int16, largest: int, most: int) -> None:
+    """Raise `ParameterError` where a column's sum of codes times inputs up to `largest` might reach `most`."""
+    size = int(np.abs(codes.astype(np.int64)).sum(axis=0).max()) * largest
+    if size >= most:
+        raise ParameterError(where, f"column sums below 2^{most.bit_length() - 1}", f"up to {size:.3g}")
+
+
 def _segments(size: Int64) -> Int64:
     """Return the bounds of groups of rows of `size`, as long as possible, whose column sums stay below 2^31."""
-    bounds, before = [0], np.zeros(size.shape[1], np.int64)
     total = np.cumsum(size, axis=0)
-    while (total[-1] - before).max() >= 1 << 31:
-        first_beyond = int(np.argmax((total - before).max(axis=1) >= 1 << 31))
-        bounds.append(first_beyond)
-        before = total[first_beyond - 1]
+    bounds, before = [0], np.zeros(size.shape[1], np.int64)
+
+    def is_beyond(row: int) -> bool:
+        return bool((total[row] - before).max() >= 1 << 31)
+
+    while is_beyond(-1):
+        low = high = bounds[-1]
+        while not is_beyond(high):  # twice as far each time: most groups are short
+            low, high = high, min(2 * high - bounds[-1] + 1, len(total) - 1)
+        bounds.append(bisect_left(range(len(total)), True, lo=low, hi=high, key=is_beyond))
+        before = total[bounds[-1] - 1]
     return np.array([*bounds, len(size)])

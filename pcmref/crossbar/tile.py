@@ -122,7 +122,7 @@ def tile(
     *,
     variance_code: npt.ArrayLike | None = None,
     adc_gain: float | None = None,
-    stream: Key = (0, 0),
+    stream: Key | None = None,
     number: int = 0,
 ) -> Tile:
     """Prepare one tile.
@@ -130,8 +130,9 @@ def tile(
     Parameters
     ----------
     devices : integers, shape (rows, columns), or SnapshotLayer
-        Conductance codes of the pairs, ``n(G+) - n(G-)``: r of SPEC.md, section 7, or m for fresh read noise.  Of a
-        layer of a snapshot, the rows of tile `number` and the codes that the readout asks for.
+        Conductance codes of the pairs, ``n(G+) - n(G-)``: r of SPEC.md, section 7, or m for fresh read noise; no more
+        rows than the readout's tiles have.  Of a layer of a snapshot, the rows of tile `number` and the codes that the
+        readout asks for.
     readout : Readout
         DAC and ADC bits, rows of a tile, frozen or fresh read noise.  Its ranges are those of layers; a tile has
         `adc_gain` instead.
@@ -141,7 +142,8 @@ def tile(
         ADC codes per unit of the integer sum; needed where the readout has an ADC.
         `pcmref.arithmetic.codes.adc_gain` computes that of a range.
     stream : (int, int)
-        Key of the stream of fresh read noise, two 32-bit words: `pcmref.arithmetic.draws.stream_key`.
+        Key of the stream of fresh read noise, two 32-bit words; needed for it.  `pcmref.arithmetic.draws.stream_key`
+        computes that of a layer of a chip.
     number : int
         Of the tile within its layer, from 0: one word of the address of its draws.
 
@@ -164,6 +166,10 @@ def tile(
         _expect("variance_code", variance_code, wanted=fresh, why=f"read noise is {readout.read_noise}")
         g_code = _codes("devices", devices, None, -CODE_LIMIT)
         variance = None if variance_code is None else _codes("variance_code", variance_code, g_code.shape, 0)
+        if len(g_code) > (readout.tile_rows or len(g_code)):
+            raise ParameterError("devices", f"at most {readout.tile_rows} rows, as tiles have", str(len(g_code)))
+    if fresh:
+        _expect("stream", stream, wanted=True, why="read noise is fresh")
     converts = "the readout has an ADC" if readout.adc_bits is not None else "the readout has no ADC"
     _expect("adc_gain", adc_gain, wanted=readout.adc_bits is not None, why=converts)
     if adc_gain is not None:
@@ -176,7 +182,7 @@ def tile(
         readout=readout,
         number=number,
         tiles=lay_out(np.arange(rows), g_code, variance, tile_rows=rows, limit=limit),
-        noise=noise_of(readout, stream),
+        noise=None if stream is None else noise_of(readout, stream),
         adc=adc_of(readout, adc_gain),
     )
 

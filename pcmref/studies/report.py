@@ -6,6 +6,7 @@ import math
 from collections.abc import Sequence
 from pathlib import Path
 
+from pcmref.devices.pcm import PcmModel
 from pcmref.network.graph import Network
 from pcmref.network.layers import Conv
 from pcmref.profiling import Profile
@@ -31,12 +32,13 @@ STAGES_SHOWN = 20
 def retention_table(result: Retention) -> str:
     """Return the accuracies of a run: a row for each time, a column for each compensation."""
     network = result.study.network
+    kind = "PCM devices" if isinstance(result.study.model, PcmModel) else "devices"
     seeds = sorted({row.seed for row in result.rows})
     chips = f"chip {seeds[0]}" if len(seeds) == 1 else f"chips {seeds[0]}-{seeds[-1]}"
     compensations = list(dict.fromkeys(row.compensation for row in result.rows))
     width = 15 if len(seeds) > 1 else 11
     lines = [
-        f"{result.study.title}: {network.weights:,} weights on {network.devices:,} PCM devices",
+        f"{result.study.title}: {network.weights:,} weights on {network.devices:,} {kind}",
         f"preset {result.readout.name}, model {result.study.model.name}, {chips}, {result.images:,} images",
         "",
         f"{'digital':>8}  {100 * result.digital_accuracy:.2f} %",

@@ -168,7 +168,11 @@ def test_a_vector_does_not_depend_on_its_company(case, count, seed):
 def test_no_vectors(fresh, bits):
     readout = pcmref.Readout(name="x", dac_bits=8, adc_bits=bits, read_noise="fresh" if fresh else "frozen")
     tile = pcmref.tile(
-        np.ones((3, 5), int), readout, variance_code=np.ones((3, 5), int) if fresh else None, adc_gain=bits and 1.0
+        np.ones((3, 5), int),
+        readout,
+        variance_code=np.ones((3, 5), int) if fresh else None,
+        adc_gain=bits and 1.0,
+        stream=KEY,
     )
     product = tile(np.zeros((0, 3), int))
     for name in STAGES:
@@ -191,7 +195,7 @@ def test_integers_of_any_type(kind):
         return values.astype(kind)
 
     readout = pcmref.Readout(name="x", dac_bits=8, read_noise="fresh")
-    tile = pcmref.tile(turned(devices), readout, variance_code=turned(devices))
+    tile = pcmref.tile(turned(devices), readout, variance_code=turned(devices), stream=KEY)
     assert tile(turned(codes)).noise_free.tolist() == expected.tolist()
     assert tile(turned(codes)).variance.tolist() == (codes**2).dot(devices).tolist()
     one = turned(codes)[1]
@@ -207,6 +211,7 @@ def test_sums_beyond_32_bits(rows):
         np.full((rows, 2), -CODE_LIMIT),
         pcmref.Readout(name="x", dac_bits=16, read_noise="fresh"),
         variance_code=np.full((rows, 2), CODE_LIMIT),
+        stream=KEY,
     )
     product = tile(np.full(rows, CODE_LIMIT))
     assert product.noise_free.tolist() == [-rows * CODE_LIMIT**2] * 2
@@ -320,7 +325,7 @@ def test_the_number_selects_rows_of_a_layer():
     for read_noise, codes in (("frozen", layer.read_code), ("fresh", layer.mean_code)):
         readout = pcmref.Readout(name="x", dac_bits=8, tile_rows=4, read_noise=read_noise)
         for number, rows in enumerate((range(4), range(4, 8), range(8, 10))):
-            tile = pcmref.tile(layer, readout, number=number)
+            tile = pcmref.tile(layer, readout, number=number, stream=KEY)
             assert tile.rows == len(rows)
             assert tile(np.eye(len(rows), dtype=int)).noise_free.tolist() == codes[rows].tolist()
             if read_noise == "fresh":
@@ -415,7 +420,7 @@ def test_devices_that_are_refused(devices, message):
 
 
 def test_devices_at_the_ends_of_their_range():
-    tile = pcmref.tile([[-32767, 32767]], FRESH, variance_code=[[0, 32767]])
+    tile = pcmref.tile([[-32767, 32767]], FRESH, variance_code=[[0, 32767]], stream=KEY)
     product = tile([7])
     assert product.noise_free.tolist() == [-7 * 32767, 7 * 32767]
     assert product.variance.tolist() == [0, 49 * 32767]
@@ -435,15 +440,15 @@ def test_devices_at_the_ends_of_their_range():
 )
 def test_variances_that_are_refused(variance, message):
     with pytest.raises(ParameterError, match=f"^variance_code: {message}"):
-        pcmref.tile(DEVICES, FRESH, variance_code=variance)
+        pcmref.tile(DEVICES, FRESH, variance_code=variance, stream=KEY)
 
 
 def test_variances_that_nothing_would_use_are_refused():
     with pytest.raises(ParameterError, match=r"^variance_code: expected None, as read noise is frozen, found array"):
-        pcmref.tile(DEVICES, FROZEN, variance_code=DEVICES)
+        pcmref.tile(DEVICES, FROZEN, variance_code=DEVICES, stream=KEY)
     for readout in (FROZEN, FRESH):
         with pytest.raises(ParameterError, match=r"^variance_code: expected None, as it is that of the layer, found"):
-            pcmref.tile(a_layer(), readout, variance_code=a_layer().variance_code)
+            pcmref.tile(a_layer(), readout, variance_code=a_layer().variance_code, stream=KEY)
 
 
 @pytest.mark.parametrize("gain", [0, 0.0, -1.0, float("nan"), float("inf"), "1", True, 5e-324, np.zeros(1)])
@@ -470,7 +475,7 @@ def test_gains_from_one_end_to_the_other(gain):
 
 @pytest.mark.parametrize(
     "stream",
-    [(-1, 0), (0, 2**32), (0.0, 1), ("1", 2), (True, 1), (1,), (1, 2, 3), (), 5, None, "12", {1, 2}],
+    [(-1, 0), (0, 2**32), (0.0, 1), ("1", 2), (True, 1), (1,), (1, 2, 3), (), 5, "12", {1, 2}],
     ids=repr,
 )
 def test_streams_that_are_refused(stream):
@@ -479,10 +484,40 @@ def test_streams_that_are_refused(stream):
             pcmref.tile(DEVICES, readout, variance_code=variance, stream=stream)
 
 
+def test_fresh_noise_without_its_stream_is_refused():
+    expected = r"^stream: expected a value, as read noise is fresh, found None$"
+    with pytest.raises(ParameterError, match=expected):
+        pcmref.tile(DEVICES, FRESH, variance_code=DEVICES)
+    with pytest.raises(ParameterError, match=expected):
+        pcmref.tile(a_layer(), pcmref.Readout(name="x", dac_bits=8, read_noise="fresh"))
+
+
+def test_more_rows_than_a_tile_of_the_readout_has_are_refused():
+    readout = pcmref.Readout(name="x", dac_bits=8, tile_rows=2)
+    assert pcmref.tile(DEVICES[:2], readout).rows == 2
+    with pytest.raises(ParameterError, match=r"^devices: expected at most 2 rows, as tiles have, found 3$"):
+        pcmref.tile(DEVICES, readout)
+
+
+def test_sums_that_might_not_be_exact_are_refused():
+    """Of 2^23 + 1 rows a sum may reach 2^53; of fewer, with fresh noise, B may reach 2^63."""
+    readout = pcmref.Readout(name="x", dac_bits=16, read_noise="fresh")
+    rows = 2**63 // 32767**3
+    full = np.full((rows + 1, 1), 32767, np.int16)
+    beyond = r"^variance codes of a tile: expected column sums below 2\^63, found up to 9.22"
+    with pytest.raises(ParameterError, match=beyond):
+        pcmref.tile(full, readout, variance_code=full, stream=KEY)
+    tile = pcmref.tile(full[:-1], readout, variance_code=full[:-1], stream=KEY)
+    assert tile(full[:-1, 0]).variance.tolist() == [rows * 32767**3]
+    many = np.full((2**53 // 32767**2 + 1, 1), 32767, np.int16)
+    with pytest.raises(ParameterError, match=r"^conductance codes of a tile: expected column sums below 2\^53, found "):
+        pcmref.tile(many, pcmref.Readout(name="x", dac_bits=16))
+
+
 @pytest.mark.parametrize("number", [-1, 2**32, 1.0, "0", True, None])
 def test_numbers_that_are_refused(number):
     with pytest.raises(ParameterError, match=r"^number: expected an integer from 0 to 2\*\*32 - 1, found "):
-        pcmref.tile(DEVICES, FROZEN, number=number)
+        pcmref.tile(DEVICES, FROZEN, number=number, stream=KEY)
 
 
 @pytest.mark.parametrize("readout", [None, "paper", 8, {"dac_bits": 8}, pcmref.Readout])
@@ -543,13 +578,13 @@ def test_codes_that_are_refused(codes, message):
 )
 def test_addresses_that_are_refused(address, message):
     for readout, variance in ((FROZEN, None), (FRESH, DEVICES)):
-        tile = pcmref.tile(DEVICES, readout, variance_code=variance)
+        tile = pcmref.tile(DEVICES, readout, variance_code=variance, stream=KEY)
         with pytest.raises(ParameterError, match=f"^address: {message}"):
             tile(np.zeros((3, 3), int), address)
 
 
 def test_an_address_of_one_vector_is_one():
-    tile = pcmref.tile(DEVICES, FRESH, variance_code=DEVICES)
+    tile = pcmref.tile(DEVICES, FRESH, variance_code=DEVICES, stream=KEY)
     for address in ([1, 2], [], np.arange(3)):
         with pytest.raises(ParameterError, match=f"^address: expected 1 of them, found {len(address)}$"):
             tile([1, 2, 3], address)
