@@ -1,4 +1,4 @@
-"""Each kernel on the shapes of ResNet-32: ``python -m pytest tests/benchmarks --benchmark-enable``.
+"""Each kernel on the shapes of ResNet-32: ``python -m pytest tests/benchmarks --benchmark-enable -n 0``.
 
 Without that option every case runs once, so that it keeps working; no time is ever asserted.
 """

@@ -1,4 +1,4 @@
-"""One tile of 256 rows and 64 columns: ``python -m pytest tests/benchmarks/test_tile.py --benchmark-enable``.
+"""One tile of 256 rows and 64 columns: ``python -m pytest tests/benchmarks/test_tile.py --benchmark-enable -n 0``.
 
 A call beside the bare kernels that it consists of: the difference is what `pcmref.tile` costs on top.
 """

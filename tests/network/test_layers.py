@@ -154,7 +154,9 @@ def test_inputs_that_are_refused(inputs):
 
 @pytest.mark.parametrize("value", [0, -1, 65537, True, 1.0, None, "1", np.int64(0)], ids=repr)
 @pytest.mark.parametrize(
-    ("make", "number"), [(conv, "stride"), (pad, "stride"), (pool, "stride"), (pool, "kernel")], ids=str
+    ("make", "number"),
+    [(conv, "stride"), (pad, "stride"), (pool, "stride"), (pool, "kernel")],
+    ids=lambda value: getattr(value, "__name__", value),
 )
 def test_numbers_that_are_refused(make, number, value):
     numbers = {"kernel": 1, "stride": 1} if make is pool else {}
