@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -53,7 +54,7 @@ class Step:
     #: "analog", "digital" (between crossbars) or "baseline".
     kind: str
 
-    @property
+    @cached_property
     def label(self) -> str:
         """What a profile calls the step."""
         return f"{self.kind} {self.name}"
@@ -90,7 +91,7 @@ class Trace:
     activations: Float32
 
 
-#: A tap is called from the thread that called `logits`: for a chunk of at most 32 images with each node in the order of
+#: A tap is called from the thread that called `logits`: for a chunk of at most 48 images with each node in the order of
 #: the network's layers, then for the next chunk; so a node is seen once for each chunk, images in order.
 Tap: TypeAlias = Callable[[Trace], None]
 #: Whoever watches a walk; from whatever thread walks.

@@ -156,8 +156,8 @@ def logits(
     threads : int, optional
         All processors by default; one with a tap.
     tap : callable, optional
-        Called with a `Trace` of every node, from the thread that called `logits`: the first 32 images with each node in
-        the order of `Network.layers`, then the next 32.
+        Called with a `Trace` of every node, from the thread that called `logits`: the first 48 images with each node in
+        the order of `Network.layers`, then the next 48.
     progress : callable
         Called with the number of images done since the last call.
 

@@ -14,7 +14,7 @@ __all__ = ["CHUNK", "each", "processors"]
 T = TypeVar("T")
 
 #: Most images that a thread works on at a time: enough to hide the interpreter, few enough for the cache.
-CHUNK = 32
+CHUNK = 48
 
 
 def each(work: Callable[[slice], T], count: int, threads: int | None) -> Iterator[T]:

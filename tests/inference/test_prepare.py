@@ -105,7 +105,7 @@ def test_what_does_not_fit_is_refused_when_it_is_called():
         prepared(IMAGES[:, :5])
     with pytest.raises(PcmrefError, match="threads"):
         prepared(IMAGES, threads=0)
-    with pytest.raises(ParameterError, match="addresses: expected 70 of them, found 1"):
+    with pytest.raises(ParameterError, match="addresses: expected 102 of them, found 1"):
         prepared(IMAGES, addresses=[0])
 
 

@@ -405,7 +405,9 @@ def test_addresses_out_of_range_are_refused(bad):
         logits(SNAPSHOT, IMAGES[:2], addresses=[0, bad])
 
 
-@pytest.mark.parametrize("bad", [3, np.array(3), np.ones((2, 1), int), iter([0, 1])], ids=lambda bad: type(bad).__name__)
+@pytest.mark.parametrize(
+    "bad", [3, np.array(3), np.ones((2, 1), int), iter([0, 1])], ids=lambda bad: type(bad).__name__
+)
 def test_addresses_that_are_no_sequence_are_refused(bad):
     with pytest.raises(ParameterError, match=r"^addresses: expected a sequence of integers, found"):
         logits(SNAPSHOT, IMAGES[:2], addresses=bad)
