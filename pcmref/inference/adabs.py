@@ -102,34 +102,44 @@ def _batch_statistics(
 ) -> Mapping[str, Statistics]:
     """Run every step for the whole mini-batch, each batch normalisation with the mini-batch's statistics."""
     measured: dict[str, Statistics] = {}
-    values = {"input": x}
+    normalised = {step.inputs[0] for step in steps if isinstance(step.chain.head, BatchNorm)}
+    values, sums = {"input": x}, {"input": _sums(x)} if "input" in normalised else {}
     last_use = {name: step.name for step in steps for name in step.inputs}
     for step in steps:
         inputs = [values[name] for name in step.inputs]
         if isinstance(norm := step.chain.head, BatchNorm):
-            with stage("batch statistics"):
-                measured[norm.name] = statistics = _statistics(inputs[0], threads)
+            measured[norm.name] = statistics = _statistics(sums[step.inputs[0]], inputs[0][..., 0].size)
             step = replace(step, compute=normalising(step.chain, *fold(norm, statistics)))
-        values[step.name] = _in_parts(step, inputs, image, threads)
+        parts = _parts(step, inputs, image, threads, step.name in normalised)
+        values[step.name] = np.concatenate([output for output, _ in parts])
+        if step.name in normalised:
+            sums[step.name] = np.concatenate([part for _, part in parts])
         for name in set(step.inputs):
             if last_use[name] == step.name:
                 del values[name]
     return measured
 
 
-def _in_parts(step: Step, inputs: Sequence[Float32], image: UInt64, threads: int | None) -> Float32:
-    """Run a step on several threads."""
+def _parts(
+    step: Step, inputs: Sequence[Float32], image: UInt64, threads: int | None, summed: bool
+) -> list[tuple[Float32, Float64]]:
+    """Run a step on several threads; return the output of each part and, if `summed`, its sums."""
 
-    def work(part: slice) -> Float32:
+    def work(part: slice) -> tuple[Float32, Float64]:
         with stage(step.label):
-            return step.compute(*(value[part] for value in inputs), image[part])[0]
+            output, _ = step.compute(*(value[part] for value in inputs), image[part])
+        with stage("batch statistics"):
+            return output, _sums(output) if summed else np.empty(0)
 
-    return np.concatenate(list(each(work, len(image), threads)))
+    return list(each(work, len(image), threads))
 
 
-def _statistics(x: Float32, threads: int | None) -> Statistics:
-    """Return mean and variance of each channel of x, shape (n, ..., channels)."""
-    pixels = x.reshape(len(x), -1, x.shape[-1])
-    sums: Float64 = np.concatenate(list(each(lambda part: kernels().moments(pixels[part]), len(x), threads)))
-    total = np.add.accumulate(sums, axis=0)[-1] / (pixels.shape[0] * pixels.shape[1])
+def _sums(x: Float32) -> Float64:
+    """Return the sums of x and x squared over the pixels of each image, shape (n, 2, channels)."""
+    return np.asarray(kernels().moments(x.reshape(len(x), -1, x.shape[-1])))
+
+
+def _statistics(sums: Float64, count: int) -> Statistics:
+    """Return mean and variance of `count` values a channel, the sums of the images added in order."""
+    total = np.add.accumulate(sums, axis=0)[-1] / count
     return Statistics(mean=total[0], var=np.maximum(total[1] - total[0] * total[0], 0.0))
