@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from abc import ABC, abstractmethod
 
 import torch
 from feed import Feed
@@ -16,7 +17,7 @@ from torch.func import functional_call
 from train import loss_of
 
 
-class Learner:
+class Learner(ABC):
     """A network in training.
 
     Parameters
@@ -53,21 +54,21 @@ class Learner:
                 average.lerp_(tensor, share)
             self.feed.loss.add_(loss)
 
+    @abstractmethod
     def logits(self, images: Tensor) -> Tensor:
         """Return the logits of a batch while training."""
-        raise NotImplementedError
 
+    @abstractmethod
     def update(self, loss: Tensor, rate: Tensor) -> None:
         """Change the parameters."""
-        raise NotImplementedError
 
+    @abstractmethod
     def answer(self, images: Tensor) -> Tensor:
         """Return the logits of the averaged network."""
-        raise NotImplementedError
 
+    @abstractmethod
     def network(self) -> dict[str, Tensor]:
         """Return a copy of the averaged network's tensors on the CPU."""
-        raise NotImplementedError
 
 
 class Student(Learner):
