@@ -13,8 +13,10 @@
 from __future__ import annotations
 
 from pcmref.arithmetic.codes import Range
+from pcmref.crossbar.converters import Accumulator, Adc, Dac, FixedPoint
+from pcmref.crossbar.product import TileProduct
 from pcmref.crossbar.readout import PRESETS, Readout
-from pcmref.crossbar.tile import Tile, TileProduct, tile
+from pcmref.crossbar.tile import Tile, tile, tile_of
 from pcmref.devices.chip import Chip, Snapshot, program
 from pcmref.devices.pcm import PcmModel
 from pcmref.devices.published import MODELS
@@ -42,8 +44,12 @@ __all__ = [
     "PRESETS",
     "SPEC_VERSION",
     "TIMES_S",
+    "Accumulator",
+    "Adc",
     "Chip",
     "Corrections",
+    "Dac",
+    "FixedPoint",
     "Network",
     "PcmModel",
     "PcmrefError",
@@ -73,5 +79,6 @@ __all__ = [
     "save",
     "save_corrections",
     "tile",
+    "tile_of",
     "with_stored_ranges",
 ]

@@ -10,7 +10,7 @@ __all__ = ["REFERENCES", "SPEC_VERSION", "VERSION"]
 VERSION = "0.1.0"
 
 #: Version of SPEC.md.
-SPEC_VERSION = 2
+SPEC_VERSION = 3
 
 REFERENCES: Mapping[str, str] = {
     "H16": "K. He, X. Zhang, S. Ren, J. Sun, Deep residual learning for image recognition, CVPR 2016, 770-778, "

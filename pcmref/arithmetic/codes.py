@@ -6,28 +6,40 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal, TypeAlias, get_args
 
 import numpy as np
 
 from pcmref.arrays import Float32, Float64, Int16, Int64
-from pcmref.errors import real
+from pcmref.errors import ParameterError, describe, real
 
 __all__ = [
     "CODE_LIMIT",
+    "ROUNDINGS",
     "SMALLEST_INPUT",
     "VARIANCE_STEP",
     "Range",
+    "Rounding",
     "adc_codes",
     "adc_gain",
-    "adc_lsb_us",
+    "bit_planes",
     "conductance_codes",
     "dac_codes",
     "dac_gain",
-    "largest_code",
+    "limited",
+    "polarities",
     "read_noise",
+    "rounded",
+    "table_codes",
     "variance_codes",
 ]
+
+#: How a number becomes an integer: to the nearest, ties to the even one, away from zero, or up; down; toward zero.
+Rounding: TypeAlias = Literal["half-even", "half-away", "half-up", "floor", "toward-zero"]
+#: All of them; the kernels know them by their position.
+ROUNDINGS: tuple[Rounding, ...] = get_args(Rounding)
 
 #: Largest conductance code and variance code: both are 16-bit integers.
 CODE_LIMIT = 32767
@@ -48,23 +60,29 @@ class Range:
     ----------
     input_top : float
         Activation that the largest DAC code stands for.
-    sum_top_us : float
-        Partial sum that the largest ADC code stands for: activation times uS.
+    sum_top_us : float or tuple of float
+        Partial sum that the largest ADC code stands for: activation times uS; or one for each group of columns that
+        share tiles, from the left.
     """
 
     input_top: float
-    sum_top_us: float
+    sum_top_us: float | tuple[float, ...]
 
     def __post_init__(self) -> None:
-        for name, least in RANGE_LEAST.items():
-            expected = f"a number from 2^{least} to 2^{RANGE_MOST}"
-            ends = math.ldexp(1.0, least), math.ldexp(1.0, RANGE_MOST)
-            object.__setattr__(self, name, real(f"range {name}", getattr(self, name), expected, *ends))
+        object.__setattr__(self, "input_top", _top("input_top", self.input_top))
+        tops = self.sum_top_us
+        if not isinstance(tops, Sequence) or isinstance(tops, str):
+            object.__setattr__(self, "sum_top_us", _top("sum_top_us", tops))
+        elif not tops:
+            raise ParameterError("range sum_top_us", "a number, or one for each group of columns", describe(tops))
+        else:
+            object.__setattr__(self, "sum_top_us", tuple(_top("sum_top_us", top) for top in tops))
 
 
-def largest_code(bits: int) -> int:
-    """Return the largest code of a converter: ``2^(bits-1) - 1`` (SPEC.md, section 8)."""
-    return (1 << (bits - 1)) - 1
+def _top(name: str, value: object) -> float:
+    least = RANGE_LEAST[name]
+    ends = math.ldexp(1.0, least), math.ldexp(1.0, RANGE_MOST)
+    return real(f"range {name}", value, f"a number from 2^{least} to 2^{RANGE_MOST}", *ends)
 
 
 def conductance_codes(g_us: Float64, g_step_us: float) -> Int16:
@@ -86,7 +104,7 @@ def variance_codes(variance_us2: Float64, g_step_us: float) -> Int16:
     Parameters
     ----------
     variance_us2 : float64
-        Variance of the read noise of each pair, uS^2.
+        Variance of the read noise of each device, uS^2.
     g_step_us : float
         Step of the conductance grid, uS.
     """
@@ -97,20 +115,30 @@ def _grid(values: Float64, step: float) -> Int16:
     return np.minimum(np.rint(values / step), CODE_LIMIT).astype(np.int16)
 
 
-def dac_gain(top: Float32, limit: int) -> tuple[Float32, Float32]:
-    """Return the DAC's codes per unit and units per code, ``limit / top`` and ``top / limit``, in float32.
+def dac_gain(top: Float32, high: int) -> tuple[Float32, Float32]:
+    """Return the DAC's codes per unit and units per code, ``dac_high / top`` and ``top / dac_high``, in float32.
 
     Where `top`, the full scale of each image, is below 2^-100 both are 0 (SPEC.md, section 8).
     """
     silent = top < SMALLEST_INPUT
     divisor, zero = np.where(silent, np.float32(1), top), np.float32(0)
-    return np.where(silent, zero, np.float32(limit) / divisor), np.where(silent, zero, divisor / np.float32(limit))
+    return np.where(silent, zero, np.float32(high) / divisor), np.where(silent, zero, divisor / np.float32(high))
 
 
-def dac_codes(x: Float32, gain: Float32, limit: int) -> Int16:
-    """Return ``clip(rint(x gain), -limit, limit)``, in float32, ties to even (SPEC.md, section 8)."""
+def dac_codes(x: Float32, gain: Float32, low: int, high: int) -> Int16:
+    """Return ``clip(rint(x gain), dac_low, dac_high)``, in float32, ties to even (SPEC.md, section 8)."""
     with np.errstate(over="ignore"):  # what overflows saturates
-        return np.clip(np.rint(x * gain), -limit, limit).astype(np.int16)
+        return np.clip(np.rint(x * gain), low, high).astype(np.int16)
+
+
+def polarities(driven: Int16) -> Int16:
+    """Return the phases of a two-phase drive: the positive part of what drives a row, and its negative part."""
+    return np.stack([np.maximum(driven, 0), np.maximum(-driven, 0)])
+
+
+def bit_planes(driven: Int16, bits: int) -> Int16:
+    """Return the phases of a bit-serial drive: the bits of what drives a row, in two's complement, the lowest first."""
+    return np.stack([(driven >> bit) & 1 for bit in range(bits)])
 
 
 def read_noise(z: Float64, variance: Int64) -> Int64:
@@ -126,18 +154,76 @@ def read_noise(z: Float64, variance: Int64) -> Int64:
     return np.rint(z * np.sqrt(VARIANCE_STEP * variance.astype(np.float64))).astype(np.int64)
 
 
-def adc_lsb_us(full_scale: Range, adc_bits: int) -> float:
-    """Return what one ADC code stands for, activation times uS: ``sum_top / limit`` (SPEC.md, section 8)."""
-    return full_scale.sum_top_us / largest_code(adc_bits)
+def limited(sums: Int64, bits: int, saturates: bool) -> Int64:
+    """Return what a register of two's complement holds of a sum: its low bits, or the nearest that fits.
+
+    SPEC.md, section 8.
+    """
+    half = 1 << (bits - 1)
+    if saturates:
+        return np.clip(sums, -half, half - 1)
+    return ((sums + half) & ((1 << bits) - 1)) - half
 
 
-def adc_gain(full_scale: Range, *, dac_bits: int, adc_bits: int, g_step_us: float) -> float:
-    """Return the ADC's codes per unit of the integer sum: ``step g_step / lsb``, in float64 (SPEC.md, section 8)."""
-    _, step = dac_gain(np.full(1, full_scale.input_top, np.float32), largest_code(dac_bits))
-    return float(step[0]) * g_step_us / adc_lsb_us(full_scale, adc_bits)
+def adc_gain(input_step: float, g_step_us: float, lsb_us: float) -> float:
+    """Return the ADC's codes per unit of the integer sum: ``step g_step / lsb``, in float64 (SPEC.md, section 8).
+
+    Parameters
+    ----------
+    input_step : float
+        Activation that one DAC code stands for; a float32 number.
+    g_step_us : float
+        Step of the conductance grid, uS.
+    lsb_us : float
+        What one ADC code stands for, activation times uS.
+    """
+    return input_step * g_step_us / lsb_us
 
 
-def adc_codes(sums: Int64, gain: float, limit: float) -> Int64:
-    """Return ``clip(rint(sum gain), -limit, limit)``, in float64, ties to even (SPEC.md, section 8)."""
-    with np.errstate(over="ignore"):  # what overflows saturates
-        return np.clip(np.rint(sums * gain), -limit, limit).astype(np.int64)
+def rounded(v: Float64, rounding: Rounding) -> Float64:
+    """Return numbers rounded to integers (SPEC.md, section 8).
+
+    ``v - floor(v)`` is exact in float64, so the rules are those of the numbers themselves.
+    """
+    if rounding == "half-even":
+        return np.rint(v)
+    if rounding == "floor":
+        return np.floor(v)
+    if rounding == "toward-zero":
+        return np.trunc(v)
+    size = np.abs(v) if rounding == "half-away" else v
+    down = np.floor(size)
+    nearest = down + (size - down >= 0.5)
+    return np.copysign(nearest, v) if rounding == "half-away" else nearest
+
+
+def adc_codes(sums: Int64, gain: Float64, offset: Float64, low: float, high: float, rounding: Rounding) -> Int64:
+    """Return ``clip(round((sum + offset) gain), adc_low, adc_high)``, in float64 (SPEC.md, section 8).
+
+    With ``gain = m / 2^s`` and codes beyond which ``2^s`` times the code is at most ``2^53`` this is the code of exact
+    integers: a product below ``2^53`` is exact, and a larger one, rounded or not, saturates.
+
+    Parameters
+    ----------
+    sums : integers, shape (..., columns)
+    gain : float64, shape (columns,)
+    offset : float64, shape (columns,)
+    low, high : float
+    rounding : Rounding
+    """
+    with np.errstate(over="ignore", invalid="ignore"):  # what overflows saturates
+        return np.clip(rounded((sums + offset) * gain, rounding), low, high).astype(np.int64)
+
+
+def table_codes(sums: Int64, thresholds: Int64, low: int) -> Int64:
+    """Return ``adc_low`` plus the number of thresholds that each sum reaches (SPEC.md, section 8).
+
+    Parameters
+    ----------
+    sums : integers, shape (..., columns)
+    thresholds : int64, shape (columns, high - low)
+        They do not fall.
+    low : int
+    """
+    columns = [np.searchsorted(row, sums[..., c], side="right") for c, row in enumerate(thresholds)]
+    return np.stack(columns, axis=-1).astype(np.int64) + low

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from pcmref.arrays import Float32, Int16, Int64
+from pcmref.arrays import Float32, Float64, Int16, Int64
 
 __all__ = [
     "LANES",
@@ -17,10 +17,13 @@ __all__ = [
     "SQUARE_BITS",
     "Adc",
     "AnalogLayer",
+    "Conversions",
     "Dac",
     "Digital",
     "Matrix",
     "Noise",
+    "Register",
+    "Table",
     "Tiles",
     "Window",
     "filled",
@@ -53,12 +56,18 @@ class Window(NamedTuple):
 
 
 class Dac(NamedTuple):
-    """How activations become codes."""
+    """How activations become codes, and how codes drive their rows."""
 
     #: Activation at full scale; 0: the largest of each image.
     top: np.float32
-    #: Largest code.
-    limit: np.float32
+    #: Smallest and largest code.
+    low: np.float32
+    high: np.float32
+    #: Added to a code before it drives its row.
+    offset: int
+    #: Phases of a product: 1; 2, positive parts before negative ones; or the bits of what drives a row, lowest first.
+    phases: int
+    serial: bool
 
 
 class Matrix(NamedTuple):
@@ -73,9 +82,9 @@ class Matrix(NamedTuple):
 
 
 class Tiles(NamedTuple):
-    """The tiles of a layer, one below the other."""
+    """The tiles of a layer, one below the other; where each line has its own ADC, + line and - line of each."""
 
-    #: First pair of each tile; shape (tiles + 1,).
+    #: First pair of each tile or line; shape (tiles + 1,).
     bound: Int64
     #: Offset of each pair of inputs relative to a pixel, in pairs.
     pair: Int64
@@ -101,13 +110,48 @@ class Noise(NamedTuple):
     split: bool
 
 
+class Conversions(NamedTuple):
+    """What is converted in turn, and what the codes count; their number is the tile of the draws."""
+
+    #: Tile or line, and phase of the drive; shape (conversions,).
+    tile: Int64
+    phase: Int64
+    #: Factor on the codes.
+    weight: Int64
+    #: Code of an input of zeros, which is taken off; shape (conversions, columns).
+    zero: Int64
+
+
+class Register(NamedTuple):
+    """The register that holds a sum."""
+
+    bits: int
+    #: What happens beyond: the nearest number that fits, or the low bits.
+    saturates: bool
+    #: Whether that is an error.
+    refuses: bool
+
+
 class Adc(NamedTuple):
     """How sums become codes."""
 
-    #: Codes per unit of the sum.
-    gain: float
-    #: Largest code.
-    limit: float
+    #: Codes per unit of the sum, and what is added to it first; shape (conversions, columns), a multiple of `LANES`.
+    gain: Float64
+    offset: Float64
+    #: Smallest and largest code.
+    low: float
+    high: float
+    #: Position in `codes.ROUNDINGS`.
+    rounding: int
+
+
+class Table(NamedTuple):
+    """How sums become codes by thresholds."""
+
+    #: Shape (conversions, columns, high - low).
+    thresholds: Int64
+    #: Smallest code.
+    low: int
 
 
 class AnalogLayer(NamedTuple):
@@ -116,10 +160,14 @@ class AnalogLayer(NamedTuple):
     window: Window
     dac: Dac
     tiles: Tiles
+    conversions: Conversions
     #: None: read noise is frozen in the codes.
     noise: Noise | None
-    #: None: the sums are handed on.
+    #: None: wide enough.
+    register: Register | None
+    #: None and no table: the sums are handed on.
     adc: Adc | None
+    table: Table | None
 
 
 class Digital(NamedTuple):

@@ -7,10 +7,21 @@ the digital baseline, agree to rounding.
 from __future__ import annotations
 
 import numpy as np
+import numpy.typing as npt
 
-from pcmref.arithmetic.codes import adc_codes, dac_codes, dac_gain, read_noise
+from pcmref.arithmetic.codes import (
+    ROUNDINGS,
+    adc_codes,
+    bit_planes,
+    dac_codes,
+    dac_gain,
+    limited,
+    polarities,
+    read_noise,
+    table_codes,
+)
 from pcmref.arithmetic.draws import normals, philox, weight_words
-from pcmref.arithmetic.operands import SQUARE_BITS, Adc, AnalogLayer, Dac, Digital, Noise, Window
+from pcmref.arithmetic.operands import SQUARE_BITS, Adc, AnalogLayer, Dac, Digital, Noise, Register, Table, Window
 from pcmref.arithmetic.periphery import added, normalised, rectified, scaled
 from pcmref.arrays import Float32, Float64, Int16, Int64, IntegerArray, Numbers, UInt64
 
@@ -20,26 +31,29 @@ __all__ = [
     "accumulate_squares",
     "add_read_noise",
     "analog_layer",
+    "compare",
     "digitise",
     "digitise_noisy",
     "drive",
     "finish",
     "float_layer",
+    "hold",
     "load_codes",
     "moments",
     "normals",
+    "phases",
     "weight_words",
 ]
 
 
-def load_codes(vectors: IntegerArray, limit: int, codes: Int16) -> int:
-    """Put vectors of codes into a buffer, if all are from -limit to limit.
+def load_codes(vectors: IntegerArray, dac: Dac, driven: Int16) -> int:
+    """Put vectors of codes, as they drive their rows, into a buffer, if all are codes of the DAC.
 
     Parameters
     ----------
     vectors : integers, shape (n, rows)
-    limit : int
-    codes : int16, shape (at least n, at least rows)
+    dac : Dac
+    driven : int16, shape (at least n, at least rows)
         The buffer.
 
     Returns
@@ -47,15 +61,15 @@ def load_codes(vectors: IntegerArray, limit: int, codes: Int16) -> int:
     int
         Position of the first code that is out of range, in the order of memory; -1 if there is none.
     """
-    bad = np.flatnonzero((vectors < -limit) | (vectors > limit))
+    bad = np.flatnonzero((vectors < dac.low) | (vectors > dac.high))
     if len(bad):
         return int(bad[0])
-    codes[: len(vectors), : vectors.shape[1]] = vectors
+    driven[: len(vectors), : vectors.shape[1]] = vectors.astype(np.int64) + dac.offset
     return -1
 
 
 def drive(x: Float32, window: Window, dac: Dac) -> tuple[Int16, Float32, Float32]:
-    """Convert activations to DAC codes in a padded buffer.
+    """Convert activations to DAC codes, and to what drives the rows, in a padded buffer.
 
     Parameters
     ----------
@@ -65,8 +79,9 @@ def drive(x: Float32, window: Window, dac: Dac) -> tuple[Int16, Float32, Float32
 
     Returns
     -------
-    codes : int16, shape (n, window.height, window.width, window.channels)
-        Padding has code 0; channels beyond those of x, but for the constant of a bias, too.
+    driven : int16, shape (n, window.height, window.width, window.channels)
+        Codes plus the DAC's offset.  Padding has code 0; channels beyond those of x, but for the constant of a bias,
+        too.
     step : float32, shape (n,)
         Activation that one code stands for.
     top : float32, shape (n,)
@@ -75,15 +90,23 @@ def drive(x: Float32, window: Window, dac: Dac) -> tuple[Int16, Float32, Float32
     n, height, width, channels = x.shape
     top = np.abs(x.reshape(n, -1)).max(axis=1)
     full = np.full(n, dac.top) if dac.top > 0 else np.maximum(top, np.float32(1)) if window.bias else top
-    limit = int(dac.limit)
-    gain, step = dac_gain(full, limit)
+    low, high = int(dac.low), int(dac.high)
+    gain, step = dac_gain(full, high)
     codes = np.zeros((n, window.height, window.width, window.channels), np.int16)
     rows, columns = (slice(window.padding, window.padding + size) for size in (height, width))
     with np.errstate(invalid="ignore"):  # said by `top`
-        codes[:, rows, columns, :channels] = dac_codes(x, gain[:, None, None, None], limit)
+        codes[:, rows, columns, :channels] = dac_codes(x, gain[:, None, None, None], low, high)
     if window.bias:
-        codes[..., channels] = dac_codes(np.float32(1), gain, limit)[:, None, None]
+        codes[..., channels] = dac_codes(np.float32(1), gain, low, high)[:, None, None]
+    codes += np.int16(dac.offset)
     return codes, step, top
+
+
+def phases(driven: Int16, dac: Dac) -> Int16:
+    """Return what drives the rows in each phase of a product, shape (phases, ...)."""
+    if dac.serial:
+        return bit_planes(driven, dac.phases)
+    return polarities(driven) if dac.phases == 2 else driven[None]
 
 
 def accumulate(codes: Int16, pixel: Int64, pair: Int64, packed: Int16, segment: Int64) -> Int64:
@@ -151,7 +174,7 @@ def accumulate_float(x: Float32, pixel: Int64, row: Int64, matrix: Float32) -> F
     return x.reshape(len(x), -1)[:, pixel[:, None] + row] @ matrix
 
 
-def add_read_noise(sums: Int64, variance: Int64, columns: int, noise: Noise, tile: int, image: UInt64) -> Int64:
+def add_read_noise(sums: Int64, variance: Int64, columns: int, noise: Noise, number: int, image: UInt64) -> Int64:
     """Add fresh read noise to the sums of a tile.
 
     Parameters
@@ -162,8 +185,9 @@ def add_read_noise(sums: Int64, variance: Int64, columns: int, noise: Noise, til
         How many columns the layer has.
     noise : Noise
         The stream of the layer.  Output ``pixel * columns + column`` takes word ``output % 4`` of the block at
-        counter ``(output // 4, tile, image low, image high)``.
-    tile : int
+        counter ``(output // 4, number, image low, image high)``.
+    number : int
+        Of the conversion.
     image : uint64, shape (n,)
         Address of each image.
 
@@ -175,7 +199,7 @@ def add_read_noise(sums: Int64, variance: Int64, columns: int, noise: Noise, til
     blocks = -(-pixels * columns // 4)
     counter = np.zeros((n, blocks, 4), np.uint32)
     counter[..., 0] = np.arange(blocks)
-    counter[..., 1] = tile
+    counter[..., 1] = number
     counter[..., 2] = (image & np.uint64(0xFFFFFFFF))[:, None]
     counter[..., 3] = (image >> np.uint64(32))[:, None]
     words = philox(counter, (int(noise.k0), int(noise.k1))).reshape(n, 4 * blocks)[:, : pixels * columns]
@@ -183,20 +207,45 @@ def add_read_noise(sums: Int64, variance: Int64, columns: int, noise: Noise, til
     return sums[..., :columns].astype(np.int64) + read_noise(z, variance[..., :columns])
 
 
-def digitise(sums: Int64, adc: Adc) -> Int64:
-    """Convert sums of any shape to ADC codes."""
-    return adc_codes(sums, adc.gain, adc.limit)
+def hold(sums: Int64, register: Register) -> Int64:
+    """Return what the register before the ADC holds of sums of any shape."""
+    return limited(sums.astype(np.int64), register.bits, register.saturates)
+
+
+def digitise(sums: Int64, columns: int, adc: Adc, number: int) -> Int64:
+    """Convert sums to ADC codes.
+
+    Parameters
+    ----------
+    sums : integers, shape (..., at least columns)
+    columns : int
+        How many columns the layer has.
+    adc : Adc
+    number : int
+        Of the conversion.
+
+    Returns
+    -------
+    int64, shape (..., columns)
+    """
+    gain, offset = adc.gain[number, :columns], adc.offset[number, :columns]
+    return adc_codes(sums[..., :columns], gain, offset, adc.low, adc.high, ROUNDINGS[adc.rounding])
+
+
+def compare(sums: Int64, columns: int, table: Table, number: int) -> Int64:
+    """Convert sums to ADC codes by thresholds; parameters and result as of `digitise`."""
+    return table_codes(sums[..., :columns], table.thresholds[number], table.low)
 
 
 def digitise_noisy(
-    sums: Int64, variance: Int64, columns: int, noise: Noise, tile: int, image: UInt64, adc: Adc
+    sums: Int64, variance: Int64, columns: int, noise: Noise, number: int, image: UInt64, adc: Adc
 ) -> Int64:
     """Convert sums with fresh read noise to ADC codes: `digitise` of what `add_read_noise` gives.
 
     The noisy sums themselves are not handed out, so that a fast kernel need not make them.  Parameters as there; the
     last axis of `sums` and `variance` is a multiple of `operands.LANES`.
     """
-    return digitise(add_read_noise(sums, variance, columns, noise, tile, image), adc)
+    return digitise(add_read_noise(sums, variance, columns, noise, number, image), columns, adc, number)
 
 
 def finish(sums: Numbers, step: Float32, digital: Digital, other: Float32 | None) -> Float32:
@@ -224,7 +273,7 @@ def finish(sums: Numbers, step: Float32, digital: Digital, other: Float32 | None
 
 def analog_layer(
     x: Float32, other: Float32 | None, image: UInt64, layer: AnalogLayer, digital: Digital
-) -> tuple[Float32, Float32]:
+) -> tuple[Float32, Float32, npt.NDArray[np.bool_]]:
     """Take a batch through a layer of a chip: DAC, tiles, read noise, ADC, and what follows digitally.
 
     Parameters
@@ -242,18 +291,31 @@ def analog_layer(
     activations : float32, shape (n, pixels, columns)
     top : float32, shape (n,)
         Largest size of an input of each image; where it is not finite, so are not the activations.
+    beyond : bool, shape (n,)
+        Whether a register could not hold a sum of the image.
     """
-    window, tiles, noise, adc = layer.window, layer.tiles, layer.noise, layer.adc
-    codes, step, top = drive(x, window, layer.dac)
-    total = np.zeros((len(x), window.pixels, tiles.columns), np.int64)
-    for number in range(len(tiles.bound) - 1):
-        sums = accumulate(codes, window.pixel, *tiles.matrix(number, tiles.conductance))[:, : window.pixels]
+    window, tiles, conversions, noise = layer.window, layer.tiles, layer.conversions, layer.noise
+    driven, step, top = drive(x, window, layer.dac)
+    codes, columns, beyond = phases(driven, layer.dac), tiles.columns, np.zeros(len(x), np.bool_)
+    total = np.zeros((len(x), window.pixels, columns), np.int64)
+    for number, (tile, phase, weight, zero) in enumerate(zip(*conversions, strict=True)):
+        sums = accumulate(codes[phase], window.pixel, *tiles.matrix(tile, tiles.conductance))[:, : window.pixels]
         if noise is not None:
-            operands = tiles.matrix(number, tiles.variance)
-            variance = accumulate_squares(codes, window.pixel, *operands, noise.split)[:, : window.pixels]
-            sums = add_read_noise(sums, variance, tiles.columns, noise, number, image)
-        total += digitise(sums[..., : tiles.columns], adc) if adc is not None else sums[..., : tiles.columns]
-    return finish(total, np.ones_like(step) if adc is not None else step, digital, other), top
+            operands = tiles.matrix(tile, tiles.variance)
+            variance = accumulate_squares(codes[phase], window.pixel, *operands, noise.split)[:, : window.pixels]
+            sums = add_read_noise(sums, variance, columns, noise, number, image)
+        sums = sums[..., :columns]
+        if layer.register is not None:
+            held = hold(sums, layer.register)
+            beyond |= (held != sums).any(axis=(1, 2))
+            sums = held
+        if layer.adc is not None:
+            sums = digitise(sums, columns, layer.adc, number)
+        elif layer.table is not None:
+            sums = compare(sums, columns, layer.table, number)
+        total += weight * (sums - zero)
+    digital_step = step if layer.adc is None and layer.table is None else np.ones_like(step)
+    return finish(total, digital_step, digital, other), top, beyond
 
 
 def float_layer(

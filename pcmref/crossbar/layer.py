@@ -10,13 +10,13 @@ from dataclasses import dataclass
 import numpy as np
 
 from pcmref.arithmetic.choice import kernels
-from pcmref.arithmetic.codes import adc_gain, adc_lsb_us, largest_code
 from pcmref.arithmetic.draws import Key
-from pcmref.arithmetic.operands import AnalogLayer, Dac, Digital, Window, filled
+from pcmref.arithmetic.operands import AnalogLayer, Digital, Window, filled
 from pcmref.arrays import Float32, Float64, Int16, Int64, UInt64, read_only
 from pcmref.crossbar.layout import lay_out
+from pcmref.crossbar.product import TileProduct, analog_sums, combined, converted
 from pcmref.crossbar.readout import Readout
-from pcmref.crossbar.tile import TileProduct, adc_of, analog_sums, converted, noise_of
+from pcmref.crossbar.wiring import Chain, chain_of, codes_of, dac_of, gains_of, lsb_us, noise_of
 from pcmref.devices.chip import SnapshotLayer
 from pcmref.errors import PcmrefError
 from pcmref.network.geometry import Geometry
@@ -33,6 +33,10 @@ class Crossbar:
     name : str
     geometry : Geometry
     operands : AnalogLayer
+    chain : Chain
+        Its conversions, which `operands` have, and what the stages need besides.
+    tiles : int
+        How many, one below the other.
     unit : float32, shape (columns,)
         Digital value of one output code at an output step of 1.
     """
@@ -40,6 +44,8 @@ class Crossbar:
     name: str
     geometry: Geometry
     operands: AnalogLayer
+    chain: Chain
+    tiles: int
     unit: Float32
 
 
@@ -50,9 +56,9 @@ class Product:
     Parameters
     ----------
     input_codes : int16, shape (n, padded height, padded width, channels)
-        DAC codes with padding.  A layer with a bias has one more channel, which holds the code of the constant 1 at
-        every pixel; a channel of 0 makes their number even.  `pcmref.network.geometry` tells which element drives which
-        crossbar row.
+        DAC codes with padding, plus the DAC's offset, if it has one.  A layer with a bias has one more channel, which
+        holds the code of the constant 1 at every pixel; a channel of 0 makes their number even.
+        `pcmref.network.geometry` tells which element drives which crossbar row.
     input_step : float32, shape (n,)
         Activation that one DAC code stands for.
     tiles : tuple of TileProduct
@@ -99,31 +105,36 @@ def build(
     PcmrefError
         If an output code stands for less than float32 can hold.
     """
-    noise = noise_of(readout, stream)
-    limit = largest_code(readout.dac_bits)
-    tiles = lay_out(
-        geometry.row,
-        layer.read_code if noise is None else layer.mean_code,
-        None if noise is None else layer.variance_code,
-        tile_rows=readout.tile_rows or len(geometry.row),
-        limit=limit,
+    codes, variance = codes_of(layer, readout)
+    rows, columns = layer.shape
+    tile_rows, full_scale = readout.tile_rows or rows, readout.range_of(layer.name)
+    value_us, gains = np.full(columns, g_step_us), None
+    if full_scale is not None and readout.adc is not None:
+        value_us = lsb_us(readout, layer.name, full_scale, columns, g_step_us)
+        gains = gains_of(readout, full_scale, value_us, g_step_us)
+    chain = chain_of(
+        readout,
+        f"layer {layer.name!r}",
+        codes,
+        tile_rows=tile_rows,
+        gains=gains,
+        noise=noise_of(readout, stream),
+        measured=readout.measured_of(layer.name),
     )
-    full_scale = readout.range_of(layer.name)
-    value_us, codes_per_sum = g_step_us, None
-    if full_scale is not None and readout.adc_bits is not None:
-        value_us = adc_lsb_us(full_scale, readout.adc_bits)
-        bits = {"dac_bits": readout.dac_bits, "adc_bits": readout.adc_bits}
-        codes_per_sum = adc_gain(full_scale, **bits, g_step_us=g_step_us)
-    top = np.float32(0 if full_scale is None else full_scale.input_top)
     operands = AnalogLayer(
         window=window(geometry, geometry.pixel // 2),
-        dac=Dac(top=top, limit=np.float32(limit)),
-        tiles=tiles,
-        noise=noise,
-        adc=adc_of(readout, codes_per_sum),
+        dac=dac_of(readout, full_scale),
+        tiles=lay_out(geometry.row, codes, variance, tile_rows=tile_rows, limit=readout.dac.largest),
+        conversions=chain.conversions,
+        noise=chain.noise,
+        register=chain.register,
+        adc=chain.adc,
+        table=chain.table,
     )
     unit = _unit(layer.name, value_us * layer.weight_per_us * gain)
-    return Crossbar(name=layer.name, geometry=geometry, operands=operands, unit=unit)
+    return Crossbar(
+        name=layer.name, geometry=geometry, operands=operands, chain=chain, tiles=-(-rows // tile_rows), unit=unit
+    )
 
 
 def window(geometry: Geometry, pixel: Int64) -> Window:
@@ -172,28 +183,36 @@ def activations(crossbar: Crossbar, x: Float32, other: Float32 | None, image: UI
     PcmrefError
         If an input is not finite, with the address of its image.
     """
-    values, top = kernels().analog_layer(x, other, image, crossbar.operands, digital)
+    values, top, beyond = kernels().analog_layer(x, other, image, crossbar.operands, digital)
     _check_finite(crossbar, top, image)
+    register = crossbar.operands.register
+    if register is not None and register.refuses and beyond.any():
+        found = f"an overflow for image {int(image[np.argmax(beyond)])}"
+        raise PcmrefError(f"accumulator of {crossbar.name}", f"sums of {register.bits} bits", found)
     return np.asarray(values)
 
 
 def multiply(crossbar: Crossbar, x: Float32, image: UInt64) -> Product:
     """Multiply a batch of inputs, stage by stage; parameters and errors as of `activations`."""
-    window, dac, tiles, noise, adc = crossbar.operands
-    codes, step, top = kernels().drive(x, window, dac)
+    window, dac, tiles, conversions, *_ = crossbar.operands
+    chain, kernel = crossbar.chain, kernels()
+    driven, step, top = kernel.drive(x, window, dac)
     _check_finite(crossbar, top, image)
-    found = []
-    for number in range(len(tiles.bound) - 1):
-        noise_free, variance = analog_sums(codes, window.pixel, tiles, noise, number)
+    codes, parts = kernel.phases(driven, dac), []
+    for number in range(len(conversions.tile)):
+        noise_free, variance = analog_sums(codes, window.pixel, tiles, chain, number)
         noise_free = noise_free[:, : window.pixels]
         variance = None if variance is None else variance[:, : window.pixels]
-        found.append(converted(noise_free, variance, tiles.columns, noise, adc, number, image))
+        parts.append(converted(noise_free, variance, tiles.columns, chain, number, image))
+    each = len(parts) // crossbar.tiles
+    found = [combined(parts[first : first + each], chain, first) for first in range(0, len(parts), each)]
+    has_adc = chain.adc is not None or chain.table is not None
     return Product(
-        input_codes=read_only(codes),
+        input_codes=read_only(driven),
         input_step=read_only(step),
         tiles=tuple(found),
         output_codes=read_only(np.sum([tile.codes for tile in found], axis=0)),
-        output_step=read_only(step if adc is None else np.ones_like(step)),
+        output_step=read_only(np.ones_like(step) if has_adc else step),
     )
 
 

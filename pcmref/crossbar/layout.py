@@ -13,9 +13,9 @@ from pcmref.errors import ParameterError
 
 __all__ = ["is_split", "lay_out"]
 
-#: What sums of codes must stay below, so that float64 holds them (the NumPy kernels multiply in it); and those of
-#: squares, so that 64 bits do.
-SUM_MOST, VARIANCE_MOST = 1 << 53, 1 << 63
+#: What sums of codes must stay below, so that float64 holds them with their noise and the offset of an ADC; and those
+#: of squares, so that 64 bits do.
+SUM_MOST, VARIANCE_MOST = 1 << 52, 1 << 63
 
 
 def is_split(limit: int) -> bool:
@@ -30,35 +30,41 @@ def lay_out(row: Int64, codes: Int16, variance: Int16 | None, *, tile_rows: int,
     ----------
     row : int64, shape (rows,)
         Offset of each row's input in the buffer, relative to a pixel.
-    codes : int16, shape (rows, columns)
-        Conductance codes of the pairs.
-    variance : int16, shape (rows, columns), or None
-        Variance codes of the pairs, for fresh read noise.
+    codes : int16, shape (lines, rows, columns)
+        Conductance codes of the pairs, or of the + and the - line.
+    variance : int16, shape (lines, rows, columns), or None
+        Variance codes likewise, for fresh read noise.
     tile_rows : int
         Most rows of a tile.
     limit : int
-        Largest DAC code.
+        Largest size of what drives a row at once.
+
+    Returns
+    -------
+    Tiles
+        Tile by tile, and of each line by line.
 
     Raises
     ------
     ParameterError
         If sums of a tile might not be exact.
     """
-    for start in range(0, len(row), tile_rows):
-        _expect_to_fit("conductance codes of a tile", codes[start : start + tile_rows], limit, SUM_MOST)
-        if variance is not None:
-            most = VARIANCE_MOST
-            _expect_to_fit("variance codes of a tile", variance[start : start + tile_rows], limit * limit, most)
     parts = [slice(start, start + tile_rows) for start in range(0, len(row), tile_rows)]
+    for part in parts:
+        _expect_to_fit("conductance codes of a tile", codes[:, part], limit, SUM_MOST)
+        if variance is not None:
+            _expect_to_fit("variance codes of a tile", variance[:, part], limit * limit, VARIANCE_MOST)
     places = [np.unique(row[part] // 2, return_inverse=True) for part in parts]
-    bound = np.cumsum([0, *(len(pair) for pair, _ in places)])
+    lines = len(codes)
+    bound = np.cumsum([0, *(len(pair) for pair, _ in places for _ in range(lines))])
 
     def matrix(values: Int16, largest: int) -> Matrix:
-        packed = np.zeros((int(bound[-1]), filled_columns(values.shape[1]), 2), np.int16)
+        packed = np.zeros((int(bound[-1]), filled_columns(values.shape[2]), 2), np.int16)
         segments = []
-        for part, (first, last), (_, place) in zip(parts, pairwise(bound), places, strict=True):
+        for number, (first, last) in enumerate(pairwise(bound)):
+            part, (_, place) = parts[number // lines], places[number // lines]
             tile = packed[first:last]
-            tile[place, : values.shape[1], row[part] % 2] = values[part]
+            tile[place, : values.shape[2], row[part] % 2] = values[number % lines, part]
             segments.append(_segments(np.abs(tile.astype(np.int64)).sum(axis=2) * largest))
         cut = np.cumsum([0, *(len(segment) for segment in segments)])
         return Matrix(packed=packed, segment=np.concatenate(segments), cut=cut)
@@ -67,8 +73,8 @@ def lay_out(row: Int64, codes: Int16, variance: Int16 | None, *, tile_rows: int,
     largest_square = min(limit * limit, (1 << SQUARE_BITS) - 1)
     return Tiles(
         bound=bound,
-        pair=np.concatenate([pair for pair, _ in places]),
-        columns=codes.shape[1],
+        pair=np.concatenate([pair for pair, _ in places for _ in range(lines)]),
+        columns=codes.shape[2],
         conductance=conductance,
         variance=conductance if variance is None else matrix(variance, largest_square),
     )
@@ -76,7 +82,7 @@ def lay_out(row: Int64, codes: Int16, variance: Int16 | None, *, tile_rows: int,
 
 def _expect_to_fit(where: str, codes: Int16, largest: int, most: int) -> None:
     """Raise `ParameterError` where a column's sum of codes times inputs up to `largest` might reach `most`."""
-    size = int(np.abs(codes.astype(np.int64)).sum(axis=0).max()) * largest
+    size = int(np.abs(codes.astype(np.int64)).sum(axis=1).max()) * largest
     if size >= most:
         raise ParameterError(where, f"column sums below 2^{most.bit_length() - 1}", f"up to {size:.3g}")
 

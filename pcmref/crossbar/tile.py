@@ -13,49 +13,19 @@ import numpy as np
 import numpy.typing as npt
 
 from pcmref.arithmetic.choice import kernels
-from pcmref.arithmetic.codes import CODE_LIMIT, largest_code
-from pcmref.arithmetic.draws import Key
-from pcmref.arithmetic.operands import PIXELS, Adc, Noise, Tiles
-from pcmref.arrays import Int16, Int64, IntegerArray, UInt64, read_only
-from pcmref.crossbar.layout import is_split, lay_out
+from pcmref.arithmetic.codes import CODE_LIMIT
+from pcmref.arithmetic.draws import Key, Purpose, stream_key
+from pcmref.arithmetic.operands import PIXELS, Dac, Noise, Tiles
+from pcmref.arrays import Float64, Int16, IntegerArray, UInt64
+from pcmref.crossbar.converters import Adc
+from pcmref.crossbar.layout import lay_out
+from pcmref.crossbar.product import TileProduct, analog_sums, combined, converted
 from pcmref.crossbar.readout import Readout
-from pcmref.devices.chip import SnapshotLayer
-from pcmref.errors import ParameterError, describe, instance, integer, real
+from pcmref.crossbar.wiring import Chain, chain_of, codes_of, dac_of, gains_of, lsb_us, noise_of
+from pcmref.devices.chip import Snapshot
+from pcmref.errors import ParameterError, describe, instance, integer
 
-__all__ = ["Tile", "TileProduct", "adc_of", "analog_sums", "converted", "noise_of", "tile"]
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class TileProduct:
-    """The stages of one tile: int64, in arrays that cannot be written to.
-
-    Their shape is (n, columns) or, for a single vector, (columns,); in the trace of a layer (n, pixels, columns).
-
-    Parameters
-    ----------
-    noise_free : int64
-        ``A = sum of code g_code`` over the tile's rows.
-    variance : int64, optional
-        ``B = sum of code^2 V``; None unless read noise is fresh.
-    sums : int64
-        What the ADC sees: A, with fresh read noise ``A + rint(z sqrt(64 B))``.
-    codes : int64
-        What the ADC makes of it, D; without an ADC, `sums`.
-    """
-
-    noise_free: Int64
-    variance: Int64 | None
-    sums: Int64
-    codes: Int64
-
-    def __getitem__(self, place: Any) -> TileProduct:
-        """Return the same part of every stage."""
-        return TileProduct(
-            noise_free=self.noise_free[place],
-            variance=None if self.variance is None else self.variance[place],
-            sums=self.sums[place],
-            codes=self.codes[place],
-        )
+__all__ = ["Tile", "tile", "tile_of"]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -66,9 +36,9 @@ class Tile:
     columns: int
     readout: Readout
     number: int
+    dac: Dac
     tiles: Tiles
-    noise: Noise | None
-    adc: Adc | None
+    chain: Chain
 
     def __call__(self, codes: npt.ArrayLike, address: int | Sequence[int] | UInt64 | None = None) -> TileProduct:
         """Multiply vectors of DAC codes.
@@ -76,7 +46,7 @@ class Tile:
         Parameters
         ----------
         codes : integers, shape (rows,) or (n, rows)
-            From ``-limit`` to ``limit`` of the readout's DAC; the code of a bias row, if any, among them.
+            Codes of the readout's DAC; that of a bias row, if any, among them.
         address : integer, or n integers, optional
             Where in the draws of fresh read noise each vector is: the image of SPEC.md, section 4, at pixel 0.  By
             default its position.
@@ -90,6 +60,8 @@ class Tile:
         ------
         ParameterError
             If codes or addresses are of another type, shape or range.
+        PcmrefError
+            If the accumulator cannot hold a sum, and that is an error.
         """
         vectors = _integers("codes", codes)
         single = vectors.ndim == 1
@@ -103,25 +75,29 @@ class Tile:
         pixels = -(-max(count, 1) // PIXELS) * PIXELS
         pairs = -(-self.rows // 2)
         buffer = np.zeros((1, pixels, 2 * pairs), np.int16)
-        limit = largest_code(self.readout.dac_bits)
-        if (bad := kernels().load_codes(vectors, limit, buffer[0])) >= 0:
+        kernel = kernels()
+        if (bad := kernel.load_codes(vectors, self.dac, buffer[0])) >= 0:
             vector, row = divmod(bad, self.rows)
             found = f"{vectors[vector, row]} at {[row] if single else [vector, row]}"
-            raise ParameterError("codes", f"integers from {-limit} to {limit}", found)
-        pixel = np.arange(0, pixels * pairs, pairs)
-        sums, variances = analog_sums(buffer, pixel, self.tiles, self.noise, 0)
-        noise_free = sums[0, :count, None]
-        variance = None if variances is None else variances[0, :count, None]
-        product = converted(noise_free, variance, self.columns, self.noise, self.adc, self.number, image)
+            dac = self.readout.dac
+            raise ParameterError("codes", f"integers from {dac.low} to {dac.high}", found)
+        driven, pixel = kernel.phases(buffer, self.dac), np.arange(0, pixels * pairs, pairs)
+        numbers, parts = range(len(self.chain.conversions.tile)), []
+        for number in numbers:
+            sums, variances = analog_sums(driven, pixel, self.tiles, self.chain, number)
+            noise_free = sums[0, :count, None]
+            variance = None if variances is None else variances[0, :count, None]
+            draw = self.number * len(numbers) + number
+            parts.append(converted(noise_free, variance, self.columns, self.chain, number, image, draw=draw))
+        product = combined(parts, self.chain)
         return product[0, 0] if single else product[:, 0]
 
 
 def tile(
-    devices: SnapshotLayer | npt.ArrayLike,
+    devices: npt.ArrayLike,
     readout: Readout,
     *,
     variance_code: npt.ArrayLike | None = None,
-    adc_gain: float | None = None,
     stream: Key | None = None,
     number: int = 0,
 ) -> Tile:
@@ -129,23 +105,19 @@ def tile(
 
     Parameters
     ----------
-    devices : integers, shape (rows, columns), or SnapshotLayer
+    devices : integers, shape (rows, columns)
         Conductance codes of the pairs, ``n(G+) - n(G-)``: r of SPEC.md, section 7, or m for fresh read noise; no more
-        rows than the readout's tiles have.  Of a layer of a snapshot, the rows of tile `number` and the codes that the
-        readout asks for.
+        rows and columns than the readout's tiles have.  With an ADC on each line, those of the lines, ``n(G+)`` and
+        ``n(G-)``, shape (2, rows, columns).
     readout : Readout
-        DAC and ADC bits, rows of a tile, frozen or fresh read noise.  Its ranges are those of layers; a tile has
-        `adc_gain` instead.
-    variance_code : integers, shape (rows, columns), optional
-        ``V`` of the pairs; needed for fresh read noise where `devices` are codes.
-    adc_gain : float, optional
-        ADC codes per unit of the integer sum; needed where the readout has an ADC.
-        `pcmref.arithmetic.codes.adc_gain` computes that of a range.
+        Its ranges are those of layers; the ADC of a tile has its own gain, or thresholds.
+    variance_code : integers, of the shape of `devices`, optional
+        ``V``; needed for fresh read noise.
     stream : (int, int)
         Key of the stream of fresh read noise, two 32-bit words; needed for it.  `pcmref.arithmetic.draws.stream_key`
         computes that of a layer of a chip.
     number : int
-        Of the tile within its layer, from 0: one word of the address of its draws.
+        Of the tile within its layer, from 0: it is part of the address of its draws.
 
     Returns
     -------
@@ -155,103 +127,116 @@ def tile(
     ------
     ParameterError
         If a setting is missing, not used by the readout, or out of range.
+
+    See Also
+    --------
+    tile_of : A tile of a chip.
     """
     instance("readout", readout, Readout, "pcmref.PRESETS")
-    number = integer("number", number, "an integer from 0 to 2**32 - 1", 0, (1 << 32) - 1)
-    fresh = readout.read_noise == "fresh"
-    if isinstance(devices, SnapshotLayer):
-        _expect("variance_code", variance_code, wanted=False, why="it is that of the layer")
-        g_code, variance = _rows_of(devices, readout, number)
-    else:
-        _expect("variance_code", variance_code, wanted=fresh, why=f"read noise is {readout.read_noise}")
-        g_code = _codes("devices", devices, None, -CODE_LIMIT)
-        variance = None if variance_code is None else _codes("variance_code", variance_code, g_code.shape, 0)
-        if len(g_code) > (readout.tile_rows or len(g_code)):
-            raise ParameterError("devices", f"at most {readout.tile_rows} rows, as tiles have", str(len(g_code)))
+    fresh, separate = readout.read_noise == "fresh", readout.lines == "separate"
+    _expect("variance_code", variance_code, wanted=fresh, why=f"read noise is {readout.read_noise}")
     if fresh:
         _expect("stream", stream, wanted=True, why="read noise is fresh")
-    converts = "the readout has an ADC" if readout.adc_bits is not None else "the readout has no ADC"
-    _expect("adc_gain", adc_gain, wanted=readout.adc_bits is not None, why=converts)
-    if adc_gain is not None:
-        adc_gain = real("adc_gain", adc_gain, "a positive number", 2.0**-1022)
-    limit = largest_code(readout.dac_bits)
-    rows, columns = g_code.shape
+    codes = _codes("devices", devices, 2 if separate else None, 0 if separate else -CODE_LIMIT)
+    variance = None
+    if variance_code is not None:
+        variance = _codes("variance_code", variance_code, 2 if separate else None, 0)
+        if variance.shape != codes.shape:
+            raise ParameterError("variance_code", f"integers of shape {np.shape(devices)}", _form(variance_code))
+    for axis, most in ((1, readout.tile_rows), (2, readout.tile_columns)):
+        if most is not None and codes.shape[axis] > most:
+            name = ("rows", "columns")[axis - 1]
+            raise ParameterError("devices", f"at most {most} {name}, as tiles have", str(codes.shape[axis]))
+    gains = None
+    if (adc := readout.adc) is not None:
+        gains = _own_gains(adc, codes.shape[2])
+    noise = None if stream is None else noise_of(readout, stream)
+    return _tile(readout, codes, variance, number=number, gains=gains, noise=noise)
+
+
+def tile_of(snapshot: Snapshot, layer: str, readout: Readout, number: int = 0) -> Tile:
+    """Prepare one tile of a chip: its devices, ADC and draws are those that an inference has.
+
+    Parameters
+    ----------
+    snapshot : Snapshot
+    layer : str
+        Name of a crossbar layer.
+    readout : Readout
+        With the ranges of the layer, if it has converters that need some.
+    number : int
+        Of the tile within the layer, from 0, in the order of the rows; it has all columns of the layer.
+
+    Returns
+    -------
+    Tile
+        An image's draws at the first output pixel are those of its address.
+
+    Raises
+    ------
+    ParameterError
+        If there is no such layer or tile, or ranges are missing.
+    """
+    instance("snapshot", snapshot, Snapshot, "Chip.at")
+    instance("readout", readout, Readout, "pcmref.PRESETS")
+    names = [found.name for found in snapshot.layers]
+    if layer not in names:
+        raise ParameterError("layer", f"one of {', '.join(names)}", describe(layer))
+    address = names.index(layer)
+    devices = snapshot.layers[address]
+    tile_rows = readout.tile_rows or devices.shape[0]
+    tiles = -(-devices.shape[0] // tile_rows)
+    number = integer("number", number, f"one of the {tiles} tiles of layer {layer!r}, from 0", 0, tiles - 1)
+    part = slice(number * tile_rows, (number + 1) * tile_rows)
+    codes, variance = codes_of(devices, readout)
+    gains, full_scale = None, readout.range_of(layer)
+    if full_scale is not None and readout.adc is not None:
+        lsb = lsb_us(readout, layer, full_scale, devices.shape[1], snapshot.model.g_step_us)
+        gains = gains_of(readout, full_scale, lsb, snapshot.model.g_step_us)
+    key = stream_key(snapshot.seed, Purpose.PRODUCT, address, t_s=snapshot.t_s, read=snapshot.read)
+    measured = readout.measured_of(layer)
+    if measured is not None and len(measured) > 1:
+        lines = len(codes)
+        measured = measured[number * lines : (number + 1) * lines]
+    return _tile(
+        readout,
+        codes[:, part],
+        None if variance is None else variance[:, part],
+        number=number,
+        gains=gains,
+        noise=noise_of(readout, key),
+        measured=measured,
+    )
+
+
+def _tile(
+    readout: Readout,
+    codes: Int16,
+    variance: Int16 | None,
+    *,
+    number: int,
+    gains: Float64 | None,
+    noise: Noise | None,
+    measured: tuple[Adc, ...] | None = None,
+) -> Tile:
+    """Return a tile of these codes, shape (lines, rows, columns)."""
+    _, rows, columns = codes.shape
     return Tile(
         rows=rows,
         columns=columns,
         readout=readout,
-        number=number,
-        tiles=lay_out(np.arange(rows), g_code, variance, tile_rows=rows, limit=limit),
-        noise=None if stream is None else noise_of(readout, stream),
-        adc=adc_of(readout, adc_gain),
+        number=integer("number", number, "an integer from 0 to 2**26 - 1", 0, (1 << 26) - 1),
+        dac=dac_of(readout, None),
+        tiles=lay_out(np.arange(rows), codes, variance, tile_rows=rows, limit=readout.dac.largest),
+        chain=chain_of(readout, "tile", codes, tile_rows=rows, gains=gains, noise=noise, measured=measured),
     )
 
 
-def noise_of(readout: Readout, stream: Key) -> Noise | None:
-    """Return how fresh read noise is added, None where it is frozen; `stream` is the key of its draws."""
-    expected = "two integers from 0 to 2**32 - 1"
-    if not isinstance(stream, Sequence) or len(stream) != 2:
-        raise ParameterError("stream", expected, describe(stream))
-    k0, k1 = (np.uint64(integer("stream", word, expected, 0, (1 << 32) - 1)) for word in stream)
-    if readout.read_noise == "frozen":
-        return None
-    return Noise(k0=k0, k1=k1, split=is_split(largest_code(readout.dac_bits)))
-
-
-def adc_of(readout: Readout, gain: float | None) -> Adc | None:
-    """Return how sums become codes, None where there is no ADC; `gain` is in codes per unit of the sum."""
-    if readout.adc_bits is None or gain is None:
-        return None
-    return Adc(gain=gain, limit=float(largest_code(readout.adc_bits)))
-
-
-def analog_sums(
-    codes: Int16, pixel: Int64, tiles: Tiles, noise: Noise | None, number: int
-) -> tuple[npt.NDArray[Any], npt.NDArray[Any] | None]:
-    """Return A before noise and B of one of the `tiles`; filling pixels and columns included."""
-    kernel = kernels()
-    sums = kernel.accumulate(codes, pixel, *tiles.matrix(number, tiles.conductance))
-    if noise is None:
-        return sums, None
-    return sums, kernel.accumulate_squares(codes, pixel, *tiles.matrix(number, tiles.variance), noise.split)
-
-
-def converted(
-    noise_free: npt.NDArray[Any],
-    variance: npt.NDArray[Any] | None,
-    columns: int,
-    noise: Noise | None,
-    adc: Adc | None,
-    number: int,
-    image: UInt64,
-) -> TileProduct:
-    """Return all stages of a tile from its `analog_sums`, shape (n, pixels, at least columns)."""
-    kernel = kernels()
-    sums = exact = _stage(noise_free[..., :columns])
-    if variance is not None:
-        sums = _stage(kernel.add_read_noise(noise_free, variance, columns, noise, number, image))
-    return TileProduct(
-        noise_free=exact,
-        variance=None if variance is None else _stage(variance[..., :columns]),
-        sums=sums,
-        codes=sums if adc is None else _stage(kernel.digitise(sums, adc)),
-    )
-
-
-def _stage(values: npt.NDArray[Any]) -> Int64:
-    return read_only(values.astype(np.int64, copy=False))
-
-
-def _rows_of(layer: SnapshotLayer, readout: Readout, number: int) -> tuple[Int16, Int16 | None]:
-    """Return conductance and variance codes of one tile of a layer."""
-    tile_rows = readout.tile_rows or layer.shape[0]
-    part = slice(number * tile_rows, (number + 1) * tile_rows)
-    if part.start >= layer.shape[0]:
-        tiles = -(-layer.shape[0] // tile_rows)
-        raise ParameterError("number", f"one of the {tiles} tiles of layer {layer.name!r}, from 0", str(number))
-    if readout.read_noise == "fresh":
-        return layer.mean_code[part], layer.variance_code[part]
-    return layer.read_code[part], None
+def _own_gains(adc: Adc, columns: int) -> Float64 | None:
+    """Return the gains of a tile's ADC; None where it has thresholds."""
+    if adc.thresholds is None and adc.gain is None:
+        raise ParameterError("readout: adc", "a gain or thresholds, as a tile has no ranges", describe(adc))
+    return adc.gains(columns)
 
 
 def _expect(name: str, value: object, *, wanted: bool, why: str) -> None:
@@ -260,15 +245,19 @@ def _expect(name: str, value: object, *, wanted: bool, why: str) -> None:
         raise ParameterError(name, f"{'a value' if wanted else 'None'}, as {why}", describe(value))
 
 
-def _codes(name: str, values: npt.ArrayLike, shape: tuple[int, ...] | None, least: int) -> Int16:
-    """Return a matrix of codes from `least` to 32767 as int16."""
+def _codes(name: str, values: npt.ArrayLike, lines: int | None, least: int) -> Int16:
+    """Return matrices of codes from `least` to 32767 as int16, shape (lines, rows, columns)."""
     array = _integers(name, values)
-    if array.ndim != 2 or 0 in array.shape or shape not in (None, array.shape):
-        form = "integers of shape (rows, columns)" if shape is None else f"integers of shape {shape}"
-        raise ParameterError(name, form, _form(values))
+    if lines is None and array.ndim == 2:
+        array = array[None]
+        lines = 1
+    if array.ndim != 3 or len(array) != lines or 0 in array.shape:
+        form = "(rows, columns)" if lines in (None, 1) else "(2, rows, columns), as each line has its ADC"
+        raise ParameterError(name, f"integers of shape {form}", _form(values))
     if (bad := (array < least) | (array > CODE_LIMIT)).any():
         place = tuple(int(i) for i in np.argwhere(bad)[0])
-        raise ParameterError(name, f"integers from {least} to {CODE_LIMIT}", f"{array[place]} at {list(place)}")
+        found = f"{array[place]} at {list(place[3 - np.ndim(values) :])}"
+        raise ParameterError(name, f"integers from {least} to {CODE_LIMIT}", found)
     return array.astype(np.int16)
 
 

@@ -13,6 +13,7 @@ from typing import get_args
 import numpy as np
 
 from pcmref.arithmetic.choice import kernels
+from pcmref.arithmetic.codes import CODE_LIMIT
 from pcmref.arithmetic.draws import Purpose, check_seed, stream_key
 from pcmref.arrays import Float64, Frozen, Int16, UInt32, check_array, read_only
 from pcmref.devices.mapping import MappedLayer, Scale, map_network
@@ -65,8 +66,8 @@ class SnapshotLayer(Frozen):
         Conductance of every device, + then -, after drift, without read noise, in steps of the conductance grid.
     g_read_code : int16, shape (2, rows, columns)
         The same with the read noise of this read event.
-    variance_code : int16, shape (rows, columns)
-        Variance of the read noise of the pair, in steps of the variance grid.
+    g_variance_code : int16, shape (2, rows, columns)
+        Variance of the read noise of every device, in steps of the variance grid.
     weight_per_us : float64, shape (columns,)
         Weight that 1 uS stands for.
 
@@ -79,12 +80,12 @@ class SnapshotLayer(Frozen):
     name: str
     g_mean_code: Int16
     g_read_code: Int16
-    variance_code: Int16
+    g_variance_code: Int16
     weight_per_us: Float64
 
     def __post_init__(self) -> None:
-        check_array(f"{self.name}: variance_code", self.variance_code, np.int16, (None, None), 0)
-        for field in ("g_mean_code", "g_read_code"):
+        check_array(f"{self.name}: g_mean_code", self.g_mean_code, np.int16, (2, None, None), 0)
+        for field in ("g_read_code", "g_variance_code"):
             check_array(f"{self.name}: {field}", getattr(self, field), np.int16, (2, *self.shape), 0)
         check_array(f"{self.name}: weight_per_us", self.weight_per_us, np.float64, self.shape[1:], 0.0)
         super().__post_init__()
@@ -92,7 +93,7 @@ class SnapshotLayer(Frozen):
     @property
     def shape(self) -> tuple[int, ...]:
         """Rows and columns of the crossbar matrix."""
-        return self.variance_code.shape
+        return self.g_mean_code.shape[1:]
 
     @property
     def mean_code(self) -> Int16:
@@ -103,6 +104,12 @@ class SnapshotLayer(Frozen):
     def read_code(self) -> Int16:
         """``r = n(G+) - n(G-)``, as read, shape (rows, columns)."""
         return read_only(self.g_read_code[0] - self.g_read_code[1])
+
+    @property
+    def variance_code(self) -> Int16:
+        """``V = min(V+ + V-, 32767)`` of the pairs, shape (rows, columns)."""
+        both = self.g_variance_code[0].astype(np.int32) + self.g_variance_code[1]
+        return read_only(np.minimum(both, CODE_LIMIT).astype(np.int16))
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -175,7 +182,7 @@ class Chip:
                         name=layer.name,
                         g_mean_code=codes.mean,
                         g_read_code=codes.read,
-                        variance_code=codes.variance,
+                        g_variance_code=codes.variance,
                         weight_per_us=layer.mapped.weight_per_us,
                     )
                 )

@@ -271,7 +271,7 @@ class PcmModel:
         return DeviceCodes(
             mean=conductance_codes(state.dense(drift_us), self.g_step_us),
             read=conductance_codes(state.dense(read_us(drift_us, spread_us, z)), self.g_step_us),
-            variance=variance_codes(state.dense(spread_us * spread_us).sum(axis=0), self.g_step_us),
+            variance=variance_codes(state.dense(spread_us * spread_us), self.g_step_us),
         )
 
     def ideal(self) -> PcmModel:

@@ -35,8 +35,8 @@ class DeviceCodes:
         ``n(G_D)`` of every device, + then -: conductance without read noise, in steps of ``g_step_us``.
     read : int16, shape (2, rows, columns)
         ``n(G)``: the same with the noise of this read.
-    variance : int16, shape (rows, columns)
-        ``V``: variance of the read noise of the pair, in steps of ``64 g_step_us^2``.
+    variance : int16, shape (2, rows, columns)
+        ``V``: variance of the read noise of every device, in steps of ``64 g_step_us^2``.
     """
 
     mean: Int16

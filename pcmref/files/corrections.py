@@ -27,7 +27,7 @@ __all__ = ["FORMAT", "VERSION", "load_corrections", "save_corrections"]
 
 #: Name and version of the file format, attributes of the root group.
 FORMAT = "pcmref-corrections"
-VERSION = 4
+VERSION = 5
 
 
 def save_corrections(
@@ -132,7 +132,7 @@ def _sha256_of_devices(snapshot: Snapshot) -> str:
     """Return the SHA-256 of all codes and scales: with measured or stuck devices a chip of the same seed is another."""
     digest = hashlib.sha256()
     for layer in snapshot.layers:
-        for values in (layer.g_mean_code, layer.g_read_code, layer.variance_code, layer.weight_per_us):
+        for values in (layer.g_mean_code, layer.g_read_code, layer.g_variance_code, layer.weight_per_us):
             digest.update(values.astype(values.dtype.newbyteorder("<")).tobytes())
     return digest.hexdigest()
 

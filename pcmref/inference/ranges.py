@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from typing import get_args
 
 import numpy as np
@@ -10,28 +11,33 @@ import numpy as np
 from pcmref.arithmetic.codes import Range
 from pcmref.arrays import Float64, UInt8
 from pcmref.crossbar.readout import PRESETS, Readout
+from pcmref.crossbar.wiring import input_step
 from pcmref.devices.chip import program
 from pcmref.devices.mapping import Scale
 from pcmref.devices.published import NANDAKUMAR_2019
 from pcmref.devices.technology import Technology, check_technology
-from pcmref.errors import DataError, instance, one_of
+from pcmref.errors import DataError, ParameterError, instance, one_of
 from pcmref.inference.images import batches
 from pcmref.inference.plan import Trace
 from pcmref.inference.run import prepare, run
 from pcmref.network.graph import Network
 
-__all__ = ["calibrate_ranges", "with_stored_ranges"]
+__all__ = ["calibrate_ranges", "stored_if_any", "with_stored_ranges"]
 
 #: G_max that the ranges in network files are for, uS.
 STORED_G_MAX_US = 25.0
+#: Bits of the DAC with which ranges are found: that of preset "paper".
+FINE_BITS = 12
 
 
 def with_stored_ranges(
     network: Network, readout: Readout, *, model: Technology = NANDAKUMAR_2019, scale: Scale = "layer"
 ) -> Readout:
-    """Return a preset with the converter ranges that come with `network`; `readout` as it is where none fit.
+    """Return a readout with the converter ranges that come with `network`; as it is, if it needs none.
 
-    Ranges are stored for presets, with one scale a layer and a G_max of 25 uS; partial sums are in proportion to G_max.
+    Ranges are stored with one scale a layer and a G_max of 25 uS; partial sums are in proportion to G_max.  They fit a
+    readout whose tiles, drive and lines are those of the preset that they were found for, whatever its ADC and its read
+    noise.
 
     Parameters
     ----------
@@ -41,19 +47,63 @@ def with_stored_ranges(
         Of the devices.
     scale : "layer" or "column"
         As the chip was programmed.
+
+    Raises
+    ------
+    ParameterError
+        If no stored ranges fit, with the reason.
     """
+    found = stored_if_any(network, readout, model=model, scale=scale)
+    if found.needs_ranges:
+        advice = "stored ranges that fit (pcmref.calibrate_ranges finds others)"
+        raise ParameterError(f"readout {readout.name}", advice, _why_none(network, readout, scale))
+    return found
+
+
+def stored_if_any(network: Network, readout: Readout, *, model: Technology, scale: Scale) -> Readout:
+    """Return a readout with the ranges that come with `network`, as it is where none fit or are needed."""
     instance("network", network, Network)
     instance("readout", readout, Readout, "pcmref.PRESETS")
     check_technology(model)
     one_of("scale", scale, get_args(Scale))
-    if readout.name not in network.ranges or PRESETS.get(readout.name) != readout or scale != "layer":
+    fitting = [name for name in network.ranges if _fits(network, readout, name)]
+    if not readout.needs_ranges or scale != "layer" or not fitting:
         return readout
     ratio = model.g_max_us / STORED_G_MAX_US
-    ranges = {
-        name: dataclasses.replace(r, sum_top_us=r.sum_top_us * ratio)
-        for name, r in network.ranges[readout.name].items()
-    }
+    ranges = {}
+    for name, stored in network.ranges[fitting[0]].items():
+        tops = [top * ratio for top in np.atleast_1d(stored.sum_top_us).tolist()]
+        ranges[name] = _range(readout, stored.input_top, tops, model.g_step_us)
     return dataclasses.replace(readout, ranges=ranges)
+
+
+def _fits(network: Network, readout: Readout, stored: str) -> bool:
+    """Return whether ranges found for the preset `stored` are those of a readout too."""
+    if (preset := PRESETS.get(stored)) is None:
+        return False
+    widest = max(layer.columns for layer in network.crossbar_layers)
+    drives = [(r.dac.codes, r.dac.drive, r.lines, r.tile_rows) for r in (readout, preset)]
+    whole = [r.tile_columns is None or r.tile_columns >= widest for r in (readout, preset)]
+    return drives[0] == drives[1] and (all(whole) or readout.tile_columns == preset.tile_columns)
+
+
+def _why_none(network: Network, readout: Readout, scale: Scale) -> str:
+    if not network.ranges:
+        return "none in the network"
+    if scale != "layer":
+        return f"those of scale 'layer', not {scale!r}"
+    return f"those of {', '.join(network.ranges)}, whose tiles, codes, drive or lines are others"
+
+
+def _range(readout: Readout, input_top: float, sum_tops_us: Sequence[float], g_step_us: float) -> Range:
+    """Return a full scale for an ADC, whose gain is then one that it can have."""
+    found = Range(input_top=input_top, sum_top_us=tuple(sum_tops_us))
+    adc = readout.adc
+    if adc is not None and adc.gain_bits is not None:
+        high, unit_us = adc.limits[1], input_step(readout, found) * g_step_us
+        sum_tops_us = [high * (unit_us / adc.derived(unit_us / (top / high))) for top in sum_tops_us]
+    tops = tuple(sum_tops_us)
+    return dataclasses.replace(found, sum_top_us=tops[0] if len(set(tops)) == 1 else tops)
 
 
 def calibrate_ranges(
@@ -67,9 +117,10 @@ def calibrate_ranges(
 ) -> Readout:
     """Choose the full scale of all converters from calibration images.
 
-    The images run through an ideal chip (targets exactly met, no noise, fine converters, the readout's tiles).
-    The DAC's full scale of a layer is the median over images of the largest input, the ADC's the median of the
-    largest partial sum.
+    The images run through an ideal chip (targets exactly met, no noise, fine converters, the readout's tiles, codes and
+    drive).  The DAC's full scale of a layer is the median over images of the largest input, the ADC's the median of the
+    largest sum that is converted, in each group of columns that share tiles.  Where the readout has gains of a width
+    (`Adc.gain_bits`), the full scale is the one next to it that such a gain has.
 
     Parameters
     ----------
@@ -92,23 +143,39 @@ def calibrate_ranges(
     if len(images) == 0:
         raise DataError("calibration images", "at least one", "none")
     ideal = program(network, model=model.ideal(), scale=scale).reference()
-    tops: dict[str, Float64] = {layer.name: np.empty((2, len(images))) for layer in network.crossbar_layers}
+    bits = FINE_BITS if readout.dac.drive != "bit-serial" else readout.dac.bits
+    fine = dataclasses.replace(
+        PRESETS["paper"],
+        dac=dataclasses.replace(readout.dac, bits=bits),
+        tile_rows=readout.tile_rows,
+        lines=readout.lines,
+    )
+    starts = {
+        layer.name: np.arange(0, layer.columns, readout.tile_columns or layer.columns)
+        for layer in network.crossbar_layers
+    }
+    inputs: dict[str, Float64] = {name: np.empty(len(images)) for name in starts}
+    totals: dict[str, Float64] = {name: np.empty((len(start), len(images))) for name, start in starts.items()}
 
     def note(trace: Trace) -> None:
         product, place = trace.product, trace.image.astype(np.intp)
         if product is not None:
             step = product.input_step.astype(np.float64)
-            code = np.abs(product.input_codes.astype(np.int64)).max(axis=(1, 2, 3))
-            total = np.max([np.abs(tile.sums).max(axis=(1, 2)) for tile in product.tiles], axis=0)
-            tops[trace.layer][:, place] = code * step, total * (step * model.g_step_us)
+            code = np.abs(product.input_codes.astype(np.int64) - fine.dac.offset).max(axis=(1, 2, 3))
+            parts = [part for tile in product.tiles for part in tile.parts or (tile,)]
+            column = np.max([np.abs(part.sums).max(axis=1) for part in parts], axis=0)
+            inputs[trace.layer][place] = code * step
+            total = np.maximum.reduceat(column, starts[trace.layer], axis=1).T
+            totals[trace.layer][:, place] = total * (step * model.g_step_us)
 
-    fine = dataclasses.replace(PRESETS["paper"], tile_rows=readout.tile_rows)
     run(prepare(ideal, readout=fine).nodes, images, threads=threads, watch=note)
-    medians = {name: np.sort(values, axis=1)[:, len(images) // 2] for name, values in tops.items()}
-    return dataclasses.replace(
-        readout,
-        ranges={
-            name: Range(input_top=float(top) or 1.0, sum_top_us=float(total) or 1.0)
-            for name, (top, total) in medians.items()
-        },
-    )
+    ranges = {}
+    for name, values in inputs.items():
+        sums = [_median(group) for group in totals[name]]
+        ranges[name] = _range(readout, _median(values), sums, model.g_step_us)
+    return dataclasses.replace(readout, ranges=ranges)
+
+
+def _median(values: Float64) -> float:
+    """Return the upper median; 1 in place of 0."""
+    return float(np.sort(values)[len(values) // 2]) or 1.0

@@ -19,7 +19,7 @@ from pcmref.inference.adabs import ADABS_IMAGES
 from pcmref.inference.compensation import COMPENSATIONS
 from pcmref.inference.gdc import GdcReadout
 from pcmref.inference.images import batches
-from pcmref.inference.ranges import calibrate_ranges, with_stored_ranges
+from pcmref.inference.ranges import calibrate_ranges, stored_if_any
 from pcmref.network.graph import Network
 from pcmref.network.images import Samples
 from pcmref.references import SPEC_VERSION
@@ -101,7 +101,7 @@ class Study:
         readout = self._stored_readout()
         if needs_calibration(readout, compensations) and self.calibration is None:
             raise ParameterError("calibration", "training images (for AdaBS or converter ranges)", "none")
-        if not _needs_ranges(readout):
+        if not readout.needs_ranges:
             for layer in self.network.crossbar_layers:
                 readout.range_of(layer.name)
 
@@ -129,14 +129,14 @@ class Study:
         with the calibration images.
         """
         readout = self._stored_readout()
-        if self.calibration is None or not _needs_ranges(readout):
+        if self.calibration is None or not readout.needs_ranges:
             return readout
         images = self.calibration.images[:RANGE_IMAGES]
         return calibrate_ranges(self.network, images, readout, model=self.model, scale=self.scale, threads=threads)
 
     def _stored_readout(self) -> Readout:
         # never kept: `dataclasses.replace` may bring another network, model or scale
-        return with_stored_ranges(self.network, self.readout, model=self.model, scale=self.scale)
+        return stored_if_any(self.network, self.readout, model=self.model, scale=self.scale)
 
     def identity(self) -> dict[str, Any]:
         """Return what the rows depend on besides readout, seed, time and compensation, as JSON has it."""
@@ -154,12 +154,7 @@ class Study:
 
 def needs_calibration(readout: Readout, compensations: Iterable[str]) -> bool:
     """Return whether calibration images are needed: for AdaBS, or to find ranges."""
-    return _needs_ranges(readout) or any("adabs" in name for name in compensations)
-
-
-def _needs_ranges(readout: Readout) -> bool:
-    """Return whether a readout has converters with a fixed full scale that nobody has set."""
-    return readout.adc_bits is not None and readout.ranges is None
+    return readout.needs_ranges or any("adabs" in name for name in compensations)
 
 
 def _identity(samples: Samples) -> dict[str, Any]:

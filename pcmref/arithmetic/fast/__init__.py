@@ -11,12 +11,15 @@ from pcmref.arithmetic.fast.stages import (
     accumulate_float,
     accumulate_squares,
     add_read_noise,
+    compare,
     digitise,
     digitise_noisy,
     drive,
     finish,
+    hold,
     load_codes,
     moments,
+    phases,
 )
 
 __all__ = [
@@ -25,13 +28,16 @@ __all__ = [
     "accumulate_squares",
     "add_read_noise",
     "analog_layer",
+    "compare",
     "digitise",
     "digitise_noisy",
     "drive",
     "finish",
     "float_layer",
+    "hold",
     "load_codes",
     "moments",
     "normals",
+    "phases",
     "weight_words",
 ]

@@ -9,16 +9,19 @@ import numpy.typing as npt
 
 from pcmref.arithmetic.fast.compiler import compiled
 from pcmref.arithmetic.fast.stages import (
+    compared,
     digitised,
     digitised_noisy,
     drive_image,
     finished,
+    held_sums,
     noisy_sums,
+    split_phases,
     square_parts,
     sum_products,
     sum_type,
 )
-from pcmref.arithmetic.operands import SQUARE_BITS, AnalogLayer, Digital, Window
+from pcmref.arithmetic.operands import SQUARE_BITS, Adc, AnalogLayer, Conversions, Digital, Table, Window
 from pcmref.arrays import Float32, Int64, UInt64
 
 __all__ = ["analog_layer", "float_layer"]
@@ -27,6 +30,8 @@ __all__ = ["analog_layer", "float_layer"]
 class _Scratch(NamedTuple):
     """Arrays for the stages of one image."""
 
+    #: What drives the rows, and the same in each phase.
+    driven: npt.NDArray[np.int16]
     codes: npt.NDArray[np.int16]
     #: Squares of the codes: their low and their high bits.
     low: npt.NDArray[np.int16]
@@ -34,75 +39,120 @@ class _Scratch(NamedTuple):
     sums: npt.NDArray[Any]
     variance: npt.NDArray[Any]
     high_variance: npt.NDArray[Any]
-    #: What a tile hands on, and the sum of it over the tiles.
+    #: Sums with read noise; what a conversion hands on, and the sum of it over the conversions.
+    noisy: npt.NDArray[Any]
     output: npt.NDArray[Any]
     total: npt.NDArray[Any]
 
 
 def analog_layer(
     x: Float32, other: Float32 | None, image: UInt64, layer: AnalogLayer, digital: Digital
-) -> tuple[Float32, Float32]:
+) -> tuple[Float32, Float32, npt.NDArray[np.bool_]]:
     """Take a batch through a layer of a chip; see the twin."""
     residual = np.empty((len(x), 0, 0), np.float32) if other is None else np.ascontiguousarray(other)
-    scratch, x = _scratch(layer), np.ascontiguousarray(x)
-    out, top = _analog(x, residual, other is not None, image, layer, layer.noise, layer.adc, digital, scratch)
-    return out, top
+    adds, converters = other is not None, (layer.noise, layer.register, layer.adc, layer.table)
+    parts, plain, scratch = layer[:4], _is_plain(layer.conversions), _scratch(layer)
+    out, top, beyond = _analog(
+        np.ascontiguousarray(x), residual, adds, image, parts, plain, *converters, digital, scratch
+    )
+    return out, top, beyond
 
 
 def _scratch(layer: AnalogLayer) -> _Scratch:
     """Return arrays of types that hold what a layer may compute; those that it does not use are others again."""
-    window, tiles, noise, adc = layer.window, layer.tiles, layer.noise, layer.adc
+    window, dac, tiles, conversions, noise, register, adc, table = layer
     count = len(tiles.bound) - 1
-    low = high = codes = np.zeros((window.height, window.width, window.channels), np.int16)
-    shape = (1, len(window.pixel), tiles.conductance.packed.shape[1])
-    high_variance = variance = output = sums = np.empty(shape, sum_type(tiles.conductance.segment, count))
+    low = high = driven = np.full((window.height, window.width, window.channels), dac.offset, np.int16)
+    codes = driven[None] if dac.phases == 1 else np.zeros((dac.phases, *driven.shape), np.int16)
+    shape = len(window.pixel), tiles.conductance.packed.shape[1]
+    high_variance = variance = sums = np.empty((1, *shape), sum_type(tiles.conductance.segment, count))
     if noise is not None:
-        low, high = np.empty_like(codes), np.empty_like(codes)
-        variance = np.empty(shape, np.int64 if noise.split else sum_type(tiles.variance.segment, count))
+        low, high = np.empty_like(driven), np.empty_like(driven)
+        variance = np.empty_like(sums, np.int64 if noise.split else sum_type(tiles.variance.segment, count))
         high_variance = np.empty_like(variance)
-    if adc is not None:
+    noisy = output = sums[0]
+    if noise is not None and (register is not None or adc is None):
+        noisy = output = np.empty(shape, np.int64)
+    if adc is not None or table is not None:
         output = np.empty(shape, np.int32)
-    elif noise is not None:
-        output = np.empty(shape, np.int64)
     total = output
-    if count > 1:
-        fits = adc is not None and count * adc.limit < 1 << 31
-        total = np.empty(shape, np.int32 if fits else np.int64)
-    return _Scratch(codes, low, high, sums, variance, high_variance, output, total)
+    if not _is_plain(conversions):
+        largest = 2 * int(np.abs(conversions.weight).sum()) * _largest_code(adc, table)
+        total = np.empty(shape, np.int32 if largest < 1 << 31 else np.int64)
+    return _Scratch(driven, codes, low, high, sums, variance, high_variance, noisy, output, total)
+
+
+def _largest_code(adc: Adc | None, table: Table | None) -> int:
+    """Return the largest size of a code; of sums that are handed on, what makes 64 bits of them."""
+    if adc is not None:
+        return int(max(-adc.low, adc.high))
+    return 1 << 53 if table is None else max(-table.low, table.low + table.thresholds.shape[2])
+
+
+def _is_plain(conversions: Conversions) -> bool:
+    """Return whether there is one conversion, whose codes are those of the layer."""
+    return len(conversions.weight) == 1 and conversions.weight[0] == 1 and not conversions.zero.any()
 
 
 @compiled
-def _analog(x, other, adds, image, layer, noise, adc, digital, scratch):  # type: ignore[no-untyped-def]
-    # noise and adc are arguments of their own, so that what is None is not compiled
-    window, tiles, pixel = layer.window, layer.tiles, layer.window.pixel
+def _analog(  # type: ignore[no-untyped-def]
+    x, other, adds, image, layer, plain, noise, register, adc, table, digital, scratch
+):
+    # what may be None are arguments of their own, so that what is None is not compiled
+    window, dac, tiles, conversions = layer
     out, top = np.empty((len(x), window.pixels, tiles.columns), np.float32), np.empty(len(x), np.float32)
-    bits, factor = x.reshape(len(x), -1).view(np.int32), np.empty_like(digital.unit)
-    sums, variance, output = scratch.sums, scratch.variance, scratch.output
+    bits, factor, beyond = x.reshape(len(x), -1).view(np.int32), np.empty_like(digital.unit), np.zeros(len(x), np.bool_)
     for i in range(len(x)):
-        step, top[i] = drive_image(x[i], bits[i], window, layer.dac, scratch.codes)
-        if noise is not None:
-            square_parts(scratch.codes.reshape(-1), noise.split, scratch.low.reshape(-1), scratch.high.reshape(-1))
-        for t in range(len(tiles.bound) - 1):
-            _multiply(t, scratch.codes, pixel, tiles, tiles.conductance, sums)
-            if noise is not None:
-                _multiply(t, scratch.low, pixel, tiles, tiles.variance, variance)
-                if noise.split:
-                    _multiply(t, scratch.high, pixel, tiles, tiles.variance, scratch.high_variance)
-                    _add_high(scratch.high_variance.reshape(-1), variance.reshape(-1))
-                if adc is not None:
-                    columns, tile = tiles.columns, np.uint64(t)
-                    digitised_noisy(sums[0], variance[0], columns, noise, tile, image[i], adc, output[0])
-                else:
-                    noisy = output[0, : window.pixels, : tiles.columns]
-                    noisy_sums(sums[0], variance[0], noise, np.uint64(t), image[i], noisy)
-            elif adc is not None:
-                digitised(sums.reshape(-1), adc, output.reshape(-1))
-            if len(tiles.bound) > 2:
-                _add(output[0], t == 0, window.pixels, tiles.columns, scratch.total[0])
-        if adc is not None:
+        step, top[i] = drive_image(x[i], bits[i], window, dac, scratch.driven)
+        if dac.phases > 1:
+            split_phases(scratch.driven.reshape(-1), dac.serial, scratch.codes.reshape(dac.phases, -1))
+        for number in range(len(conversions.weight)):
+            if _convert(number, image[i], layer, noise, register, adc, table, scratch):
+                beyond[i] = True
+            if not plain:
+                weight, zero = conversions.weight[number], conversions.zero[number]
+                _add(scratch.output, number == 0, weight, zero, window.pixels, scratch.total)
+        if adc is not None or table is not None:
             step = np.float32(1)
-        finished(scratch.total[0], step, factor, digital, adds, other[i], out[i])
-    return out, top
+        finished(scratch.total, step, factor, digital, adds, other[i], out[i])
+    return out, top, beyond
+
+
+@compiled
+def _convert(number, image, layer, noise, register, adc, table, scratch):  # type: ignore[no-untyped-def]
+    """Make one conversion; return whether the register could not hold a sum."""
+    window, _, tiles, conversions = layer
+    t, phase, columns, pixel = conversions.tile[number], conversions.phase[number], tiles.columns, window.pixel
+    codes, sums, variance, output = scratch.codes[phase], scratch.sums, scratch.variance, scratch.output
+    _multiply(t, codes, pixel, tiles, tiles.conductance, sums)
+    if noise is None:
+        return _converted(sums[0, : window.pixels], columns, number, register, adc, table, output)
+    if number == 0 or phase != conversions.phase[number - 1]:
+        square_parts(codes.reshape(-1), noise.split, scratch.low.reshape(-1), scratch.high.reshape(-1))
+    _multiply(t, scratch.low, pixel, tiles, tiles.variance, variance)
+    if noise.split:
+        _multiply(t, scratch.high, pixel, tiles, tiles.variance, scratch.high_variance)
+        _add_high(scratch.high_variance.reshape(-1), variance.reshape(-1))
+    if register is None:  # noqa: SIM102  (numba leaves out what is None branch by branch)
+        if adc is not None:
+            digitised_noisy(sums[0], variance[0], columns, noise, number, image, adc, output)
+            return False
+    noisy = scratch.noisy[: window.pixels]
+    noisy_sums(sums[0], variance[0], noise, np.uint64(number), image, noisy[:, :columns])
+    return _converted(noisy, columns, number, register, adc, table, output)
+
+
+@compiled
+def _converted(sums, columns, number, register, adc, table, output):  # type: ignore[no-untyped-def]
+    """Put sums through the register and the ADC; return whether the register could not hold one."""
+    beyond = False
+    if register is not None:
+        beyond = held_sums(sums, columns, register)
+    if adc is not None:
+        digitised(sums, sums.shape[1], adc, number, output)
+    if table is not None:
+        compared(sums, columns, table, number, output)
+    return beyond
 
 
 @compiled
@@ -120,10 +170,17 @@ def _add_high(high, variance):  # type: ignore[no-untyped-def]
 
 
 @compiled
-def _add(output, first, pixels, columns, total):  # type: ignore[no-untyped-def]
-    for p in range(pixels):
-        for c in range(columns):
-            total[p, c] = output[p, c] if first else total[p, c] + output[p, c]
+def _add(output, first, weight, zero, pixels, total):  # type: ignore[no-untyped-def]
+    columns = len(zero)
+    if weight == 1 and not zero.any():  # tiles one below the other, without products
+        for p in range(pixels):
+            for c in range(columns):
+                total[p, c] = output[p, c] if first else total[p, c] + output[p, c]
+    else:
+        for p in range(pixels):
+            for c in range(columns):
+                code = weight * (output[p, c] - zero[c])
+                total[p, c] = code if first else total[p, c] + code
 
 
 def float_layer(

@@ -36,29 +36,34 @@ _I16, _I32, _I64, _F32 = ir.IntType(16), ir.IntType(32), ir.IntType(64), ir.Floa
 _INTEGERS, _FLOATS = ir.VectorType(_I32, LANES), ir.VectorType(_F32, LANES)
 
 
-def approximate_codes() -> Callable[..., int]:
-    """Return ``codes(words, w, sums, variance, out, at, gain, limit)`` for use inside numba functions.
+def approximate_codes(*, plain: bool) -> Callable[..., int]:
+    """Return ``codes(words, w, sums, variance, out, at, gain, shift, v, low, high, down, inward)`` for numba functions.
 
     With z the normal number of ``words[w + i]``, it stores for the 16 outputs from `at` on ::
 
-        out = clip(rint((sum + z sqrt(64 variance)) gain), -limit, limit)
+        value = (sum + z sqrt(64 variance)) gain + shift
+        out = clip(rint(value - down - copysign(inward, value)), low, high)
 
     computed in single precision, and returns an integer whose bit i is set unless output i is certain to be
-    ``clip(rint((sum + rint(z sqrt(64 variance))) gain), -limit, limit)`` of exact arithmetic.  `gain` and `limit` are
-    float32, the arrays are contiguous, `at` and `w` are positions in them as flat arrays.
+    ``clip(round((sum + offset + rint(z sqrt(64 variance))) gain), low, high)`` of exact arithmetic.  `gain` and
+    ``shift = offset gain`` are float32 arrays of the columns, of which the outputs are those from `v` on; `down` is 1/2
+    if rounding goes down, `inward` if it goes toward zero, else 0.  With `plain` nobody looks at shift, down and
+    inward, as they are 0.  The arrays are contiguous, `at` and `w` are positions in them as flat arrays.
 
     Under ``NUMBA_DISABLE_JIT=1`` every output is in doubt.
     """
-    return _undecided if config.DISABLE_JIT else _compiled()
+    return _undecided if config.DISABLE_JIT else _compiled(plain)
 
 
-def _undecided(words, w, sums, variance, out, at, gain, limit):  # type: ignore[no-untyped-def]
+def _undecided(words, w, sums, variance, out, at, gain, shift, v, low, high, down, inward):  # type: ignore[no-untyped-def]
     return (1 << LANES) - 1
 
 
-def _compiled() -> Callable[..., int]:
+def _compiled(plain: bool) -> Callable[..., int]:
     @intrinsic
-    def codes(typing, words, w, sums, variance, out, at, gain, limit):  # type: ignore[no-untyped-def]
+    def codes(  # type: ignore[no-untyped-def]
+        typing, words, w, sums, variance, out, at, gain, shift, v, low, high, down, inward
+    ):
         index, single = numba.types.intp, numba.types.float32
 
         def generate(context, builder, signature, args):  # type: ignore[no-untyped-def]
@@ -67,21 +72,28 @@ def _compiled() -> Callable[..., int]:
                 data = context.make_array(kind)(context, builder, args[place]).data
                 return load(builder, data, position, ir.VectorType(context.get_value_type(kind.dtype), LANES))
 
-            _, w, _, _, out, at, gain, limit = args
+            _, w, _, _, out, at, _, _, first, *numbers = args
             v = _Vectors(builder)
-            gain, limit = everywhere(builder, gain), everywhere(builder, limit)
+            low, high, down, inward = (everywhere(builder, number) for number in numbers)
+            gain = vector(6, first)
             z, certain = _normal(v, vector(0, w))
             mean = v.multiply(builder.sitofp(vector(2, at), _FLOATS), gain)
             spread = v.multiply(v.sqrt(builder.sitofp(vector(3, at), _FLOATS)), v.multiply(gain, v.number(8.0)))
-            value = v.add(mean, v.multiply(z, spread))
-            code = v.rint(value)
+            value, sizes = v.add(mean, v.multiply(z, spread)), v.fabs(mean)
+            if not plain:
+                shift = vector(7, first)
+                value, sizes = v.add(value, shift), v.add(v.add(sizes, v.fabs(shift)), v.number(1.0))
+                value = builder.fsub(builder.fsub(value, down), v.copysign(inward, value))
+            code, sizes = v.rint(value), v.add(sizes, v.fabs(value))
             # z, the rounding of the noise to an integer, and the single-precision operations
-            sizes = v.add(v.fabs(mean), v.fabs(value))
             error = v.add(v.multiply(spread, v.number(Z_ERROR)), v.add(gain, v.multiply(sizes, v.number(ROUNDING))))
             off = v.add(v.fabs(builder.fsub(value, code)), error)
             between = builder.or_(builder.not_(certain), builder.fcmp_unordered(">", off, v.number(0.5)))
-            inside = builder.fcmp_unordered("<", builder.fsub(v.fabs(value), error), v.add(limit, v.number(1.0)))
-            for bound, beyond in ((limit, ">"), (builder.fneg(limit), "<")):
+            # where a code saturates, no bound between two codes is near
+            below = builder.fcmp_unordered(">", v.add(value, error), v.add(low, v.number(-1.0)))
+            above = builder.fcmp_unordered("<", builder.fsub(value, error), v.add(high, v.number(1.0)))
+            inside = builder.and_(below, above)
+            for bound, beyond in ((high, ">"), (low, "<")):
                 code = builder.select(builder.fcmp_unordered(beyond, code, bound), bound, code)
             data = context.make_array(signature.args[4])(context, builder, out).data
             target = builder.bitcast(builder.gep(data, [at]), _INTEGERS.as_pointer())
@@ -89,7 +101,8 @@ def _compiled() -> Callable[..., int]:
             doubtful = builder.and_(between, inside)
             return builder.zext(builder.bitcast(doubtful, _I16), _I64)
 
-        return numba.types.int64(words, index, sums, variance, out, index, single, single), generate
+        arguments = words, index, sums, variance, out, index, gain, shift, index, single, single, single, single
+        return numba.types.int64(*arguments), generate
 
     return codes
 
@@ -145,6 +158,12 @@ class _Vectors:
     def fabs(self, x: Any) -> Any:
         """Return the size of x."""
         return self._call("fabs", x)
+
+    def copysign(self, size: Any, sign: Any) -> Any:
+        """Return `size`, which has no sign, with the sign of another vector."""
+        builder = self.builder
+        signs = builder.and_(builder.bitcast(sign, _INTEGERS), self.integer(-0x80000000))
+        return builder.bitcast(builder.or_(builder.bitcast(size, _INTEGERS), signs), _FLOATS)
 
     def polynomial(self, coefficients: tuple[float, ...], x: Any) -> Any:
         """Return a polynomial of x, by Horner's rule; `coefficients` in rising powers."""

@@ -9,24 +9,38 @@ import math
 
 import numpy as np
 
-from pcmref.arithmetic.codes import SMALLEST_INPUT, VARIANCE_STEP
+from pcmref.arithmetic.codes import ROUNDINGS, SMALLEST_INPUT, VARIANCE_STEP
 from pcmref.arithmetic.fast.compiler import compiled
 
-__all__ = ["adc_code", "added", "dac_code", "dac_gain", "normalised", "read_noise", "rectified", "scaled"]
+__all__ = [
+    "adc_code",
+    "added",
+    "dac_code",
+    "dac_gain",
+    "limited",
+    "normalised",
+    "read_noise",
+    "rectified",
+    "rounded",
+    "scaled",
+    "table_code",
+]
+
+HALF_EVEN, HALF_AWAY, HALF_UP, FLOOR, TOWARD_ZERO = range(len(ROUNDINGS))
 
 
 @compiled
-def dac_gain(top, limit):  # type: ignore[no-untyped-def]
-    """``limit / top`` and ``top / limit``, in float32; both 0 where `top` is below 2^-100."""
+def dac_gain(top, high):  # type: ignore[no-untyped-def]
+    """``dac_high / top`` and ``top / dac_high``, in float32; both 0 where `top` is below 2^-100."""
     if top < SMALLEST_INPUT:
         return np.float32(0), np.float32(0)
-    return limit / top, top / limit
+    return high / top, top / high
 
 
 @compiled
-def dac_code(x, gain, limit):  # type: ignore[no-untyped-def]
-    """``clip(rint(x gain), -limit, limit)``, in float32."""
-    return np.int16(min(max(np.rint(x * gain), -limit), limit))
+def dac_code(x, gain, low, high):  # type: ignore[no-untyped-def]
+    """``clip(rint(x gain), low, high)``, in float32."""
+    return np.int16(min(max(np.rint(x * gain), low), high))
 
 
 @compiled
@@ -36,9 +50,46 @@ def read_noise(z, variance):  # type: ignore[no-untyped-def]
 
 
 @compiled
-def adc_code(total, gain, limit):  # type: ignore[no-untyped-def]
-    """``clip(rint(sum gain), -limit, limit)``, in float64."""
-    return np.int32(min(max(np.rint(np.float64(total) * gain), -limit), limit))
+def limited(total, bits, saturates):  # type: ignore[no-untyped-def]
+    """Put a sum into a register of two's complement: the nearest number that fits, or the low bits."""
+    half = np.int64(1) << (bits - 1)
+    if saturates:
+        return min(max(np.int64(total), -half), half - 1)
+    return ((np.int64(total) + half) & (2 * half - 1)) - half
+
+
+@compiled
+def rounded(v, rounding):  # type: ignore[no-untyped-def]
+    """``round(v)`` by the rule of this position in `ROUNDINGS`."""
+    if rounding == HALF_EVEN:
+        return np.rint(v)
+    if rounding == FLOOR:
+        return np.floor(v)
+    if rounding == TOWARD_ZERO:
+        return np.trunc(v)
+    size = abs(v) if rounding == HALF_AWAY else v
+    down = np.floor(size)
+    nearest = down + np.float64(size - down >= 0.5)
+    return math.copysign(nearest, v) if rounding == HALF_AWAY else nearest
+
+
+@compiled
+def adc_code(total, gain, offset, low, high, rounding):  # type: ignore[no-untyped-def]
+    """``clip(round((sum + offset) gain), low, high)``, in float64."""
+    return np.int32(min(max(rounded((np.float64(total) + offset) * gain, rounding), low), high))
+
+
+@compiled
+def table_code(total, thresholds, low):  # type: ignore[no-untyped-def]
+    """`low` plus the number of `thresholds`, which do not fall, that the sum reaches."""
+    first, last = 0, len(thresholds)
+    while first < last:
+        middle = (first + last) // 2
+        if thresholds[middle] <= total:
+            first = middle + 1
+        else:
+            last = middle
+    return np.int32(low + first)
 
 
 @compiled

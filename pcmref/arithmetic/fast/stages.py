@@ -12,16 +12,19 @@ from pcmref.arithmetic.fast.draws import DRAWS, fill_normals, fill_words
 from pcmref.arithmetic.fast.multiply_add import register_block
 from pcmref.arithmetic.fast.noisy_adc import approximate_codes
 from pcmref.arithmetic.fast.rules import (
+    HALF_EVEN,
     adc_code,
     added,
     dac_code,
     dac_gain,
+    limited,
     normalised,
     read_noise,
     rectified,
     scaled,
+    table_code,
 )
-from pcmref.arithmetic.operands import LANES, PIXELS, SQUARE_BITS, Adc, Dac, Digital, Noise, Window
+from pcmref.arithmetic.operands import LANES, PIXELS, SQUARE_BITS, Adc, Dac, Digital, Noise, Register, Table, Window
 from pcmref.arrays import Float32, Float64, Int16, Int64, IntegerArray, UInt64
 
 __all__ = [
@@ -29,62 +32,68 @@ __all__ = [
     "accumulate_float",
     "accumulate_squares",
     "add_read_noise",
+    "compare",
     "digitise",
     "digitise_noisy",
     "drive",
     "finish",
+    "hold",
     "load_codes",
     "moments",
+    "phases",
 ]
 
 #: Pixels of a register block with one vector of columns, and with two.
 BLOCK_1 = PIXELS
 BLOCK_2 = PIXELS // 2
+#: What makes each of `codes.ROUNDINGS` one to the nearest: it is taken off the number, and off its size.
+BIAS = np.array([[0, 0], [0, 0], [0, 0], [0.5, 0], [0, 0.5]], np.float32)
 
 
 # DAC
 
 
-def load_codes(vectors: IntegerArray, limit: int, codes: Int16) -> int:
-    """Put vectors of codes into a buffer, if all are in range; see the twin."""
-    return int(_load_codes(vectors, limit, codes))
+def load_codes(vectors: IntegerArray, dac: Dac, driven: Int16) -> int:
+    """Put vectors of codes into a buffer, if all are codes of the DAC; see the twin."""
+    return int(_load_codes(vectors, int(dac.low), int(dac.high), dac.offset, driven))
 
 
 @compiled
-def _load_codes(vectors, limit, codes):  # type: ignore[no-untyped-def]
+def _load_codes(vectors, low, high, offset, driven):  # type: ignore[no-untyped-def]
     n, rows = vectors.shape
     for i in range(n):
         beyond = False
         for k in range(rows):
-            beyond |= vectors[i, k] < -limit or vectors[i, k] > limit
+            beyond |= vectors[i, k] < low or vectors[i, k] > high
         if beyond:
             for k in range(rows):
-                if vectors[i, k] < -limit or vectors[i, k] > limit:
+                if vectors[i, k] < low or vectors[i, k] > high:
                     return i * rows + k
         for k in range(rows):
-            codes[i, k] = vectors[i, k]
+            driven[i, k] = np.int64(vectors[i, k]) + offset
     return -1
 
 
 def drive(x: Float32, window: Window, dac: Dac) -> tuple[Int16, Float32, Float32]:
-    """Convert activations to DAC codes in a padded buffer; see the twin."""
-    codes = np.zeros((len(x), window.height, window.width, window.channels), np.int16)
+    """Convert activations to what drives the rows, in a padded buffer; see the twin."""
+    driven = np.full((len(x), window.height, window.width, window.channels), dac.offset, np.int16)
     step, top = np.empty(len(x), np.float32), np.empty(len(x), np.float32)
-    _drive(np.ascontiguousarray(x), window, dac, codes, step, top)
-    return codes, step, top
+    _drive(np.ascontiguousarray(x), window, dac, driven, step, top)
+    return driven, step, top
 
 
 @compiled
-def _drive(x, window, dac, codes, step, top):  # type: ignore[no-untyped-def]
+def _drive(x, window, dac, driven, step, top):  # type: ignore[no-untyped-def]
     bits = x.reshape(len(x), -1).view(np.int32)
     for i in range(len(x)):
-        step[i], top[i] = drive_image(x[i], bits[i], window, dac, codes[i])
+        step[i], top[i] = drive_image(x[i], bits[i], window, dac, driven[i])
 
 
 @compiled
-def drive_image(x, bits, window, dac, codes):  # type: ignore[no-untyped-def]
-    """Fill `codes` with one image; `bits` are those of x, in one row.  Return step and largest size."""
+def drive_image(x, bits, window, dac, driven):  # type: ignore[no-untyped-def]
+    """Fill `driven` with one image; `bits` are those of x, in one row.  Return step and largest size."""
     height, width, channels = x.shape
+    offset, low, high = np.int16(dac.offset), dac.low, dac.high
     largest = np.int32(0)
     for k in range(len(bits)):
         # without its sign bit, a finite float compares like an integer
@@ -95,14 +104,34 @@ def drive_image(x, bits, window, dac, codes):  # type: ignore[no-untyped-def]
         full = dac.top
     elif window.bias:
         full = max(top, np.float32(1))
-    gain, step = dac_gain(full, dac.limit)
+    gain, step = dac_gain(full, high)
     for i in range(height):
         for j in range(width):
             for c in range(channels):
-                codes[i + window.padding, j + window.padding, c] = dac_code(x[i, j, c], gain, dac.limit)
+                driven[i + window.padding, j + window.padding, c] = dac_code(x[i, j, c], gain, low, high) + offset
     if window.bias:
-        codes[:, :, channels] = dac_code(np.float32(1), gain, dac.limit)
+        driven[:, :, channels] = dac_code(np.float32(1), gain, low, high) + offset
     return step, top
+
+
+def phases(driven: Int16, dac: Dac) -> Int16:
+    """Return what drives the rows in each phase of a product; see the twin."""
+    if dac.phases == 1:
+        return driven[None]
+    parts = np.empty((dac.phases, *driven.shape), np.int16)
+    split_phases(driven.reshape(-1), dac.serial, parts.reshape(dac.phases, -1))
+    return parts
+
+
+@compiled
+def split_phases(driven, serial, parts):  # type: ignore[no-untyped-def]
+    """Fill the phases of a row of codes."""
+    for phase in range(len(parts)):
+        for k in range(len(driven)):
+            if serial:
+                parts[phase, k] = (driven[k] >> phase) & 1
+            else:
+                parts[phase, k] = max(driven[k] if phase == 0 else -driven[k], 0)
 
 
 # Sums
@@ -177,26 +206,26 @@ def sum_products(x, pixel, row, weights, segment, out):  # type: ignore[no-untyp
                     _block_1(x[image], pixel, row, weights, out[image], p, vectors - 1, first, last)
 
 
-# Read noise and ADC
+# Read noise, register and ADC
 
 
 def add_read_noise(
-    sums: npt.NDArray[Any], variance: npt.NDArray[Any], columns: int, noise: Noise, tile: int, image: UInt64
+    sums: npt.NDArray[Any], variance: npt.NDArray[Any], columns: int, noise: Noise, number: int, image: UInt64
 ) -> Int64:
-    """Add fresh read noise to the sums of a tile; see the twin."""
+    """Add fresh read noise to sums; see the twin."""
     out = np.empty((*sums.shape[:2], columns), np.int64)
-    _add_read_noise(sums, variance, noise, np.uint64(tile), image, out)
+    _add_read_noise(sums, variance, noise, np.uint64(number), image, out)
     return out
 
 
 @compiled
-def _add_read_noise(sums, variance, noise, tile, image, out):  # type: ignore[no-untyped-def]
+def _add_read_noise(sums, variance, noise, number, image, out):  # type: ignore[no-untyped-def]
     for i in range(len(sums)):
-        noisy_sums(sums[i], variance[i], noise, tile, image[i], out[i])
+        noisy_sums(sums[i], variance[i], noise, number, image[i], out[i])
 
 
 @compiled
-def noisy_sums(sums, variance, noise, tile, image, out):  # type: ignore[no-untyped-def]
+def noisy_sums(sums, variance, noise, number, image, out):  # type: ignore[no-untyped-def]
     """Add read noise to the sums of one image."""
     pixels, columns = out.shape
     size = min(DRAWS, (pixels * columns + 3) // 4 * 4)
@@ -207,7 +236,7 @@ def noisy_sums(sums, variance, noise, tile, image, out):  # type: ignore[no-unty
     p = 0
     c = 0
     for start in range(0, pixels * columns, size):
-        fill_words(start // 4, tile, image, noise.k0, noise.k1, words)
+        fill_words(start // 4, number, image, noise.k0, noise.k1, words)
         fill_normals(words, z, tail, place)
         j = 0
         while j < size and p < pixels:
@@ -221,18 +250,61 @@ def noisy_sums(sums, variance, noise, tile, image, out):  # type: ignore[no-unty
                 p += 1
 
 
-def digitise(sums: npt.NDArray[Any], adc: Adc) -> npt.NDArray[np.int32]:
-    """Convert sums of any shape to ADC codes; see the twin."""
-    out = np.empty(sums.shape, np.int32)
-    digitised(np.ascontiguousarray(sums).reshape(-1), adc, out.reshape(-1))
+def hold(sums: npt.NDArray[Any], register: Register) -> Int64:
+    """Return what the register before the ADC holds; see the twin."""
+    held = sums.astype(np.int64)
+    held_sums(held.reshape(1, -1), held.size, register)
+    return held
+
+
+@compiled
+def held_sums(sums, columns, register):  # type: ignore[no-untyped-def]
+    """Put sums into the register, in place; return whether some did not fit."""
+    beyond = False
+    for p in range(len(sums)):
+        for c in range(columns):
+            held = limited(sums[p, c], register.bits, register.saturates)
+            beyond |= held != sums[p, c]
+            sums[p, c] = held
+    return beyond
+
+
+def digitise(sums: npt.NDArray[Any], columns: int, adc: Adc, number: int) -> npt.NDArray[np.int32]:
+    """Convert sums to ADC codes; see the twin."""
+    out = np.empty((*sums.shape[:-1], columns), np.int32)
+    rows = np.ascontiguousarray(sums[..., :columns]).reshape(-1, columns)
+    digitised(rows, columns, adc, number, out.reshape(-1, columns))
     return out
 
 
 @compiled
-def digitised(sums, adc, out):  # type: ignore[no-untyped-def]
-    """Convert a row of sums."""
-    for k in range(len(sums)):
-        out[k] = adc_code(sums[k], adc.gain, adc.limit)
+def digitised(sums, columns, adc, number, out):  # type: ignore[no-untyped-def]
+    """Convert rows of sums."""
+    gain, offset, low, high, rounding = adc.gain[number], adc.offset[number], adc.low, adc.high, adc.rounding
+    if rounding == HALF_EVEN:  # the usual one without branches
+        for p in range(len(sums)):
+            for c in range(columns):
+                out[p, c] = adc_code(sums[p, c], gain[c], offset[c], low, high, HALF_EVEN)
+    else:
+        for p in range(len(sums)):
+            for c in range(columns):
+                out[p, c] = adc_code(sums[p, c], gain[c], offset[c], low, high, rounding)
+
+
+def compare(sums: npt.NDArray[Any], columns: int, table: Table, number: int) -> npt.NDArray[np.int32]:
+    """Convert sums to ADC codes by thresholds; see the twin."""
+    out = np.empty((*sums.shape[:-1], columns), np.int32)
+    rows = np.ascontiguousarray(sums[..., :columns]).reshape(-1, columns)
+    compared(rows, columns, table, number, out.reshape(-1, columns))
+    return out
+
+
+@compiled
+def compared(sums, columns, table, number, out):  # type: ignore[no-untyped-def]
+    """Convert rows of sums by thresholds."""
+    for p in range(len(sums)):
+        for c in range(columns):
+            out[p, c] = table_code(sums[p, c], table.thresholds[number, c], table.low)
 
 
 def digitise_noisy(
@@ -240,49 +312,54 @@ def digitise_noisy(
     variance: npt.NDArray[Any],
     columns: int,
     noise: Noise,
-    tile: int,
+    number: int,
     image: UInt64,
     adc: Adc,
 ) -> npt.NDArray[np.int32]:
     """Convert sums with fresh read noise to ADC codes; see the twin."""
     out = np.empty(sums.shape, np.int32)
     sums, variance = np.ascontiguousarray(sums), np.ascontiguousarray(variance)
-    _digitise_noisy(sums, variance, columns, noise, np.uint64(tile), image, adc, out)
+    _digitise_noisy(sums, variance, columns, noise, number, image, adc, out)
     return out[..., :columns]
 
 
 @compiled
-def _digitise_noisy(sums, variance, columns, noise, tile, image, adc, out):  # type: ignore[no-untyped-def]
+def _digitise_noisy(sums, variance, columns, noise, number, image, adc, out):  # type: ignore[no-untyped-def]
     for i in range(len(sums)):
-        digitised_noisy(sums[i], variance[i], columns, noise, tile, image[i], adc, out[i])
+        digitised_noisy(sums[i], variance[i], columns, noise, number, image[i], adc, out[i])
 
 
-_approximate_codes = approximate_codes()
+_codes = approximate_codes(plain=False)
+_plain_codes = approximate_codes(plain=True)
 
 
 @compiled
-def digitised_noisy(sums, variance, columns, noise, tile, image, adc, out):  # type: ignore[no-untyped-def]
+def digitised_noisy(sums, variance, columns, noise, number, image, adc, out):  # type: ignore[no-untyped-def]
     """Convert the sums of one image: nearly all in single precision, those in doubt in full."""
     pixels, padded = sums.shape
-    gain, limit = np.float32(adc.gain), np.float32(adc.limit)
+    gain, offset, low, high, rounding = adc.gain[number], adc.offset[number], adc.low, adc.high, adc.rounding
+    single, shift = gain.astype(np.float32), (offset * gain).astype(np.float32)
+    bottom, top, down, inward = np.float32(low), np.float32(high), BIAS[rounding, 0], BIAS[rounding, 1]
+    plain = down == 0 and inward == 0 and not shift.any()
     rows = 4 * max(1, DRAWS // (4 * columns))  # a multiple of 4, so that they start with a block of draws
     words = np.zeros(rows * columns + LANES, np.uint32)
     one, z, tail, place = words[:1].copy(), np.empty(1), np.empty(1), np.empty(1, np.int64)
     for start in range(0, pixels, rows):
         stop = min(start + rows, pixels)
         drawn = words[: ((stop - start) * columns + 3) // 4 * 4]
-        fill_words(start * columns // 4, tile, image, noise.k0, noise.k1, drawn)
+        fill_words(start * columns // 4, np.uint64(number), image, noise.k0, noise.k1, drawn)
         for p in range(start, stop):
             for v in range(0, padded, LANES):
-                w = (p - start) * columns + v
-                doubt = _approximate_codes(words, w, sums, variance, out, p * padded + v, gain, limit)
+                w, at = (p - start) * columns + v, p * padded + v
+                args = words, w, sums, variance, out, at, single, shift, v, bottom, top, down, inward
+                doubt = _plain_codes(*args) if plain else _codes(*args)
                 c = v
                 while doubt != 0 and c < columns:
                     if doubt & 1:
                         one[0] = words[w + c - v]
                         fill_normals(one, z, tail, place)
                         total = np.int64(sums[p, c]) + read_noise(z[0], variance[p, c])
-                        out[p, c] = adc_code(total, adc.gain, adc.limit)
+                        out[p, c] = adc_code(total, gain[c], offset[c], low, high, rounding)
                     doubt >>= 1
                     c += 1
 
