@@ -22,6 +22,7 @@ from pcmref.files.cifar10 import load_cifar10
 from pcmref.files.networks import bundled
 from pcmref.inference.adabs import ADABS_BATCHES, ADABS_IMAGES
 from pcmref.inference.compensation import COMPENSATIONS
+from pcmref.inference.ranges import stored_if_any
 from pcmref.inference.threads import processors
 from pcmref.network.graph import Network
 from pcmref.network.images import Samples
@@ -109,8 +110,10 @@ def _add_retention(command: argparse.ArgumentParser) -> None:
     command.add_argument("--chips", type=int, default=1, metavar="K", help="chips to program (default: 1)")
     command.add_argument("--seed", type=int, default=0, metavar="S", help="seed of the first chip (default: 0)")
     choice("--preset", "paper", f"converters, tiles and read noise: {' | '.join(PRESETS)}")
+    command.add_argument("--read-noise", metavar="NAME", help="frozen | fresh (default: that of the preset)")
     choice("--model", NANDAKUMAR_2019.name, f"statistics of the devices: {' | '.join(MODELS)}")
     choice("--scale", "layer", "layer | column: what the largest weight is taken over")
+    several("--significance", ["1"], "of each pair of devices of a weight; 1,1 averages over two pairs")
     choice("--gdc", "absolute", "absolute | ones | column: what GDC reads")
     command.add_argument(
         "--nonconverged", type=float, default=0.0, metavar="SHARE", help="of devices, 0 to 1 (default: 0)"
@@ -170,11 +173,13 @@ def _study(options: argparse.Namespace, path: Path) -> Study:
     """Return what a command asks for."""
     devices = replace(model(options.model), nonconverged_share=options.nonconverged)
     readout = preset(options.preset)
+    if options.read_noise is not None:
+        readout = replace(readout, read_noise=options.read_noise)
     times_s = [_time(text) for text in options.times.split(",")]
     compensations = [name.strip() for name in options.compensation.split(",")]
     chips = _at_least_one("--chips", options.chips)
     network = pcmref.load(path)
-    stored = pcmref.with_stored_ranges(network, readout, model=devices, scale=options.scale)
+    stored = stored_if_any(network, readout, model=devices, scale=options.scale)
     samples, calibration = _samples(network, options.data, needs_calibration(stored, compensations))
     if options.images is not None:
         samples = samples.first(_at_least_one("--images", options.images))
@@ -188,6 +193,7 @@ def _study(options: argparse.Namespace, path: Path) -> Study:
         model=devices,
         readout=readout,
         scale=options.scale,
+        significance=_factors(options.significance),
         gdc_readout=options.gdc,
         title=path.name,
     )
@@ -266,6 +272,13 @@ def _time(text: str) -> float:
     if match is None:
         raise ParameterError("--times", f"numbers with a unit ({', '.join(report.UNITS_S)})", describe(text))
     return float(match[1]) * report.UNITS_S[match[2]]
+
+
+def _factors(text: str) -> tuple[int, ...]:
+    try:
+        return tuple(int(part) for part in text.split(","))
+    except ValueError:
+        raise ParameterError("--significance", "integers, comma-separated", describe(text)) from None
 
 
 def _triple(option: str, text: str) -> tuple[float, float, float]:

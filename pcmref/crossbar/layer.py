@@ -13,7 +13,7 @@ from pcmref.arithmetic.choice import kernels
 from pcmref.arithmetic.draws import Key
 from pcmref.arithmetic.operands import AnalogLayer, Digital, Window, filled
 from pcmref.arrays import Float32, Float64, Int16, Int64, UInt64, read_only
-from pcmref.crossbar.layout import lay_out
+from pcmref.crossbar.layout import cut, lay_out
 from pcmref.crossbar.product import TileProduct, analog_sums, combined, converted
 from pcmref.crossbar.readout import Readout
 from pcmref.crossbar.wiring import Chain, chain_of, codes_of, dac_of, gains_of, lsb_us, noise_of
@@ -36,7 +36,7 @@ class Crossbar:
     chain : Chain
         Its conversions, which `operands` have, and what the stages need besides.
     tiles : int
-        How many, one below the other.
+        How many, of all slices.
     unit : float32, shape (columns,)
         Digital value of one output code at an output step of 1.
     """
@@ -82,6 +82,7 @@ def build(
     readout: Readout,
     *,
     g_step_us: float,
+    significance: tuple[int, ...],
     gain: Float64,
     stream: Key,
 ) -> Crossbar:
@@ -93,6 +94,8 @@ def build(
     geometry : Geometry
     readout : Readout
     g_step_us : float
+    significance : tuple of int
+        Of the slices.
     gain : float64, shape (1,) or (columns,)
         Digital drift compensation.
     stream : (int, int)
@@ -107,7 +110,7 @@ def build(
     """
     codes, variance = codes_of(layer, readout)
     rows, columns = layer.shape
-    tile_rows, full_scale = readout.tile_rows or rows, readout.range_of(layer.name)
+    parts, full_scale = cut(rows, readout.tile_rows, len(significance)), readout.range_of(layer.name)
     value_us, gains = np.full(columns, g_step_us), None
     if full_scale is not None and readout.adc is not None:
         value_us = lsb_us(readout, layer.name, full_scale, columns, g_step_us)
@@ -116,15 +119,17 @@ def build(
         readout,
         f"layer {layer.name!r}",
         codes,
-        tile_rows=tile_rows,
+        parts=parts,
+        significance=significance,
         gains=gains,
         noise=noise_of(readout, stream),
         measured=readout.measured_of(layer.name),
     )
+    row = np.tile(geometry.row, len(significance))
     operands = AnalogLayer(
         window=window(geometry, geometry.pixel // 2),
         dac=dac_of(readout, full_scale),
-        tiles=lay_out(geometry.row, codes, variance, tile_rows=tile_rows, limit=readout.dac.largest),
+        tiles=lay_out(row, codes, variance, parts=parts, limit=readout.dac.largest),
         conversions=chain.conversions,
         noise=chain.noise,
         register=chain.register,
@@ -132,9 +137,7 @@ def build(
         table=chain.table,
     )
     unit = _unit(layer.name, value_us * layer.weight_per_us * gain)
-    return Crossbar(
-        name=layer.name, geometry=geometry, operands=operands, chain=chain, tiles=-(-rows // tile_rows), unit=unit
-    )
+    return Crossbar(name=layer.name, geometry=geometry, operands=operands, chain=chain, tiles=len(parts), unit=unit)
 
 
 def window(geometry: Geometry, pixel: Int64) -> Window:

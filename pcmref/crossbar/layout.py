@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_left
+from collections.abc import Sequence
 from itertools import pairwise
 
 import numpy as np
@@ -11,7 +12,7 @@ from pcmref.arithmetic.operands import SQUARE_BITS, Matrix, Tiles, filled_column
 from pcmref.arrays import Int16, Int64
 from pcmref.errors import ParameterError
 
-__all__ = ["is_split", "lay_out"]
+__all__ = ["cut", "is_split", "lay_out"]
 
 #: What sums of codes must stay below, so that float64 holds them with their noise and the offset of an ADC; and those
 #: of squares, so that 64 bits do.
@@ -23,7 +24,15 @@ def is_split(limit: int) -> bool:
     return limit * limit >> SQUARE_BITS > 0
 
 
-def lay_out(row: Int64, codes: Int16, variance: Int16 | None, *, tile_rows: int, limit: int) -> Tiles:
+def cut(rows: int, tile_rows: int | None, slices: int = 1) -> list[slice]:
+    """Return the rows of each tile: slice by slice, each cut into tiles of `tile_rows` and what is left."""
+    each = rows // slices
+    size = min(tile_rows or each, each)
+    starts = (s * each + first for s in range(slices) for first in range(0, each, size))
+    return [slice(start, min(start + size, (start // each + 1) * each)) for start in starts]
+
+
+def lay_out(row: Int64, codes: Int16, variance: Int16 | None, *, parts: Sequence[slice], limit: int) -> Tiles:
     """Cut a matrix into tiles and lay them out.
 
     Parameters
@@ -34,8 +43,8 @@ def lay_out(row: Int64, codes: Int16, variance: Int16 | None, *, tile_rows: int,
         Conductance codes of the pairs, or of the + and the - line.
     variance : int16, shape (lines, rows, columns), or None
         Variance codes likewise, for fresh read noise.
-    tile_rows : int
-        Most rows of a tile.
+    parts : sequence of slice
+        The rows of each tile: `cut`.
     limit : int
         Largest size of what drives a row at once.
 
@@ -49,7 +58,6 @@ def lay_out(row: Int64, codes: Int16, variance: Int16 | None, *, tile_rows: int,
     ParameterError
         If sums of a tile might not be exact.
     """
-    parts = [slice(start, start + tile_rows) for start in range(0, len(row), tile_rows)]
     for part in parts:
         _expect_to_fit("conductance codes of a tile", codes[:, part], limit, SUM_MOST)
         if variance is not None:

@@ -18,7 +18,7 @@ from pcmref.arithmetic.draws import Key, Purpose, stream_key
 from pcmref.arithmetic.operands import PIXELS, Dac, Noise, Tiles
 from pcmref.arrays import Float64, Int16, IntegerArray, UInt64
 from pcmref.crossbar.converters import Adc
-from pcmref.crossbar.layout import lay_out
+from pcmref.crossbar.layout import cut, lay_out
 from pcmref.crossbar.product import TileProduct, analog_sums, combined, converted
 from pcmref.crossbar.readout import Readout
 from pcmref.crossbar.wiring import Chain, chain_of, codes_of, dac_of, gains_of, lsb_us, noise_of
@@ -165,7 +165,7 @@ def tile_of(snapshot: Snapshot, layer: str, readout: Readout, number: int = 0) -
     readout : Readout
         With the ranges of the layer, if it has converters that need some.
     number : int
-        Of the tile within the layer, from 0, in the order of the rows; it has all columns of the layer.
+        Of the tile within the layer, from 0, in the order of the rows, slice by slice; it has all columns of the layer.
 
     Returns
     -------
@@ -184,10 +184,11 @@ def tile_of(snapshot: Snapshot, layer: str, readout: Readout, number: int = 0) -
         raise ParameterError("layer", f"one of {', '.join(names)}", describe(layer))
     address = names.index(layer)
     devices = snapshot.layers[address]
-    tile_rows = readout.tile_rows or devices.shape[0]
-    tiles = -(-devices.shape[0] // tile_rows)
-    number = integer("number", number, f"one of the {tiles} tiles of layer {layer!r}, from 0", 0, tiles - 1)
-    part = slice(number * tile_rows, (number + 1) * tile_rows)
+    slices = len(snapshot.significance)
+    parts = cut(devices.shape[0], readout.tile_rows, slices)
+    expected = f"one of the {len(parts)} tiles of layer {layer!r}, from 0"
+    number = integer("number", number, expected, 0, len(parts) - 1)
+    part, factor = parts[number], snapshot.significance[number * slices // len(parts)]
     codes, variance = codes_of(devices, readout)
     gains, full_scale = None, readout.range_of(layer)
     if full_scale is not None and readout.adc is not None:
@@ -206,6 +207,7 @@ def tile_of(snapshot: Snapshot, layer: str, readout: Readout, number: int = 0) -
         gains=gains,
         noise=noise_of(readout, key),
         measured=measured,
+        significance=(factor,),
     )
 
 
@@ -218,17 +220,22 @@ def _tile(
     gains: Float64 | None,
     noise: Noise | None,
     measured: tuple[Adc, ...] | None = None,
+    significance: tuple[int, ...] = (1,),
 ) -> Tile:
     """Return a tile of these codes, shape (lines, rows, columns)."""
     _, rows, columns = codes.shape
+    parts = cut(rows, None)
+    chain = chain_of(
+        readout, "tile", codes, parts=parts, significance=significance, gains=gains, noise=noise, measured=measured
+    )
     return Tile(
         rows=rows,
         columns=columns,
         readout=readout,
         number=integer("number", number, "an integer from 0 to 2**26 - 1", 0, (1 << 26) - 1),
         dac=dac_of(readout, None),
-        tiles=lay_out(np.arange(rows), codes, variance, tile_rows=rows, limit=readout.dac.largest),
-        chain=chain_of(readout, "tile", codes, tile_rows=rows, gains=gains, noise=noise, measured=measured),
+        tiles=lay_out(np.arange(rows), codes, variance, parts=parts, limit=readout.dac.largest),
+        chain=chain,
     )
 
 

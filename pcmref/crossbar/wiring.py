@@ -119,7 +119,8 @@ def chain_of(
     where: str,
     codes: Int16,
     *,
-    tile_rows: int,
+    parts: Sequence[slice],
+    significance: tuple[int, ...] = (1,),
     gains: Float64 | None,
     noise: Noise | None,
     measured: tuple[converters.Adc, ...] | None = None,
@@ -133,23 +134,25 @@ def chain_of(
         What it is called in errors.
     codes : int16, shape (lines, rows, columns)
         Conductance codes.
-    tile_rows : int
-        Most rows of a tile.
+    parts : sequence of slice
+        The rows of each tile: `layout.cut`.
+    significance : tuple of int
+        Of the slices, of as many tiles each.
     gains : float64, shape (columns,), or None
         Of the ADCs, where they have some.
     noise : Noise, optional
     measured : tuple of Adc, optional
         What converts in their place.
     """
-    lines, rows, columns = codes.shape
-    tiles = -(-rows // tile_rows)
-    tile, phase, weight = _order(tiles, (1, -1)[:lines], readout.dac.weights)
-    adcs = _adcs(where, readout, measured, tiles * lines)
+    lines, _, columns = codes.shape
+    factors = np.repeat(significance, len(parts) // len(significance))
+    tile, phase, weight = _order(factors, (1, -1)[:lines], readout.dac.weights)
+    adcs = _adcs(where, readout, measured, len(parts) * lines)
     adc, table = (None, None) if adcs is None else _adc_of([adcs[n] for n in tile], columns, gains)
     register = None
     if (held := readout.accumulator) is not None:
         register = Register(bits=held.bits, saturates=held.beyond != "wrap", refuses=held.beyond == "error")
-    zero_sums = _zero_sums(readout, codes, tile_rows, tile, phase)
+    zero_sums = _zero_sums(readout, codes, parts, tile, phase)
     zero = zero_sums
     if readout.dac.offset:
         zero = np.stack([_code(sums, n, register, adc, table) for n, sums in enumerate(zero_sums)])
@@ -157,18 +160,18 @@ def chain_of(
     return Chain(conversions=conversions, zero_sums=zero_sums, noise=noise, register=register, adc=adc, table=table)
 
 
-def _order(tiles: int, lines: Sequence[int], phases: Sequence[int]) -> tuple[Int64, Int64, Int64]:
+def _order(tiles: Int64, lines: Sequence[int], phases: Sequence[int]) -> tuple[Int64, Int64, Int64]:
     """Return tile or line, phase and weight of all conversions: tile by tile, line by line, phase by phase."""
-    tile, line, phase = (grid.reshape(-1) for grid in np.indices((tiles, len(lines), len(phases))))
-    return tile * len(lines) + line, phase, np.array(lines)[line] * np.array(phases)[phase]
+    tile, line, phase = (grid.reshape(-1) for grid in np.indices((len(tiles), len(lines), len(phases))))
+    return tile * len(lines) + line, phase, tiles[tile] * np.array(lines)[line] * np.array(phases)[phase]
 
 
-def _zero_sums(readout: Readout, codes: Int16, tile_rows: int, tile: Int64, phase: Int64) -> Int64:
+def _zero_sums(readout: Readout, codes: Int16, parts: Sequence[slice], tile: Int64, phase: Int64) -> Int64:
     """Return the sums of each conversion for an input of zeros, without noise, shape (conversions, columns)."""
     if readout.dac.offset == 0:
         return np.zeros((len(tile), codes.shape[2]), np.int64)
     driven = reference.phases(np.full(1, readout.dac.offset, np.int16), dac_of(readout, None))[:, 0]
-    starts = np.arange(0, codes.shape[1], tile_rows)
+    starts = [part.start for part in parts]
     totals = np.add.reduceat(codes.astype(np.int64), starts, axis=1).transpose(1, 0, 2).reshape(-1, codes.shape[2])
     return totals[tile] * driven.astype(np.int64)[phase, None]
 

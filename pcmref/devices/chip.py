@@ -16,7 +16,7 @@ from pcmref.arithmetic.choice import kernels
 from pcmref.arithmetic.codes import CODE_LIMIT
 from pcmref.arithmetic.draws import Purpose, check_seed, stream_key
 from pcmref.arrays import Float64, Frozen, Int16, UInt32, check_array, read_only
-from pcmref.devices.mapping import MappedLayer, Scale, map_network
+from pcmref.devices.mapping import MappedLayer, Scale, check_significance, map_network
 from pcmref.devices.published import NANDAKUMAR_2019
 from pcmref.devices.technology import DeviceCodes, State, Technology, Words, check_technology
 from pcmref.errors import ParameterError, instance, integer, one_of
@@ -51,7 +51,7 @@ class ChipLayer:
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """Rows and columns of the crossbar matrix."""
+        """Rows, of all slices, and columns of the crossbar matrix."""
         return self.mapped.g_target_us.shape
 
 
@@ -92,7 +92,7 @@ class SnapshotLayer(Frozen):
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """Rows and columns of the crossbar matrix."""
+        """Rows, of all slices, and columns of the crossbar matrix."""
         return self.g_mean_code.shape[1:]
 
     @property
@@ -114,7 +114,7 @@ class SnapshotLayer(Frozen):
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Snapshot:
-    """A chip at one time, for one read event.
+    """A chip at one time, for one read event; parameters as of `program`.
 
     Its layers are those of its network, in the same order.  Devices that were measured, or that are stuck, come in with
     `dataclasses.replace`.
@@ -127,10 +127,11 @@ class Snapshot:
     t_s: float
     read: int
     layers: tuple[SnapshotLayer, ...]
+    significance: tuple[int, ...] = (1,)
 
     def __post_init__(self) -> None:
         _check_origin(self)
-        _check_layers(self.network, self.layers, SnapshotLayer)
+        _check_layers(self, SnapshotLayer)
         if self.t_s != self.model.reference_time_s:
             object.__setattr__(self, "t_s", self.model.check_time(self.t_s))
         object.__setattr__(self, "read", _read_number(self.read))
@@ -145,10 +146,11 @@ class Chip:
     seed: int
     scale: Scale
     layers: tuple[ChipLayer, ...]
+    significance: tuple[int, ...] = (1,)
 
     def __post_init__(self) -> None:
         _check_origin(self)
-        _check_layers(self.network, self.layers, ChipLayer)
+        _check_layers(self, ChipLayer)
 
     def at(self, t_s: float, *, read: int = 0) -> Snapshot:
         """Return the chip `t_s` seconds after its last programming pulse.
@@ -194,6 +196,7 @@ class Chip:
             t_s=t_s,
             read=read,
             layers=tuple(layers),
+            significance=self.significance,
         )
 
 
@@ -203,9 +206,10 @@ def program(
     model: Technology = NANDAKUMAR_2019,
     seed: int = 0,
     scale: Scale = "layer",
+    significance: Sequence[int] = (1,),
     progress: Callable[[str], None] = lambda name: None,
 ) -> Chip:
-    """Program every weight of `network` onto a pair of devices.
+    """Program every weight of `network` onto a pair of devices, or several.
 
     Parameters
     ----------
@@ -216,6 +220,9 @@ def program(
         Chooses the chip; 0 to 2**64 - 1.
     scale : "layer" or "column"
         What the largest weight, mapped to G_max, is taken over.
+    significance : sequence of int
+        One factor for each pair of a weight: (1, 1) averages over two pairs.  All pairs have the weight's target; each
+        slice of pairs is converted on its own, and its codes count so much.
     progress : callable
         Called with the name of each layer when it is done.
 
@@ -226,18 +233,19 @@ def program(
     Raises
     ------
     ParameterError
-        If the seed or the scale is not valid.
+        If the seed, the scale or the significance is not valid.
     """
     seed = check_seed(seed)
     instance("network", network, Network)
     check_technology(model)
-    layers = []
-    for address, mapped in enumerate(map_network(network, g_max_us=model.g_max_us, scale=scale)):
+    factors, layers = check_significance(significance), []
+    targets = map_network(network, g_max_us=model.g_max_us, scale=scale, significance=factors)
+    for address, mapped in enumerate(targets):
         with stage("program devices"):
             state = model.program(mapped.pair_targets_us(), _words(seed, address, mapped))
             layers.append(ChipLayer(mapped=mapped, state=state))
         progress(mapped.name)
-    return Chip(network=network, model=model, seed=seed, scale=scale, layers=tuple(layers))
+    return Chip(network=network, model=model, seed=seed, scale=scale, layers=tuple(layers), significance=factors)
 
 
 def _words(seed: int, address: int, mapped: MappedLayer, t_s: float = 0.0, read: int = 0) -> Words:
@@ -255,17 +263,20 @@ def _check_origin(value: Chip | Snapshot) -> None:
     check_technology(value.model)
     one_of("scale", value.scale, get_args(Scale))
     object.__setattr__(value, "seed", check_seed(value.seed))
+    object.__setattr__(value, "significance", check_significance(value.significance))
 
 
 def _read_number(read: object) -> int:
     return integer("read", read, "an integer from 0 to 2**32 - 1", 0, (1 << 32) - 1)
 
 
-def _check_layers(network: Network, layers: Sequence[ChipLayer | SnapshotLayer], kind: type) -> None:
-    """Raise `ParameterError` unless `layers` are the crossbar layers of `network`."""
+def _check_layers(value: Chip | Snapshot, kind: type) -> None:
+    """Raise `ParameterError` unless the layers are the crossbar layers of the network."""
+    network, slices = value.network, len(value.significance)
+    layers: tuple[ChipLayer | SnapshotLayer, ...] = value.layers
     instance("network", network, Network)
     instance("layers", layers, tuple)
-    expected = [f"{layer.name!r} of shape {(layer.rows, layer.columns)}" for layer in network.crossbar_layers]
+    expected = [f"{layer.name!r} of shape {(layer.rows * slices, layer.columns)}" for layer in network.crossbar_layers]
     if len(layers) != len(expected):
         raise ParameterError("layers", f"the {len(expected)} crossbar layers of the network", str(len(layers)))
     for number, (layer, wanted) in enumerate(zip(layers, expected, strict=True)):

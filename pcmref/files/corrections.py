@@ -121,6 +121,7 @@ def _identity(snapshot: Snapshot, readout: Readout) -> dict[str, Any]:
         **{f"model.{name}": value for name, value in fields_of(snapshot.model).items()},
         "seed": snapshot.seed,
         "scale": snapshot.scale,
+        "significance": list(snapshot.significance),
         "t_s": snapshot.t_s,
         "read": snapshot.read,
         "devices": _sha256_of_devices(snapshot),

@@ -122,6 +122,7 @@ def crossbars_of(
                 geometry_of(network, layer),
                 readout,
                 g_step_us=snapshot.model.g_step_us,
+                significance=snapshot.significance,
                 gain=corrections.gain.get(layer.name, np.ones(1)),
                 stream=stream_key(snapshot.seed, purpose, address, t_s=snapshot.t_s, read=snapshot.read),
             )

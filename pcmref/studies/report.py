@@ -32,13 +32,14 @@ STAGES_SHOWN = 20
 def retention_table(result: Retention) -> str:
     """Return the accuracies of a run: a row for each time, a column for each compensation."""
     network = result.study.network
+    devices = network.devices * len(result.study.significance)
     kind = "PCM devices" if isinstance(result.study.model, PcmModel) else "devices"
     seeds = sorted({row.seed for row in result.rows})
     chips = f"chip {seeds[0]}" if len(seeds) == 1 else f"chips {seeds[0]}-{seeds[-1]}"
     compensations = list(dict.fromkeys(row.compensation for row in result.rows))
     width = 15 if len(seeds) > 1 else 11
     lines = [
-        f"{result.study.title}: {network.weights:,} weights on {network.devices:,} {kind}",
+        f"{result.study.title}: {network.weights:,} weights on {devices:,} {kind}",
         f"preset {result.readout.name}, model {result.study.model.name}, {chips}, {result.images:,} images",
         "",
         f"{'digital':>8}  {100 * result.digital_accuracy:.2f} %",

@@ -129,7 +129,7 @@ def retention(
     scores = digital(study.network, study.samples.images, threads=threads, progress=advance)
     baseline = correct(scores, study.samples.labels)
     for seed in study.seeds:
-        chip = program(study.network, model=study.model, seed=seed, scale=study.scale)
+        chip = program(study.network, model=study.model, seed=seed, scale=study.scale, significance=study.significance)
         reference = chip.reference()
         for t_s in study.times_s:
             snapshot = chip.at(t_s)

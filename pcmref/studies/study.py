@@ -10,7 +10,7 @@ from typing import Any, TypeVar, get_args
 
 from pcmref.arithmetic.draws import check_seed
 from pcmref.crossbar.readout import PRESETS, Readout
-from pcmref.devices.mapping import Scale
+from pcmref.devices.mapping import Scale, check_significance
 from pcmref.devices.published import NANDAKUMAR_2019
 from pcmref.devices.technology import Technology, check_technology, fields_of
 from pcmref.errors import ParameterError, describe, instance, one_of
@@ -58,6 +58,8 @@ class Study:
     readout : Readout
         As asked for; `ranged_readout` has the ranges of its converters too.
     scale : "layer" or "column"
+    significance : sequence of int
+        Of the pairs of devices of a weight, as `program` takes it.
     gdc_readout : "absolute", "ones" or "column"
     title : str
         What the network is called, in tables.
@@ -77,6 +79,7 @@ class Study:
     model: Technology = NANDAKUMAR_2019
     readout: Readout = field(default=PRESETS["paper"])
     scale: Scale = "layer"
+    significance: tuple[int, ...] = (1,)
     gdc_readout: GdcReadout = "absolute"
     title: str = ""
 
@@ -95,6 +98,7 @@ class Study:
             one_of("compensation", compensation, COMPENSATIONS)
         one_of("scale", self.scale, get_args(Scale))
         one_of("gdc_readout", self.gdc_readout, get_args(GdcReadout))
+        object.__setattr__(self, "significance", check_significance(self.significance))
         for name, values in (("times_s", times_s), ("seeds", seeds), ("compensations", compensations)):
             object.__setattr__(self, name, tuple(values))
         self._check_images()
@@ -148,6 +152,7 @@ class Study:
             "calibration": None if self.calibration is None else _identity(self.calibration),
             "model": fields_of(self.model),
             "scale": self.scale,
+            "significance": list(self.significance),
             "gdc_readout": self.gdc_readout,
         }
 
