@@ -15,6 +15,7 @@ __all__ = [
     "LANES",
     "PIXELS",
     "SQUARE_BITS",
+    "UNREACHED",
     "Adc",
     "AnalogLayer",
     "Conversions",
@@ -34,6 +35,8 @@ __all__ = [
 LANES = 16
 #: Output pixels are filled up to a multiple of this: what the fast kernels compute at a time.
 PIXELS = 16
+#: A threshold that no sum reaches.
+UNREACHED = (1 << 63) - 1
 #: Squares of DAC codes are multiplied in parts of at most so many bits.
 SQUARE_BITS = 15
 
@@ -148,10 +151,11 @@ class Adc(NamedTuple):
 class Table(NamedTuple):
     """How sums become codes by thresholds."""
 
-    #: Shape (conversions, columns, high - low).
+    #: Shape (conversions, columns, high - low), filled up to one less than a power of 2 with `UNREACHED`.
     thresholds: Int64
-    #: Smallest code.
+    #: Smallest and largest code.
     low: int
+    high: int
 
 
 class AnalogLayer(NamedTuple):

@@ -119,6 +119,7 @@ def build(
         readout,
         f"layer {layer.name!r}",
         codes,
+        variance,
         parts=parts,
         significance=significance,
         gains=gains,

@@ -226,7 +226,15 @@ def _tile(
     _, rows, columns = codes.shape
     parts = cut(rows, None)
     chain = chain_of(
-        readout, "tile", codes, parts=parts, significance=significance, gains=gains, noise=noise, measured=measured
+        readout,
+        "tile",
+        codes,
+        variance,
+        parts=parts,
+        significance=significance,
+        gains=gains,
+        noise=noise,
+        measured=measured,
     )
     return Tile(
         rows=rows,

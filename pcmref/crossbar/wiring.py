@@ -8,9 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from pcmref.arithmetic import reference
-from pcmref.arithmetic.codes import ROUNDINGS, Range, adc_gain, dac_gain
+from pcmref.arithmetic.codes import ROUNDINGS, Range, adc_gain, dac_gain, read_noise
 from pcmref.arithmetic.draws import Key
-from pcmref.arithmetic.operands import Adc, Conversions, Dac, Noise, Register, Table, filled_columns
+from pcmref.arithmetic.operands import UNREACHED, Adc, Conversions, Dac, Noise, Register, Table, filled_columns
 from pcmref.arrays import Float64, Int16, Int64
 from pcmref.crossbar import converters
 from pcmref.crossbar.layout import is_split
@@ -19,6 +19,9 @@ from pcmref.devices.chip import SnapshotLayer
 from pcmref.errors import ParameterError, describe, integer
 
 __all__ = ["Chain", "chain_of", "codes_of", "dac_of", "gains_of", "input_step", "lsb_us", "noise_of"]
+
+#: Larger in size than every normal number of a draw, which are at most 6.34.
+NORMAL_MOST = 6.5
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -118,6 +121,7 @@ def chain_of(
     readout: Readout,
     where: str,
     codes: Int16,
+    variance: Int16 | None,
     *,
     parts: Sequence[slice],
     significance: tuple[int, ...] = (1,),
@@ -134,6 +138,8 @@ def chain_of(
         What it is called in errors.
     codes : int16, shape (lines, rows, columns)
         Conductance codes.
+    variance : int16, shape (lines, rows, columns), or None
+        Variance codes, for fresh read noise.
     parts : sequence of slice
         The rows of each tile: `layout.cut`.
     significance : tuple of int
@@ -149,9 +155,7 @@ def chain_of(
     tile, phase, weight = _order(factors, (1, -1)[:lines], readout.dac.weights)
     adcs = _adcs(where, readout, measured, len(parts) * lines)
     adc, table = (None, None) if adcs is None else _adc_of([adcs[n] for n in tile], columns, gains)
-    register = None
-    if (held := readout.accumulator) is not None:
-        register = Register(bits=held.bits, saturates=held.beyond != "wrap", refuses=held.beyond == "error")
+    register = _register_of(readout, codes, variance, parts)
     zero_sums = _zero_sums(readout, codes, parts, tile, phase)
     zero = zero_sums
     if readout.dac.offset:
@@ -164,6 +168,20 @@ def _order(tiles: Int64, lines: Sequence[int], phases: Sequence[int]) -> tuple[I
     """Return tile or line, phase and weight of all conversions: tile by tile, line by line, phase by phase."""
     tile, line, phase = (grid.reshape(-1) for grid in np.indices((len(tiles), len(lines), len(phases))))
     return tile * len(lines) + line, phase, tiles[tile] * np.array(lines)[line] * np.array(phases)[phase]
+
+
+def _register_of(readout: Readout, codes: Int16, variance: Int16 | None, parts: Sequence[slice]) -> Register | None:
+    """Return the register before the ADC; None where every sum fits."""
+    if (held := readout.accumulator) is None:
+        return None
+    starts, largest = [part.start for part in parts], readout.dac.largest
+    sums = largest * np.add.reduceat(np.abs(codes.astype(np.int64)), starts, axis=1)
+    if variance is not None:
+        squares = largest**2 * np.add.reduceat(variance.astype(np.int64), starts, axis=1)
+        sums += np.abs(read_noise(np.float64(NORMAL_MOST), squares)) + 1
+    if sums.max() < 1 << (held.bits - 1):
+        return None
+    return Register(bits=held.bits, saturates=held.beyond != "wrap", refuses=held.beyond == "error")
 
 
 def _zero_sums(readout: Readout, codes: Int16, parts: Sequence[slice], tile: Int64, phase: Int64) -> Int64:
@@ -193,7 +211,9 @@ def _adc_of(adcs: Sequence[converters.Adc], columns: int, gains: Float64 | None)
     low, high = adcs[0].limits
     tables = [table for adc in adcs if (table := adc.tables(columns)) is not None]
     if tables:
-        return None, Table(thresholds=np.stack(tables), low=low)
+        filled = np.full((len(adcs), columns, (1 << (high - low).bit_length()) - 1), UNREACHED)
+        filled[..., : high - low] = tables
+        return None, Table(thresholds=filled, low=low, high=high)
     gain, offset = np.zeros((2, len(adcs), filled_columns(columns)))
     for number, adc in enumerate(adcs):
         own = adc.gains(columns)

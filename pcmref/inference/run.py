@@ -20,6 +20,7 @@ from pcmref.errors import PcmrefError, instance
 from pcmref.inference.corrections import Corrections
 from pcmref.inference.images import batches, normalise
 from pcmref.inference.plan import Plan, Tap, Watch, analog_plan, digital_plan, geometry_of, walk
+from pcmref.inference.signs import warn_of_lost_signs
 from pcmref.inference.threads import each, processors
 from pcmref.network.graph import Network
 from pcmref.profiling import stage
@@ -106,6 +107,7 @@ def prepare(
     instance("corrections", corrections, Corrections)
     instance("readout", readout, Readout, "pcmref.PRESETS")
     corrections.check(snapshot.network)
+    warn_of_lost_signs(snapshot.network, readout)
     crossbars = crossbars_of(snapshot, corrections, readout, Purpose.PRODUCT)
     return PreparedChip(network=snapshot.network, crossbars=crossbars, corrections=corrections)
 

@@ -86,7 +86,7 @@ def _largest_code(adc: Adc | None, table: Table | None) -> int:
     """Return the largest size of a code; of sums that are handed on, what makes 64 bits of them."""
     if adc is not None:
         return int(max(-adc.low, adc.high))
-    return 1 << 53 if table is None else max(-table.low, table.low + table.thresholds.shape[2])
+    return 1 << 53 if table is None else max(-table.low, table.high)
 
 
 def _is_plain(conversions: Conversions) -> bool:

@@ -80,16 +80,13 @@ def adc_code(total, gain, offset, low, high, rounding):  # type: ignore[no-untyp
 
 
 @compiled
-def table_code(total, thresholds, low):  # type: ignore[no-untyped-def]
-    """`low` plus the number of `thresholds`, which do not fall, that the sum reaches."""
-    first, last = 0, len(thresholds)
-    while first < last:
-        middle = (first + last) // 2
-        if thresholds[middle] <= total:
-            first = middle + 1
-        else:
-            last = middle
-    return np.int32(low + first)
+def table_code(total, thresholds, column, low):  # type: ignore[no-untyped-def]
+    """`low` plus the number of a column's thresholds, which do not fall, that the sum reaches; one less than 2^k."""
+    reached, step = 0, (thresholds.shape[1] + 1) // 2
+    while step > 0:  # without branches that a processor would guess
+        reached += step * (thresholds[column, reached + step - 1] <= total)
+        step //= 2
+    return np.int32(low + reached)
 
 
 @compiled

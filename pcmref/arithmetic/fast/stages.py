@@ -302,9 +302,10 @@ def compare(sums: npt.NDArray[Any], columns: int, table: Table, number: int) -> 
 @compiled
 def compared(sums, columns, table, number, out):  # type: ignore[no-untyped-def]
     """Convert rows of sums by thresholds."""
+    thresholds = table.thresholds[number]
     for p in range(len(sums)):
         for c in range(columns):
-            out[p, c] = table_code(sums[p, c], table.thresholds[number, c], table.low)
+            out[p, c] = table_code(sums[p, c], thresholds, c, table.low)
 
 
 def digitise_noisy(
