@@ -15,19 +15,20 @@ from pcmref.errors import PcmrefError, PcmrefWarning
 __all__ = ["attended", "progress_bar", "say"]
 
 
-def attended(work: Callable[[threading.Event], None]) -> int:
-    """Do the work of a command; return its exit status: 0, 1 after an error, 130 after Ctrl-C.
+def attended(work: Callable[[threading.Event], int]) -> int:
+    """Do the work of a command; return its exit status: that of the work, 1 after an error, 130 after Ctrl-C.
 
     `work` is given what tells whether Ctrl-C was pressed.
     """
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="replace")  # a terminal without "±" still gets its table
+    status = 0
     with warnings.catch_warnings(), _interruptible() as interrupted:
         warnings.simplefilter("default", PcmrefWarning)
         warnings.showwarning = _show_warning
         try:
-            work(interrupted)
+            status = work(interrupted)
             if sys.stdout is not None:
                 sys.stdout.flush()
         except PcmrefError as error:
@@ -46,7 +47,7 @@ def attended(work: Callable[[threading.Event], None]) -> int:
                 raise
             say("interrupted")
             return 130
-    return 0
+    return status
 
 
 def say(text: str) -> None:

@@ -146,6 +146,7 @@ def calibrate_ranges(
     bits = FINE_BITS if readout.dac.drive != "bit-serial" else readout.dac.bits
     fine = dataclasses.replace(
         PRESETS["paper"],
+        name=readout.name,
         dac=dataclasses.replace(readout.dac, bits=bits),
         tile_rows=readout.tile_rows,
         lines=readout.lines,

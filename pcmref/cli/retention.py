@@ -1,25 +1,23 @@
-"""The command line: ``pcmref retention | inspect | convert | fetch``."""
+"""``pcmref retention``: accuracy of programmed chips over time."""
 
 from __future__ import annotations
 
 import argparse
 import contextlib
-import os
-import re
-import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pcmref
-from pcmref.console import attended, progress_bar, say
+from pcmref.cli.options import at_least_one, factors, network_path, time_s
+from pcmref.console import progress_bar, say
 from pcmref.crossbar.readout import PRESETS, preset
 from pcmref.devices.published import MODELS, NANDAKUMAR_2019, model
-from pcmref.errors import DataError, ParameterError, describe
+from pcmref.errors import DataError, ParameterError
 from pcmref.files.atomic import check_outputs
 from pcmref.files.cifar10 import load_cifar10
-from pcmref.files.networks import bundled
 from pcmref.inference.adabs import ADABS_BATCHES, ADABS_IMAGES
 from pcmref.inference.compensation import COMPENSATIONS
 from pcmref.inference.ranges import stored_if_any
@@ -33,62 +31,12 @@ from pcmref.studies.plots import check_format, plot_retention
 from pcmref.studies.retention import Retention, Row, retention
 from pcmref.studies.study import TIMES_S, Study, needs_calibration
 
-__all__ = ["main"]
-
-#: Most chips or images of one command.
-COUNT_LIMIT = 1_000_000
+__all__ = ["add_retention"]
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Run a command; return its exit status: 0, 1 after an error, 130 after Ctrl-C, 2 for a wrong command line."""
-    options = _parser().parse_args(arguments)
-
-    def work(interrupted: threading.Event) -> None:
-        options.interrupted = interrupted
-        options.run(options)
-
-    return attended(work)
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="pcmref",
-        description="Golden reference for neural-network inference on phase-change-memory crossbars.",
-    )
-    parser.add_argument("--version", action="version", version=f"pcmref {pcmref.__version__}")
-    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
-
-    _add_retention(commands.add_parser("retention", help="accuracy of programmed chips over time"))
-
-    command = commands.add_parser("inspect", help="layers, devices and crossbars of a network file")
-    command.set_defaults(run=_inspect)
-    command.add_argument(
-        "network", nargs="?", type=Path, metavar="NETWORK", help="a file, or a bundled name (default: digits-resnet8)"
-    )
-    command.add_argument("--tile", default="256x256", metavar="RxC", help="tile limit (default: %(default)s)")
-
-    command = commands.add_parser("convert", help="turn a PyTorch checkpoint into a network file")
-    command.set_defaults(run=_convert)
-    command.add_argument("checkpoint", type=Path, metavar="CHECKPOINT")
-    command.add_argument("output", type=Path, metavar="OUT.h5")
-    command.add_argument(
-        "--arch",
-        required=True,
-        metavar="NAME",
-        help="joshi-resnetD (channels 16/28/56) or he-resnetD (16/32/64, option A); D = 8, 14, 20, 32, 44, ...",
-    )
-    command.add_argument("--mean", metavar="R,G,B", help="of the training data, pixels 0 to 1 (default: ImageNet's)")
-    command.add_argument("--std", metavar="R,G,B", help="likewise")
-
-    command = commands.add_parser("fetch", help="download a data set into the user cache")
-    command.set_defaults(run=_fetch)
-    command.add_argument("dataset", choices=["cifar10"])
-    command.add_argument("--to", type=Path, metavar="DIR", help="another directory")
-    command.add_argument("--url", help="another server")
-    return parser
-
-
-def _add_retention(command: argparse.ArgumentParser) -> None:
+def add_retention(commands: Any) -> None:
+    """Add the command to a parser."""
+    command = commands.add_parser("retention", help="accuracy of programmed chips over time")
     command.set_defaults(run=_retention)
 
     def choice(option: str, default: str, text: str) -> None:
@@ -129,17 +77,8 @@ def _add_retention(command: argparse.ArgumentParser) -> None:
     command.add_argument("--profile", action="store_true", help="print where the time went, layer by layer")
 
 
-def _network(named: Path | None) -> Path:
-    """Return the path of a network file: as named, or else of the network of this name that comes with pcmref."""
-    if named is None:
-        return bundled()
-    if os.path.isfile(named) or named.suffix or named.parent != Path():
-        return named
-    return bundled(str(named))
-
-
 def _retention(options: argparse.Namespace) -> None:
-    path = _network(options.network)
+    path = network_path(options.network)
     part = None if options.json is None else part_of(options.json)
     check_outputs([options.plot, options.json, part], inputs=[path, options.data])
     if options.plot is not None:
@@ -175,14 +114,14 @@ def _study(options: argparse.Namespace, path: Path) -> Study:
     readout = preset(options.preset)
     if options.read_noise is not None:
         readout = replace(readout, read_noise=options.read_noise)
-    times_s = [_time(text) for text in options.times.split(",")]
+    times_s = [time_s(text) for text in options.times.split(",")]
     compensations = [name.strip() for name in options.compensation.split(",")]
-    chips = _at_least_one("--chips", options.chips)
+    chips = at_least_one("--chips", options.chips)
     network = pcmref.load(path)
     stored = stored_if_any(network, readout, model=devices, scale=options.scale)
     samples, calibration = _samples(network, options.data, needs_calibration(stored, compensations))
     if options.images is not None:
-        samples = samples.first(_at_least_one("--images", options.images))
+        samples = samples.first(at_least_one("--images", options.images))
     return Study(
         network=network,
         samples=samples,
@@ -193,7 +132,7 @@ def _study(options: argparse.Namespace, path: Path) -> Study:
         model=devices,
         readout=readout,
         scale=options.scale,
-        significance=_factors(options.significance),
+        significance=factors(options.significance),
         gdc_readout=options.gdc,
         title=path.name,
     )
@@ -238,58 +177,3 @@ def _samples(network: Network, data: Path | None, calibrate: bool) -> tuple[Samp
     if not calibrate:
         return test, None
     return test, load_cifar10(data, split="train").first(ADABS_BATCHES * ADABS_IMAGES)
-
-
-def _inspect(options: argparse.Namespace) -> None:
-    match = re.fullmatch(r"([1-9]\d{0,5})x([1-9]\d{0,5})", options.tile)
-    if match is None:
-        raise ParameterError("--tile", "ROWSxCOLUMNS, for example 256x256", describe(options.tile))
-    path = _network(options.network)
-    print(report.network_table(pcmref.load(path), path, tile_rows=int(match[1]), tile_columns=int(match[2])))
-
-
-def _convert(options: argparse.Namespace) -> None:
-    from pcmref.files import checkpoints
-
-    check_outputs([options.output], inputs=[options.checkpoint])
-    mean = checkpoints.IMAGENET_MEAN if options.mean is None else _triple("--mean", options.mean)
-    std = checkpoints.IMAGENET_STD if options.std is None else _triple("--std", options.std)
-    network = checkpoints.convert(options.checkpoint, options.arch, mean=mean, std=std)
-    pcmref.save(options.output, network)
-    print(f"{options.output}: {network.weights:,} weights, mean {report.numbers(mean)}, std {report.numbers(std)}")
-
-
-def _fetch(options: argparse.Namespace) -> None:
-    from pcmref.files import download
-
-    with progress_bar("bytes", options.interrupted) as progress:
-        path = download.fetch_cifar10(options.to, url=options.url or download.CIFAR10_URL, progress=progress)
-    print(path)
-
-
-def _time(text: str) -> float:
-    match = re.fullmatch(r"\s*([0-9]+(?:\.[0-9]*)?(?:e[+-]?[0-9]+)?)\s*(s|min|h|d|y)\s*", text)
-    if match is None:
-        raise ParameterError("--times", f"numbers with a unit ({', '.join(report.UNITS_S)})", describe(text))
-    return float(match[1]) * report.UNITS_S[match[2]]
-
-
-def _factors(text: str) -> tuple[int, ...]:
-    try:
-        return tuple(int(part) for part in text.split(","))
-    except ValueError:
-        raise ParameterError("--significance", "integers, comma-separated", describe(text)) from None
-
-
-def _triple(option: str, text: str) -> tuple[float, float, float]:
-    try:
-        red, green, blue = (float(part) for part in text.split(","))
-    except ValueError:
-        raise ParameterError(option, "three numbers, comma-separated", describe(text)) from None
-    return red, green, blue
-
-
-def _at_least_one(option: str, value: int) -> int:
-    if not 1 <= value <= COUNT_LIMIT:
-        raise ParameterError(option, f"at least 1, at most {COUNT_LIMIT:,}", str(value))
-    return value

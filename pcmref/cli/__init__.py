@@ -1,0 +1,43 @@
+"""The command line: ``pcmref retention | inspect | convert | fetch | export | check | selfcheck``."""
+
+from __future__ import annotations
+
+import argparse
+import threading
+from collections.abc import Sequence
+
+import pcmref
+from pcmref.cli.networks import add_convert, add_fetch, add_inspect
+from pcmref.cli.retention import add_retention
+from pcmref.console import attended
+
+__all__ = ["main"]
+
+#: What adds each command to the parser, in the order of the help.
+COMMANDS = (add_retention, add_inspect, add_convert, add_fetch)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a command; return its exit status: 0, 1 after an error, 130 after Ctrl-C, 2 for a wrong command line.
+
+    A check has further ones.
+    """
+    options = _parser().parse_args(arguments)
+
+    def work(interrupted: threading.Event) -> int:
+        options.interrupted = interrupted
+        return options.run(options) or 0
+
+    return attended(work)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="pcmref",
+        description="Golden reference for neural-network inference on phase-change-memory crossbars.",
+    )
+    parser.add_argument("--version", action="version", version=f"pcmref {pcmref.__version__}")
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    for add in COMMANDS:
+        add(commands)
+    return parser
