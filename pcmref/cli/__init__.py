@@ -7,6 +7,7 @@ import threading
 from collections.abc import Sequence
 
 import pcmref
+from pcmref.cli.golden import add_check, add_export, add_selfcheck
 from pcmref.cli.networks import add_convert, add_fetch, add_inspect
 from pcmref.cli.retention import add_retention
 from pcmref.console import attended
@@ -14,7 +15,7 @@ from pcmref.console import attended
 __all__ = ["main"]
 
 #: What adds each command to the parser, in the order of the help.
-COMMANDS = (add_retention, add_inspect, add_convert, add_fetch)
+COMMANDS = (add_retention, add_inspect, add_convert, add_fetch, add_export, add_check, add_selfcheck)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

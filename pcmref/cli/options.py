@@ -6,11 +6,15 @@ import os
 import re
 from pathlib import Path
 
-from pcmref.errors import ParameterError, describe
+from pcmref.errors import DataError, ParameterError, describe
+from pcmref.files.cifar10 import load_cifar10
 from pcmref.files.networks import bundled
+from pcmref.inference.adabs import ADABS_BATCHES, ADABS_IMAGES
+from pcmref.network.graph import Network
+from pcmref.network.images import Samples
 from pcmref.studies.report import UNITS_S
 
-__all__ = ["at_least_one", "factors", "network_path", "time_s", "triple"]
+__all__ = ["at_least_one", "factors", "network_path", "samples_of", "time_s", "triple"]
 
 #: Most chips, images or vectors of one command.
 COUNT_LIMIT = 1_000_000
@@ -55,3 +59,19 @@ def at_least_one(option: str, value: int) -> int:
     if not 1 <= value <= COUNT_LIMIT:
         raise ParameterError(option, f"at least 1, at most {COUNT_LIMIT:,}", str(value))
     return value
+
+
+def samples_of(network: Network, data: Path | None, calibrate: bool) -> tuple[Samples, Samples | None]:
+    """Return the images to judge by and to calibrate with: those in the network file, or CIFAR-10."""
+    if data is None and network.evaluation is not None:
+        return network.evaluation, network.calibration
+    if network.input_shape != (32, 32, 3) or len(network.classes) != 10:
+        raise DataError(
+            "images",
+            "an evaluation set in the network file; --data is CIFAR-10, which takes inputs of shape (32, 32, 3)",
+            f"inputs of shape {network.input_shape} and {len(network.classes)} classes",
+        )
+    test = load_cifar10(data, split="test")
+    if not calibrate:
+        return test, None
+    return test, load_cifar10(data, split="train").first(ADABS_BATCHES * ADABS_IMAGES)

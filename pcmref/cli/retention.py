@@ -11,19 +11,15 @@ from pathlib import Path
 from typing import Any
 
 import pcmref
-from pcmref.cli.options import at_least_one, factors, network_path, time_s
+from pcmref.cli.options import at_least_one, factors, network_path, samples_of, time_s
 from pcmref.console import progress_bar, say
 from pcmref.crossbar.readout import PRESETS, preset
 from pcmref.devices.published import MODELS, NANDAKUMAR_2019, model
-from pcmref.errors import DataError, ParameterError
+from pcmref.errors import ParameterError
 from pcmref.files.atomic import check_outputs
-from pcmref.files.cifar10 import load_cifar10
-from pcmref.inference.adabs import ADABS_BATCHES, ADABS_IMAGES
 from pcmref.inference.compensation import COMPENSATIONS
 from pcmref.inference.ranges import stored_if_any
 from pcmref.inference.threads import processors
-from pcmref.network.graph import Network
-from pcmref.network.images import Samples
 from pcmref.profiling import Profile, recording
 from pcmref.studies import report
 from pcmref.studies.document import part_of, rows_left, write_document
@@ -119,7 +115,7 @@ def _study(options: argparse.Namespace, path: Path) -> Study:
     chips = at_least_one("--chips", options.chips)
     network = pcmref.load(path)
     stored = stored_if_any(network, readout, model=devices, scale=options.scale)
-    samples, calibration = _samples(network, options.data, needs_calibration(stored, compensations))
+    samples, calibration = samples_of(network, options.data, needs_calibration(stored, compensations))
     if options.images is not None:
         samples = samples.first(at_least_one("--images", options.images))
     return Study(
@@ -161,19 +157,3 @@ def _going_on(
         if part.exists():
             say(f"what is finished is in {part}; the same command goes on from there")
         raise
-
-
-def _samples(network: Network, data: Path | None, calibrate: bool) -> tuple[Samples, Samples | None]:
-    """Return the images to judge by and to calibrate with: those in the network file, or CIFAR-10."""
-    if data is None and network.evaluation is not None:
-        return network.evaluation, network.calibration
-    if network.input_shape != (32, 32, 3) or len(network.classes) != 10:
-        raise DataError(
-            "images",
-            "an evaluation set in the network file; --data is CIFAR-10, which takes inputs of shape (32, 32, 3)",
-            f"inputs of shape {network.input_shape} and {len(network.classes)} classes",
-        )
-    test = load_cifar10(data, split="test")
-    if not calibrate:
-        return test, None
-    return test, load_cifar10(data, split="train").first(ADABS_BATCHES * ADABS_IMAGES)

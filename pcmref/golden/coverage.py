@@ -1,0 +1,104 @@
+"""What vectors reach of a tile: ties, limits, codes; counted over all conversions."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from fractions import Fraction
+from typing import Any
+
+import numpy as np
+
+from pcmref.arithmetic.codes import ROUNDINGS
+from pcmref.arrays import Int64
+from pcmref.golden.aimed import TIED, reach_of, ties_within
+from pcmref.golden.plain import PlainAdc, Trial, codes_of_sums, on_tie
+
+__all__ = ["coverage_of"]
+
+#: Why a tile might have no ties.
+NO_TIES = {
+    "thresholds": "thresholds have no ties",
+    "rounding": "this rounding treats a half like any other fraction",
+    "gain": "no sum of this tile ties; with a multiplier that is a small odd number times a power of 2 some would",
+    "vectors": "there are sums that tie, but none of these vectors gives one",
+}
+
+
+def coverage_of(work: Trial, sums: Sequence[Int64]) -> dict[str, Any]:
+    """Return how many of what the vectors reach.
+
+    Parameters
+    ----------
+    work : Trial
+    sums : sequence of int64, shape (n, columns)
+        What the ADC sees in each conversion.
+
+    Returns
+    -------
+    dict
+        ``vectors``, ``conversions``; of the DAC codes the zeros, those at the ends, and how many of all occur; with an
+        ADC of its codes the zeros, those at the limits, those that saturate, and how many of all occur; the ties, the
+        columns that have some, and why if there are none; and how many codes tell the rounding from each other one.
+    """
+    dac, codes = work.dac, work.codes
+    found: dict[str, Any] = {
+        "vectors": len(codes),
+        "conversions": len(codes) * work.conductance.shape[-1] * len(sums),
+        "inputs": {
+            "zero": int((codes == 0).sum()),
+            "lowest": int((codes == dac.low).sum()),
+            "highest": int((codes == dac.high).sum()),
+            "reached": int(np.count_nonzero(np.bincount(codes.reshape(-1) - dac.low))),
+            "of": dac.high - dac.low + 1,
+        },
+    }
+    if work.adc is not None:
+        seen = np.concatenate(sums)
+        found |= {"outputs": _outputs(seen, work.adc), "ties": _ties(work, work.adc, seen)}
+        found["told_from"] = _told_from(seen, work.adc)
+    return found
+
+
+def _outputs(seen: Int64, adc: PlainAdc) -> dict[str, int]:
+    codes = codes_of_sums(seen, adc)
+    found = {
+        "zero": int((codes == 0).sum()),
+        "lowest": int((codes == adc.low).sum()),
+        "highest": int((codes == adc.high).sum()),
+        "reached": int(np.count_nonzero(np.bincount(codes.reshape(-1) - adc.low))),
+        "of": adc.high - adc.low + 1,
+    }
+    if adc.thresholds is None:
+        free = codes_of_sums(seen, replace(adc, low=adc.low - 1, high=adc.high + 1))
+        found |= {"below": int((free < adc.low).sum()), "above": int((free > adc.high).sum())}
+    return found
+
+
+def _ties(work: Trial, adc: PlainAdc, seen: Int64) -> dict[str, Any]:
+    if adc.thresholds is not None or adc.rounding not in TIED:
+        return {"sums": 0, "columns": 0, "note": NO_TIES["rounding" if adc.thresholds is None else "thresholds"]}
+    tied = on_tie(seen, adc)
+    found: dict[str, Any] = {"sums": int(tied.sum()), "columns": int(tied.any(axis=0).sum())}
+    if found["sums"]:
+        return found
+    return found | {"note": NO_TIES["vectors" if _can_tie(work, adc) else "gain"]}
+
+
+def _can_tie(work: Trial, adc: PlainAdc) -> bool:
+    """Whether any sum within reach and within the limits ends in a half."""
+    columns = work.conductance.shape[-1]
+    reach = reach_of(work.conductance.reshape(-1, *work.conductance.shape[2:]), work.dac) + np.abs(adc.offset)
+    gains = adc.gain if adc.multiplier is None or adc.shift is None else np.ldexp(adc.multiplier, -adc.shift)
+    if gains is None:
+        return False
+    return any(ties_within(Fraction(float(gains[c])), (adc.low, adc.high), int(reach[c])) for c in range(columns))
+
+
+def _told_from(seen: Int64, adc: PlainAdc) -> dict[str, int]:
+    """Return how many codes each other rounding would have wrong."""
+    if adc.thresholds is not None:
+        return {}
+    right = codes_of_sums(seen, adc)
+    others = (rounding for rounding in ROUNDINGS if rounding != adc.rounding)
+    return {rounding: int((codes_of_sums(seen, replace(adc, rounding=rounding)) != right).sum()) for rounding in others}
