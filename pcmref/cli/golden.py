@@ -19,6 +19,7 @@ from pcmref.cli.options import at_least_one, factors, network_path, samples_of, 
 from pcmref.console import say
 from pcmref.crossbar.converters import Accumulator, Adc, Beyond, Codes, Dac, Drive, FixedPoint
 from pcmref.crossbar.readout import PRESETS, Lines, ReadNoise, Readout, preset
+from pcmref.devices.mapping import Scale
 from pcmref.devices.published import MODELS, NANDAKUMAR_2019, model
 from pcmref.errors import FileError, ParameterError, describe
 from pcmref.golden.cases import Case, Contract
@@ -37,7 +38,7 @@ __all__ = ["add_check", "add_export", "add_selfcheck"]
 
 #: Options of the converters of one tile, which a preset of a network has.
 TILE_ONLY = ("gain", "random", "conductance", *(group.replace("-", "_") for group in GROUPS))
-NETWORK_ONLY = ("layer", "images", "at", "compensation", "data")
+NETWORK_ONLY = ("layer", "images", "at", "compensation", "data", "preset", "model", "scale", "significance")
 
 
 def add_export(commands: Any) -> None:
@@ -76,8 +77,8 @@ def _add_network(group: Any) -> None:
     group.add_argument("--at", metavar="T", help="time since programming, units s min h d y (default: 25s)")
     group.add_argument("--compensation", metavar="NAME", help=f"{' | '.join(COMPENSATIONS)} (default: none)")
     group.add_argument("--model", metavar="NAME", help=f"{' | '.join(MODELS)} (default: {NANDAKUMAR_2019.name})")
-    group.add_argument("--scale", default="layer", metavar="NAME", help="layer | column (default: layer)")
-    group.add_argument("--significance", default="1", metavar="A,B,...", help="of the pairs of a weight (default: 1)")
+    group.add_argument("--scale", metavar="NAME", help="layer | column (default: layer)")
+    group.add_argument("--significance", metavar="A,B,...", help="of the pairs of a weight (default: 1)")
     group.add_argument("--data", type=Path, metavar="DIR", help="CIFAR-10, where the network has no images")
     group.add_argument("--preset", metavar="NAME", help=f"{' | '.join(PRESETS)} (default: rtl8)")
 
@@ -128,7 +129,7 @@ def _export(options: argparse.Namespace) -> None:
     command = "pcmref export " + shlex.join(_said(options))
     contract = Contract() if options.lsb is None else Contract(kind="lsb", n=options.lsb)
     if options.network is None:
-        _refuse(options, (*NETWORK_ONLY, "preset", "model"), "as no --network is named")
+        _refuse(options, NETWORK_ONLY, "as no --network is named")
         case = _tile_case(options, contract, command)
     else:
         _refuse(options, ("tile", *TILE_ONLY), "as a --network is named")
@@ -258,17 +259,18 @@ def _network_case(options: argparse.Namespace, contract: Contract, command: str)
     network = pcmref.load(path)
     base = preset(options.preset or "rtl8") if options.readout is None else _readout_file(options.readout)
     compensation = options.compensation or "none"
+    scale: Scale = options.scale or "layer"
     devices = model(options.model or NANDAKUMAR_2019.name)
-    readout = stored_if_any(network, _with_options(base, options), model=devices, scale=options.scale)
+    readout = stored_if_any(network, _with_options(base, options), model=devices, scale=scale)
     samples, training = samples_of(network, options.data, needs_calibration(readout, [compensation]))
     count = at_least_one("--images", 1 if options.images is None else options.images)
     if count > len(samples):
         raise ParameterError("--images", f"at most {len(samples)}, as there are", str(count))
     if readout.needs_ranges and training is not None:
         images = training.images[:RANGE_IMAGES]
-        readout = calibrate_ranges(network, images, readout, model=devices, scale=options.scale)
+        readout = calibrate_ranges(network, images, readout, model=devices, scale=scale)
     chip = pcmref.program(
-        network, model=devices, seed=options.seed, scale=options.scale, significance=factors(options.significance)
+        network, model=devices, seed=options.seed, scale=scale, significance=factors(options.significance or "1")
     )
     snapshot = chip.at(time_s(options.at or "25s"))
     corrections = calibrate(

@@ -81,6 +81,7 @@ def _phases_unsigned(weights: list[int], work: Trial) -> list[int]:
     return [abs(weight) * (1 if number < phases else -1) for number, weight in enumerate(weights)]
 
 
+#: All of them.
 ARRAY_FAULTS = (
     Fault(
         name="accumulator-not-cleared",

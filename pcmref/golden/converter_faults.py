@@ -8,12 +8,14 @@ from dataclasses import replace
 import numpy as np
 
 from pcmref.arithmetic.codes import ROUNDINGS, Rounding
+from pcmref.crossbar.converters import Beyond
 from pcmref.golden import planting as plant
 from pcmref.golden.plain import Trial
 from pcmref.golden.planting import Fault
 
 __all__ = ["CONVERTER_FAULTS"]
 
+#: What a tile does that rounds so.
 ROUNDS = {
     "half-even": "rounds to the nearest code, ties to the even one",
     "half-away": "rounds to the nearest code, ties away from zero",
@@ -33,6 +35,13 @@ def _scales(work: Trial) -> bool:
 
 def _scales_in_integers(work: Trial) -> bool:
     return work.adc is not None and work.adc.multiplier is not None
+
+
+def _has_bits(mask: int) -> Callable[[Trial], bool]:
+    def applies(work: Trial) -> bool:
+        return work.adc is not None and work.adc.multiplier is not None and bool((work.adc.multiplier & mask).any())
+
+    return applies
 
 
 def _scales_in_floats(work: Trial) -> bool:
@@ -68,14 +77,15 @@ def _columns(work: Trial) -> bool:
     return work.conductance.shape[3] > 1
 
 
-def _holds(work: Trial) -> bool:
-    return work.accumulator is not None and work.accumulator.beyond != "error"
+def _holds(beyond: Beyond) -> Callable[[Trial], bool]:
+    return lambda work: work.accumulator is not None and work.accumulator.beyond == beyond
 
 
 def _rounds_otherwise(rounding: Rounding) -> Callable[[Trial], bool]:
     return lambda work: work.adc is not None and work.adc.thresholds is None and work.adc.rounding != rounding
 
 
+#: All of them.
 CONVERTER_FAULTS = (
     *(
         Fault(
@@ -132,15 +142,13 @@ CONVERTER_FAULTS = (
         name="multiplier-low-bit-lost",
         meaning="takes the lowest bit of the gain's multiplier for 0",
         answers=plant.times(lambda m: m & ~1),
-        applies=lambda work: (
-            work.adc is not None and work.adc.multiplier is not None and bool((work.adc.multiplier & 1).any())
-        ),
+        applies=_has_bits(1),
     ),
     Fault(
         name="multiplier-low-byte-lost",
         meaning="takes the lowest byte of the gain's multiplier for 0",
         answers=plant.times(lambda m: m & ~0xFF),
-        applies=_scales_in_integers,
+        applies=_has_bits(0xFF),
     ),
     Fault(
         name="gain-in-float32",
@@ -190,13 +198,13 @@ CONVERTER_FAULTS = (
         name="accumulator-wraps",
         meaning="drops the high bits of a sum that its accumulator cannot hold",
         answers=plant.register_that("wrap"),
-        applies=lambda work: _holds(work) and work.accumulator is not None and work.accumulator.beyond != "wrap",
+        applies=_holds("saturate"),
     ),
     Fault(
         name="accumulator-saturates",
         meaning="saturates at a sum that its accumulator cannot hold",
         answers=plant.register_that("saturate"),
-        applies=lambda work: _holds(work) and work.accumulator is not None and work.accumulator.beyond != "saturate",
+        applies=_holds("wrap"),
     ),
     Fault(
         name="noise-missing",

@@ -11,16 +11,20 @@ import numpy as np
 
 from pcmref.arithmetic.codes import ROUNDINGS
 from pcmref.arrays import Int64
+from pcmref.crossbar.converters import fixed_point
 from pcmref.golden.aimed import TIED, reach_of, ties_within
 from pcmref.golden.plain import PlainAdc, Trial, codes_of_sums, on_tie
 
 __all__ = ["coverage_of"]
 
+#: Bits of the multiplier of a gain that ties within reach, without its factors of 2.
+NEAR_BITS = 3
+
 #: Why a tile might have no ties.
 NO_TIES = {
     "thresholds": "thresholds have no ties",
     "rounding": "this rounding treats a half like any other fraction",
-    "gain": "no sum of this tile ties; with a multiplier that is a small odd number times a power of 2 some would",
+    "gain": "no sum of this tile ties",
     "vectors": "there are sums that tie, but none of these vectors gives one",
 }
 
@@ -82,17 +86,22 @@ def _ties(work: Trial, adc: PlainAdc, seen: Int64) -> dict[str, Any]:
     found: dict[str, Any] = {"sums": int(tied.sum()), "columns": int(tied.any(axis=0).sum())}
     if found["sums"]:
         return found
-    return found | {"note": NO_TIES["vectors" if _can_tie(work, adc) else "gain"]}
+    return found | {"note": _why_none(work, adc)}
 
 
-def _can_tie(work: Trial, adc: PlainAdc) -> bool:
-    """Whether any sum within reach and within the limits ends in a half."""
-    columns = work.conductance.shape[-1]
+def _why_none(work: Trial, adc: PlainAdc) -> str:
+    """Say why no sum ties, and with which gain of about the same size some would."""
     reach = reach_of(work.conductance.reshape(-1, *work.conductance.shape[2:]), work.dac) + np.abs(adc.offset)
     gains = adc.gain if adc.multiplier is None or adc.shift is None else np.ldexp(adc.multiplier, -adc.shift)
-    if gains is None:
-        return False
-    return any(ties_within(Fraction(float(gains[c])), (adc.low, adc.high), int(reach[c])) for c in range(columns))
+    columns = [] if gains is None else [(float(gain), int(most)) for gain, most in zip(gains, reach, strict=True)]
+    if any(ties_within(Fraction(gain), (adc.low, adc.high), most) for gain, most in columns):
+        return NO_TIES["vectors"]
+    gain, most = columns[0]
+    near = fixed_point(gain, NEAR_BITS)
+    if not ties_within(Fraction(float(near)), (adc.low, adc.high), most):
+        return NO_TIES["gain"]
+    places = 0 if adc.shift is None else max(int(adc.shift[0]) - near.shift, 0)
+    return f"{NO_TIES['gain']}; with the gain {near.multiplier << places}/2^{near.shift + places} some would"
 
 
 def _told_from(seen: Int64, adc: PlainAdc) -> dict[str, int]:

@@ -38,6 +38,7 @@ from pcmref.golden.cases import (
     little_endian,
     stored_type,
 )
+from pcmref.golden.header import loads, tiles_of, verilog_header
 from pcmref.golden.memory import memory_size, memory_words
 from pcmref.golden.readouts import readout_of
 from pcmref.references import SPEC_VERSION
@@ -59,6 +60,8 @@ def size_of(case: Case, *, hex: bool = False) -> int:
     for entry in case.arrays.values():
         total += len(_npy_header(entry)) + entry.size * stored_type(entry).itemsize
         total += memory_size(entry.size, entry.bits) if hex else 0
+    for tile in tiles_of(case) if hex else ():
+        total += len(verilog_header(case, tile)) + sum(memory_size(e.size, e.bits) for e in loads(case, tile))
     return total
 
 
@@ -84,17 +87,29 @@ def write_case(path: str | Path, case: Case, *, hex: bool = False) -> None:
     try:
         temporary.mkdir()
         for entry in case.arrays.values():
-            values = case.values[entry.name]
-            _put(temporary / entry.section / f"{entry.name}.npy", _npy_header(entry), little_endian(values))
+            _put(
+                temporary / entry.section / f"{entry.name}.npy",
+                _npy_header(entry),
+                little_endian(case.values[entry.name]),
+            )
             if hex:
-                bits = values if entry.number == "integer" else values.view(f"u{entry.bits // 8}")
-                _put(temporary / "hex" / entry.section / f"{entry.name}.hex", memory_words(bits, bits=entry.bits))
+                _put(temporary / "hex" / entry.section / f"{entry.name}.hex", _words(case, entry))
+        for tile in tiles_of(case) if hex else ():
+            matrices = (_words(case, entry) for entry in loads(case, tile))
+            _put(temporary / "hex" / "prompt" / tile / "g.hex", *matrices)
+            _put(temporary / "hex" / f"{tile}.svh", verilog_header(case, tile).encode())
         _put(temporary / DOCUMENT, _document_text(case))
         _replace(temporary, target)
     except OSError as error:
         raise OutputError(str(path), "a complete write", error.strerror or str(error)) from error
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _words(case: Case, entry: ArrayEntry) -> bytes:
+    """Return an array as words for ``$readmemh``: floats as their bits."""
+    values = case.values[entry.name]
+    return memory_words(values if entry.number == "integer" else values.view(f"u{entry.bits // 8}"), bits=entry.bits)
 
 
 def _expect_free(target: Path) -> None:

@@ -1,0 +1,91 @@
+// Checks pcm_tile against a golden case, without Python: reads the words that `pcmref export --hex` writes.
+//
+//   $ pcmref export case --tile 256x64 --gain 40960/2^33 --hex
+//   $ iverilog -g2012 -I case/hex -o tb pcm_tile.sv pcm_adc.sv tile_tb.sv && vvp -n tb +case=case/hex
+//   $ verilator --binary --timing -Icase/hex --top tile_tb pcm_tile.sv pcm_adc.sv tile_tb.sv
+//   $ obj_dir/Vtile_tb +case=case/hex
+//
+// Prints the first mismatch and how many there are; ends with $fatal, hence an exit status, if there is one.
+module tile_tb;
+    `include "tile0.svh"
+
+    reg  [CODE_BITS-1:0] codes    [0:VECTORS*ROWS-1];
+    reg  [G_BITS-1:0]    weights  [0:LOADS*ROWS*COLUMNS-1];
+    reg  [MULT_BITS-1:0] gains    [0:COLUMNS-1];
+    reg  [D_BITS-1:0]    expected [0:VECTORS*COLUMNS-1];
+    string               folder;
+
+    reg                          clk = 1'b0, rst = 1'b1, g_write = 1'b0, code_valid = 1'b0;
+    reg  [$clog2(ROWS)-1:0]      g_row = '0;
+    reg  [COLUMNS*G_BITS-1:0]    g = '0;
+    reg  [COLUMNS*MULT_BITS-1:0] mult = '0;
+    reg  [CODE_BITS-1:0]         code = '0;
+    wire                         d_valid;
+    wire [COLUMNS*D_BITS-1:0]    d;
+
+    pcm_tile #(
+        .ROWS(ROWS), .COLUMNS(COLUMNS), .CODE_BITS(CODE_BITS), .G_BITS(G_BITS), .SUM_BITS(A_BITS),
+        .MULT_BITS(MULT_BITS), .SHIFT(SHIFT), .D_BITS(D_BITS), .LOW(ADC_LOW), .HIGH(ADC_HIGH), .ROUNDING(ROUNDING)
+    ) tile (
+        .clk(clk), .rst(rst), .g_write(g_write), .g_row(g_row), .g(g), .mult(mult), .offset({COLUMNS*32{1'b0}}),
+        .noise({COLUMNS*32{1'b0}}),
+        .code_valid(code_valid), .code(code), .d_valid(d_valid), .d(d)
+    );
+
+    integer load, vector, row, column, wrong = 0, seen = 0;
+
+    // one clock; the answers come a clock after the last code
+    task tick;
+        begin
+            #1 clk = 1'b1;
+            #1 clk = 1'b0;
+            if (d_valid) begin
+                for (column = 0; column < COLUMNS; column = column + 1)
+                    if (d[column*D_BITS +: D_BITS] !== expected[seen*COLUMNS + column]) begin
+                        if (wrong == 0)
+                            $display("vector %0d, column %0d: expected %0d (%h), found %0d (%h)", seen, column,
+                                $signed(expected[seen*COLUMNS + column]), expected[seen*COLUMNS + column],
+                                $signed(d[column*D_BITS +: D_BITS]), d[column*D_BITS +: D_BITS]);
+                        wrong = wrong + 1;
+                    end
+                seen = seen + 1;
+            end
+        end
+    endtask
+
+    initial begin
+        if (!$value$plusargs("case=%s", folder)) folder = ".";
+        $readmemh({folder, "/prompt/tile0/code.hex"}, codes);
+        $readmemh({folder, "/prompt/tile0/g.hex"}, weights);
+        $readmemh({folder, "/prompt/tile0/multiplier.hex"}, gains);
+        $readmemh({folder, "/expected/tile0/D.hex"}, expected);
+        for (column = 0; column < COLUMNS; column = column + 1) mult[column*MULT_BITS +: MULT_BITS] = gains[column];
+        tick;
+        rst = 1'b0;
+        vector = 0;
+        for (load = 0; load < LOADS; load = load + 1) begin
+            g_write = 1'b1;
+            for (row = 0; row < ROWS; row = row + 1) begin
+                g_row = row[$clog2(ROWS)-1:0];
+                for (column = 0; column < COLUMNS; column = column + 1)
+                    g[column*G_BITS +: G_BITS] = weights[(load*ROWS + row)*COLUMNS + column];
+                tick;
+            end
+            g_write = 1'b0;
+            code_valid = 1'b1;
+            while (vector < LOAD_END[32*load +: 32]) begin
+                for (row = 0; row < ROWS; row = row + 1) begin
+                    code = codes[vector*ROWS + row];
+                    tick;
+                end
+                vector = vector + 1;
+            end
+            code_valid = 1'b0;
+        end
+        tick;
+        if (seen != VECTORS) $fatal(1, "%0d answers to %0d vectors", seen, VECTORS);
+        if (wrong != 0) $fatal(1, "%0d of %0d codes differ", wrong, VECTORS*COLUMNS);
+        $display("all %0d codes of %0d vectors are equal", VECTORS*COLUMNS, VECTORS);
+        $finish;
+    end
+endmodule
