@@ -6,6 +6,7 @@ Which vectors catch which fault is measured, not claimed: `catches`.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from itertools import pairwise
 
 from pcmref.arrays import Int64
 from pcmref.golden.array_faults import ARRAY_FAULTS
@@ -17,8 +18,8 @@ __all__ = ["FAULTS", "Fault", "catches", "fault"]
 
 #: All of them.
 FAULTS = (*CONVERTER_FAULTS, *ARRAY_FAULTS)
-#: Vectors that are looked at in one go: most faults show at once.
-AT_ONCE = 1024
+#: Vectors that are looked at first, since most faults show at once, and then in one go.
+AT_FIRST, AT_ONCE = 64, 1024
 
 
 def fault(name: str) -> Fault:
@@ -45,8 +46,6 @@ def catches(work: Trial, groups: Mapping[str, slice]) -> dict[str, tuple[str, ..
 
 
 def _caught(each: Fault, work: Trial, right: Int64, part: slice) -> bool:
-    for first in range(part.start, part.stop, AT_ONCE):
-        vectors = slice(first, min(first + AT_ONCE, part.stop))
-        if (each.answers(work[vectors]) != right[vectors]).any():
-            return True
-    return False
+    bounds = [part.start, *range(part.start + AT_FIRST, part.stop, AT_ONCE), part.stop]
+    pieces = (slice(first, last) for first, last in pairwise(bounds))
+    return any((each.answers(work[vectors]) != right[vectors]).any() for vectors in pieces)

@@ -17,7 +17,8 @@ from hypothesis import strategies as st
 
 import pcmref
 from pcmref.errors import FileError, ParameterError
-from pcmref.golden.cases import Case, Contract, entry_of
+from pcmref.golden import diagnosis
+from pcmref.golden.cases import Case, Contract, GroupEntry, entry_of
 from pcmref.golden.check import check, compare
 from pcmref.golden.datapath import settings_of
 from pcmref.golden.faults import FAULTS
@@ -171,6 +172,16 @@ def test_no_single_wrong_element_passes(place, value, internal):
     assert verdict.group.first <= vector < verdict.group.last
 
 
+def test_a_difference_that_64_bits_cannot_hold_is_one():
+    vector, column = np.argwhere(ANSWER == 0)[0]
+    for value in (-(2**63), 2**63 - 1):
+        wrong = ANSWER.copy()
+        wrong[vector, column] = value
+        for contract in (Contract(), Contract(kind="lsb", n=5)):
+            verdict = compare(replace(CASE, contract=contract), {"tile0/D": wrong})
+            assert verdict.stage.differences == ((value, 1),)
+
+
 def saved(values, name="got.npy"):
     def made(path):
         np.save(path / name, values)
@@ -297,6 +308,21 @@ def test_what_is_no_answer_never_passes(folder, tmp_path, what):
     assert (verdict.status, verdict.exit) == (status, {"missing": 4, "malformed": 5}[status])
     assert verdict_text(verdict).startswith(f"{status.upper()}: no answer was compared\n")
     assert re.search(message, verdict.message)
+
+
+def test_a_short_name_that_two_arrays_have_and_no_name_at_all_are_refused(tmp_path):
+    values = np.array([1, 2])
+    said = {"section": "expected", "letter": "D", "meaning": ".", "axes": ("column",), "bits": 8}
+    arrays = [entry_of(f"tile{number}/D", values, **said) for number in range(2)]
+    case = Case(kind="layer", arrays={e.name: e for e, _ in arrays}, values={e.name: v for e, v in arrays})
+    write_case(tmp_path / "case", case)
+    for name in ("D.npy", "other.npy"):
+        np.save(tmp_path / name, values)
+        verdict = check(tmp_path / "case", tmp_path / name)
+        assert verdict.status == "malformed"
+        assert "expected one of the arrays tile0/D, tile1/D" in verdict.message
+    np.savez(tmp_path / "got.npz", **{"tile0/D": values, "tile1/D": values})
+    assert check(tmp_path / "case", tmp_path / "got.npz").status == "equal"
 
 
 def test_a_member_of_an_npz_that_claims_more_than_it_should_is_not_unpacked(folder, tmp_path):
@@ -445,6 +471,14 @@ def test_it_says_so_for_every_kind_of_converter(name, count, unit):
     assert unit in verdict_text(verdict) or "on a step" in verdict_text(verdict)
 
 
+def test_the_offset_of_the_adc_counts():
+    case = case_of("half-away")
+    wrong = case.values["tile0/D"].astype(np.int64)
+    wrong[100, 2] += 1
+    (place,) = compare(case, {"tile0/D": wrong}).converted
+    assert place.code == (place.sum - 12345) * 5 / 2**16
+
+
 def test_the_distance_from_a_threshold_is_in_units_of_the_sum():
     case = case_of("thresholds")
     table = np.array(READOUTS["thresholds"].adc.thresholds)
@@ -511,15 +545,24 @@ def test_some_tiles_have_every_fault_between_them():
 )
 def test_every_fault_is_found_from_its_answers_or_one_that_gives_the_same(name):
     for case, entry, fault, wrong in faults_shown(name):
-        diagnosis = compare(case, {entry.name: wrong}).diagnosis
-        assert diagnosis.exact, fault.name
-        names = [found for found, _ in diagnosis.faults]
+        told = compare(case, {entry.name: wrong}).diagnosis
+        assert told.exact, fault.name
+        names = [found for found, _ in told.faults]
         assert fault.name in names
-        assert diagnosis.explained == diagnosis.mismatches == np.sum(wrong != case.values[entry.name])
+        assert told.explained == told.mismatches == np.sum(wrong != case.values[entry.name])
         work = trial_of(case)
         for other in FAULTS:  # whatever else is named gives these very answers
             if other.name in names:
                 assert (other.answers(work) == wrong).all()
+
+
+@pytest.mark.parametrize("name", [each.name for each in FAULTS if each.remembers and each.name != "noise-stale"])
+def test_a_fault_that_remembers_is_found_from_few_vectors_too(monkeypatch, name):
+    monkeypatch.setattr(diagnosis, "LOOKED_AT", 1)
+    fault = next(each for each in FAULTS if each.name == name)
+    found = compare(CASE, {"tile0/D": fault.answers(trial_of(CASE))}).diagnosis
+    assert found.exact
+    assert name in dict(found.faults)
 
 
 def test_faults_are_told_apart_on_the_tile_of_pairs():
@@ -544,9 +587,9 @@ MIXED_UP = {
 
 @pytest.mark.parametrize(("name", "mix_up"), MIXED_UP.items())
 def test_mixed_up_answers_are_found_out(name, mix_up):
-    diagnosis = compare(CASE, {"tile0/D": mix_up(ANSWER)}).diagnosis
-    assert diagnosis.exact
-    assert name in [found for found, _ in diagnosis.faults]
+    told = compare(CASE, {"tile0/D": mix_up(ANSWER)}).diagnosis
+    assert told.exact
+    assert name in [found for found, _ in told.faults]
     assert f"({name})" in verdict_text(compare(CASE, {"tile0/D": mix_up(ANSWER)}))
 
 
@@ -560,20 +603,23 @@ def test_a_fault_with_something_else_wrong_is_a_guess_and_said_to_be_one():
     fault = next(each for each in FAULTS if each.name == "rounds-floor")
     wrong = fault.answers(trial_of(CASE))
     wrong[5:9] += 7
-    diagnosis = compare(CASE, {"tile0/D": wrong}).diagnosis
-    assert not diagnosis.exact
-    assert [name for name, _ in diagnosis.faults] == ["rounds-floor"]
-    assert 0 < diagnosis.explained < diagnosis.mismatches
+    told = compare(CASE, {"tile0/D": wrong}).diagnosis
+    assert not told.exact
+    assert [name for name, _ in told.faults] == ["rounds-floor"]
+    assert 0 < told.explained < told.mismatches
     report = verdict_text(compare(CASE, {"tile0/D": wrong}))
     assert "diagnosis, a guess: the tile rounds down (rounds-floor)" in report
-    assert f"It explains {diagnosis.explained:,} of {diagnosis.mismatches:,} mismatches" in report
+    share = 100 * told.explained / told.mismatches
+    assert f"It explains {told.explained:,} of {told.mismatches:,} mismatches, {share:.3g} %." in report
 
 
 def test_a_fault_is_found_under_a_contract_of_some_lsb():
     case = replace(CASE, contract=Contract(kind="lsb", n=2))
     fault = next(each for each in FAULTS if each.name == "rows-reversed")
     noisy = fault.answers(trial_of(CASE)) + np.resize([0, 1, -2, 2], ANSWER.shape)
-    assert [name for name, _ in compare(case, {"tile0/D": noisy}).diagnosis.faults] == ["rows-reversed"]
+    told = compare(case, {"tile0/D": noisy}).diagnosis
+    assert [name for name, _ in told.faults] == ["rows-reversed"]
+    assert told.mismatches == np.sum(np.abs(noisy - ANSWER) > 2)
 
 
 def test_what_nothing_explains_is_said_to_be_unexplained():
@@ -615,6 +661,10 @@ def test_a_tile_of_a_layer_is_diagnosed_by_image_and_pixel(tmp_path):
         arrays={e.name: e for e, _ in arrays},
         values={e.name: v for e, v in arrays},
         readout=readout_fields(readout()),
+        groups=tuple(
+            GroupEntry(name=str(first), conductance="weights", first=first, last=first + 20, catches=".")
+            for first in (0, 20, 40)
+        ),
     )
     wrong = pcmref.tile(-conductance, readout())(code.reshape(60, 9)).codes.reshape(20, 3, 4)
     verdict = compare(case, {"layer/a/tile1/D": wrong})
@@ -622,6 +672,9 @@ def test_a_tile_of_a_layer_is_diagnosed_by_image_and_pixel(tmp_path):
     assert verdict.stage.first.place == tuple(zip((*axes, "column"), index, strict=True))
     assert verdict.converted[0].sum == product.sums.reshape(20, 3, 4)[index]
     assert "lines-swapped" in dict(verdict.diagnosis.faults)
+    late = case.values["layer/a/tile1/D"].astype(np.int64)
+    late[7, 1] += 1  # vector 22
+    assert compare(case, {"layer/a/tile1/D": late}).group.name == "20"
     # and without vectors to plant faults on, mix-ups are still found
     answers = {name: case.arrays[name] for name in ("layer/a/tile1/A", "layer/a/tile1/D")}
     bare = Case(kind="layer", arrays=answers, values={name: case.values[name] for name in answers})

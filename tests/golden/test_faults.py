@@ -292,9 +292,12 @@ def test_with_an_odd_gain_of_many_bits_a_wrong_rounding_of_ties_shows_nowhere_an
     case = tile_case(readout(adc=Adc(bits=8, gain=FixedPoint(40001, 33))), size=(64, 4), random=100)
     missed = {entry.name for entry in case.faults if not entry.caught_by}
     assert missed == {"rounds-half-away", "rounds-half-up"}
-    note = "no sum of this tile ties; with a multiplier that is a small odd number times a power of 2 some would"
+    note = "no sum of this tile ties; with the gain 40960/2^33 some would"
     assert case.coverage["ties"] == {"sums": 0, "columns": 0, "note": note}
     assert case.coverage["told_from"]["half-up"] == 0
+    other = tile_case(readout(adc=Adc(bits=8, gain=FixedPoint(40960, 33))), size=(64, 4), random=100)
+    assert other.coverage["ties"]["sums"] > 0
+    assert all(entry.caught_by for entry in other.faults)
 
 
 def test_only_faults_that_a_tile_can_have_are_asked_for():
