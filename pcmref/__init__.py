@@ -24,6 +24,7 @@ from pcmref.devices.technology import Technology
 from pcmref.errors import PcmrefError, PcmrefWarning
 from pcmref.files.corrections import load_corrections, save_corrections
 from pcmref.files.networks import bundled, load, save
+from pcmref.golden import stimuli
 from pcmref.inference.accuracy import accuracy
 from pcmref.inference.compensation import COMPENSATIONS, calibrate
 from pcmref.inference.corrections import Corrections
@@ -78,6 +79,7 @@ __all__ = [
     "retention",
     "save",
     "save_corrections",
+    "stimuli",
     "tile",
     "tile_of",
     "with_stored_ranges",

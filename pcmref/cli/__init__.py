@@ -1,4 +1,8 @@
-"""The command line: ``pcmref retention | inspect | convert | fetch | export | check | selfcheck``."""
+"""The command line: ``pcmref retention | inspect | convert | fetch | export | check | selfcheck``.
+
+Imports all rooms: a file has one kind of command, its options and what it prints.
+Never knows an equation, a format of a file or a rule of a stage.
+"""
 
 from __future__ import annotations
 

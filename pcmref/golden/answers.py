@@ -17,7 +17,7 @@ import numpy.typing as npt
 
 from pcmref.errors import FileError, describe
 from pcmref.files.hdf5 import array, opened
-from pcmref.golden.cases import ArrayEntry, Case
+from pcmref.golden.cases import ArrayEntry, Case, listed
 from pcmref.golden.folders import DOCUMENT, npy_description
 from pcmref.golden.memory import read_memory
 
@@ -99,7 +99,7 @@ def _named(name: str, where: str, case: Case) -> ArrayEntry:
             return entry
     short = [entry for entry in wanted if entry.name.rpartition("/")[2] == name]
     if len(short) != 1:
-        names = ", ".join(entry.name for entry in wanted)
+        names = listed([entry.name for entry in wanted])
         raise FileError(where, f"one of the arrays {names}", describe(name) if name else "one without a name")
     return short[0]
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal, TypeAlias, get_args
 
@@ -33,6 +33,7 @@ __all__ = [
     "digest_of",
     "document_of",
     "entry_of",
+    "listed",
     "little_endian",
     "stored_type",
 ]
@@ -324,6 +325,11 @@ def document_of(case: Case) -> dict[str, Any]:
     }
     text = json.dumps({"schema": SCHEMA, "version": SCHEMA_VERSION, **said}, allow_nan=False)
     return dict(json.loads(text))
+
+
+def listed(names: Sequence[str], most: int = 6) -> str:
+    """Return names as they are told to people: the first ones, and how many more there are."""
+    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
 
 
 def digest_of(document: Mapping[str, Any]) -> str:

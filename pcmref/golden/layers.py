@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from pcmref.arithmetic.codes import CODE_LIMIT
-from pcmref.arrays import Int64, UInt8
+from pcmref.arrays import Float32, Int64, UInt8
 from pcmref.crossbar.converters import Adc
 from pcmref.crossbar.layer import Crossbar
 from pcmref.crossbar.layout import cut
@@ -26,7 +26,7 @@ from pcmref.golden.plain import width_of
 from pcmref.golden.readouts import readout_fields
 from pcmref.inference.corrections import Corrections
 from pcmref.inference.plan import Trace
-from pcmref.inference.run import prepare
+from pcmref.inference.run import PreparedChip, prepare
 
 __all__ = ["network_case"]
 
@@ -82,24 +82,9 @@ def network_case(
             traces[trace.layer].append(trace)
 
     logits = prepared(images, tap=tap)
-    arrays: list[tuple[ArrayEntry, npt.NDArray[Any]]] = []
+    arrays = list(_arrays(prepared, snapshot, readout, traces))
     if layer is None:
-        axes = ("image", "row", "column", "channel")
-        what = "Pixels of each image."
-        arrays.append(
-            entry_of("images", images, section="prompt", letter="pixel", meaning=what, axes=axes, bits=8, signed=False)
-        )
-    for node in snapshot.network.layers:
-        if node.name in names and node.name in traces:
-            devices = snapshot.layers[names.index(node.name)]
-            arrays += _layer(prepared.crossbars[node.name], devices, snapshot.significance, readout, traces[node.name])
-        elif node.name in traces:
-            arrays.append(_activations(node.name, "output", "expected", traces[node.name]))
-    if layer is None:
-        what = "Output of the network."
-        arrays.append(
-            entry_of("logits", logits, section="expected", letter="y", meaning=what, axes=("image", "class"), bits=32)
-        )
+        arrays = [_images(images), *arrays, _logits(logits)]
     return Case(
         kind="network" if layer is None else "layer",
         arrays={entry.name: entry for entry, _ in arrays},
@@ -112,6 +97,28 @@ def network_case(
         model=fields_of(snapshot.model),
         network=snapshot.network.sha256 or None,
     )
+
+
+def _arrays(
+    prepared: PreparedChip, snapshot: Snapshot, readout: Readout, traces: Mapping[str, Sequence[Trace]]
+) -> Arrays:
+    """Give the arrays of all nodes that were traced."""
+    devices = {layer.name: layer for layer in snapshot.layers}
+    for name in traces:
+        if (crossbar := prepared.crossbars.get(name)) is not None:
+            yield from _layer(crossbar, devices[name], snapshot.significance, readout, traces[name])
+        else:
+            yield _activations(name, "output", "expected", traces[name])
+
+
+def _images(images: UInt8) -> tuple[ArrayEntry, npt.NDArray[Any]]:
+    axes, what = ("image", "row", "column", "channel"), "Pixels of each image."
+    return entry_of("images", images, section="prompt", letter="pixel", meaning=what, axes=axes, bits=8, signed=False)
+
+
+def _logits(logits: Float32) -> tuple[ArrayEntry, npt.NDArray[Any]]:
+    axes, what = ("image", "class"), "Output of the network."
+    return entry_of("logits", logits, section="expected", letter="y", meaning=what, axes=axes, bits=32)
 
 
 def _layer(

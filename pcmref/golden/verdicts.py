@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Literal, TypeAlias
 
-from pcmref.golden.cases import Contract, GroupEntry
+from pcmref.golden.cases import Contract, GroupEntry, listed
 
 __all__ = ["EXIT", "ArrayVerdict", "Converted", "Diagnosis", "Mismatch", "Status", "Verdict", "verdict_text"]
 
@@ -15,6 +15,9 @@ Status: TypeAlias = Literal["equal", "different", "missing", "malformed"]
 
 #: Exit status of the command for each: 1 and 2 are those of an error and of a wrong command line.
 EXIT: Mapping[Status, int] = MappingProxyType({"equal": 0, "different": 3, "missing": 4, "malformed": 5})
+
+#: Most stages that are told by their letters: those of one tile.
+STAGES = 6
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -176,7 +179,7 @@ def _summary(verdict: Verdict) -> str:
         return "no answer was compared"
     elements = sum(array.elements for array in verdict.arrays)
     wrong = sum(array.mismatches for array in verdict.arrays)
-    names = ", ".join(array.name for array in verdict.arrays)
+    names = listed([array.name for array in verdict.arrays])
     if verdict.status == "equal":
         return f"all {elements:,} elements of {names}"
     return f"{wrong:,} of {elements:,} elements ({100 * wrong / elements:.3g} %) of {names}"
@@ -216,8 +219,11 @@ def _differences(array: ArrayVerdict) -> str:
 def _stages(verdict: Verdict) -> Iterator[str]:
     """Say where it begins, if more than the answer is there to say it."""
     if len(verdict.arrays) > 1 and verdict.stage is not None:
-        before = [array.letter for array in verdict.arrays[: verdict.arrays.index(verdict.stage)]]
-        equal = f"; {', '.join(before)} agree{'s' * (len(before) == 1)}" if before else ""
+        position = verdict.arrays.index(verdict.stage)
+        before = [array.letter for array in verdict.arrays[:position]]
+        equal = f"; {', '.join(before)} agree{'s' * (position == 1)}" if before else ""
+        if position > STAGES:
+            equal = f"; the {position} arrays before it agree"
         yield f"  earliest stage that differs: {verdict.stage.letter} ({verdict.stage.name}){equal}"
 
 

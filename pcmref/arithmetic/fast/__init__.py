@@ -4,19 +4,15 @@ They run serially and release the interpreter lock; `pcmref.inference.run` runs 
 Sums are exact integers, so blocking and vector width change nothing.
 """
 
+from pcmref.arithmetic.fast.conversion import add_read_noise, compare, digitise, digitise_noisy, hold
 from pcmref.arithmetic.fast.draws import normals, weight_words
 from pcmref.arithmetic.fast.layer import analog_layer, float_layer
 from pcmref.arithmetic.fast.stages import (
     accumulate,
     accumulate_float,
     accumulate_squares,
-    add_read_noise,
-    compare,
-    digitise,
-    digitise_noisy,
     drive,
     finish,
-    hold,
     load_codes,
     moments,
     phases,

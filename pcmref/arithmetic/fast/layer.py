@@ -8,14 +8,10 @@ import numpy as np
 import numpy.typing as npt
 
 from pcmref.arithmetic.fast.compiler import compiled
+from pcmref.arithmetic.fast.conversion import compared, digitised, digitised_noisy, held_sums, noisy_sums
 from pcmref.arithmetic.fast.stages import (
-    compared,
-    digitised,
-    digitised_noisy,
     drive_image,
     finished,
-    held_sums,
-    noisy_sums,
     split_phases,
     square_parts,
     sum_products,
@@ -50,11 +46,9 @@ def analog_layer(
 ) -> tuple[Float32, Float32, npt.NDArray[np.bool_]]:
     """Take a batch through a layer of a chip; see the twin."""
     residual = np.empty((len(x), 0, 0), np.float32) if other is None else np.ascontiguousarray(other)
-    adds, converters = other is not None, (layer.noise, layer.register, layer.adc, layer.table)
-    parts, plain, scratch = layer[:4], _is_plain(layer.conversions), _scratch(layer)
-    out, top, beyond = _analog(
-        np.ascontiguousarray(x), residual, adds, image, parts, plain, *converters, digital, scratch
-    )
+    batch, parts = (np.ascontiguousarray(x), residual, other is not None, image), layer[:4]
+    converters, plain = (layer.noise, layer.register, layer.adc, layer.table), _is_plain(layer.conversions)
+    out, top, beyond = _analog(batch, parts, plain, *converters, digital, _scratch(layer))
     return out, top, beyond
 
 
@@ -95,10 +89,9 @@ def _is_plain(conversions: Conversions) -> bool:
 
 
 @compiled
-def _analog(  # type: ignore[no-untyped-def]
-    x, other, adds, image, layer, plain, noise, register, adc, table, digital, scratch
-):
+def _analog(batch, layer, plain, noise, register, adc, table, digital, scratch):  # type: ignore[no-untyped-def]
     # what may be None are arguments of their own, so that what is None is not compiled
+    x, other, adds, image = batch
     window, dac, tiles, conversions = layer
     out, top = np.empty((len(x), window.pixels, tiles.columns), np.float32), np.empty(len(x), np.float32)
     bits, factor, beyond = x.reshape(len(x), -1).view(np.int32), np.empty_like(digital.unit), np.zeros(len(x), np.bool_)

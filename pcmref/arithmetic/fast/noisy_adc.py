@@ -37,7 +37,7 @@ _INTEGERS, _FLOATS = ir.VectorType(_I32, LANES), ir.VectorType(_F32, LANES)
 
 
 def approximate_codes(*, plain: bool) -> Callable[..., int]:
-    """Return ``codes(words, w, sums, variance, out, at, gain, shift, v, low, high, down, inward)`` for numba functions.
+    """Return ``codes(words, w, sums, variance, out, at, scales, v, limits)`` for use inside numba functions.
 
     With z the normal number of ``words[w + i]``, it stores for the 16 outputs from `at` on ::
 
@@ -45,26 +45,25 @@ def approximate_codes(*, plain: bool) -> Callable[..., int]:
         out = clip(rint(value - down - copysign(inward, value)), low, high)
 
     computed in single precision, and returns an integer whose bit i is set unless output i is certain to be
-    ``clip(round((sum + offset + rint(z sqrt(64 variance))) gain), low, high)`` of exact arithmetic.  `gain` and
-    ``shift = offset gain`` are float32 arrays of the columns, of which the outputs are those from `v` on; `down` is 1/2
-    if rounding goes down, `inward` if it goes toward zero, else 0.  With `plain` nobody looks at shift, down and
-    inward, as they are 0.  The arrays are contiguous, `at` and `w` are positions in them as flat arrays.
+    ``clip(round((sum + offset + rint(z sqrt(64 variance))) gain), low, high)`` of exact arithmetic.  `limits`
+    are low, high, `down` (1/2 if rounding goes down, else 0) and `inward` (1/2 if it goes toward zero, else 0);
+    `scales`, for 16 columns after another, 16 times gain and 16 times ``shift = offset gain``; both are float32.  The
+    outputs are those of columns `v` and on.  With `plain` nobody looks at shift, down and inward, as they are 0.  The
+    arrays are contiguous, `at` and `w` are positions in them as flat arrays.
 
     Under ``NUMBA_DISABLE_JIT=1`` every output is in doubt.
     """
     return _undecided if config.DISABLE_JIT else _compiled(plain)
 
 
-def _undecided(words, w, sums, variance, out, at, gain, shift, v, low, high, down, inward):  # type: ignore[no-untyped-def]
+def _undecided(words, w, sums, variance, out, at, scales, v, limits):  # type: ignore[no-untyped-def]
     return (1 << LANES) - 1
 
 
 def _compiled(plain: bool) -> Callable[..., int]:
     @intrinsic
-    def codes(  # type: ignore[no-untyped-def]
-        typing, words, w, sums, variance, out, at, gain, shift, v, low, high, down, inward
-    ):
-        index, single = numba.types.intp, numba.types.float32
+    def codes(typing, words, w, sums, variance, out, at, scales, v, limits):  # type: ignore[no-untyped-def]
+        index = numba.types.intp
 
         def generate(context, builder, signature, args):  # type: ignore[no-untyped-def]
             def vector(place: int, position: Any) -> Any:
@@ -72,16 +71,21 @@ def _compiled(plain: bool) -> Callable[..., int]:
                 data = context.make_array(kind)(context, builder, args[place]).data
                 return load(builder, data, position, ir.VectorType(context.get_value_type(kind.dtype), LANES))
 
-            _, w, _, _, out, at, _, _, first, *numbers = args
+            def number(place: int) -> Any:
+                data = context.make_array(signature.args[8])(context, builder, args[8]).data
+                return everywhere(builder, builder.load(builder.gep(data, [ir.Constant(_I64, place)])))
+
+            _, w, _, _, out, at, _, first, _ = args
             v = _Vectors(builder)
-            low, high, down, inward = (everywhere(builder, number) for number in numbers)
-            gain = vector(6, first)
+            low, high = number(0), number(1)
+            scale = builder.shl(first, ir.Constant(_I64, 1))
+            gain = vector(6, scale)
             z, certain = _normal(v, vector(0, w))
             mean = v.multiply(builder.sitofp(vector(2, at), _FLOATS), gain)
             spread = v.multiply(v.sqrt(builder.sitofp(vector(3, at), _FLOATS)), v.multiply(gain, v.number(8.0)))
             value, sizes = v.add(mean, v.multiply(z, spread)), v.fabs(mean)
             if not plain:
-                shift = vector(7, first)
+                shift, down, inward = vector(6, builder.add(scale, ir.Constant(_I64, LANES))), number(2), number(3)
                 value, sizes = v.add(value, shift), v.add(v.add(sizes, v.fabs(shift)), v.number(1.0))
                 value = builder.fsub(builder.fsub(value, down), v.copysign(inward, value))
             code, sizes = v.rint(value), v.add(sizes, v.fabs(value))
@@ -101,8 +105,7 @@ def _compiled(plain: bool) -> Callable[..., int]:
             doubtful = builder.and_(between, inside)
             return builder.zext(builder.bitcast(doubtful, _I16), _I64)
 
-        arguments = words, index, sums, variance, out, index, gain, shift, index, single, single, single, single
-        return numba.types.int64(*arguments), generate
+        return numba.types.int64(words, index, sums, variance, out, index, scales, index, limits), generate
 
     return codes
 
