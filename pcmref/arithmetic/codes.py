@@ -76,7 +76,8 @@ class Range:
         elif not tops:
             raise ParameterError("range sum_top_us", "a number, or one for each group of columns", describe(tops))
         else:
-            object.__setattr__(self, "sum_top_us", tuple(_top("sum_top_us", top) for top in tops))
+            each = tuple(_top("sum_top_us", top) for top in tops)
+            object.__setattr__(self, "sum_top_us", each if len(each) > 1 else each[0])
 
 
 def _top(name: str, value: object) -> float:
@@ -183,7 +184,8 @@ def adc_gain(input_step: float, g_step_us: float, lsb_us: float) -> float:
 def rounded(v: Float64, rounding: Rounding) -> Float64:
     """Return numbers rounded to integers (SPEC.md, section 8).
 
-    ``v - floor(v)`` is exact in float64, so the rules are those of the numbers themselves.
+    ``v - floor(v)`` is exact in float64, or so close to 1 that it does not matter, so the rules are those of the
+    numbers themselves.
     """
     if rounding == "half-even":
         return np.rint(v)

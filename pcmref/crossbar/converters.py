@@ -287,7 +287,7 @@ class Accumulator:
 
 
 def converters_of(where: str, value: object, nominal: Adc | None) -> tuple[Adc, ...]:
-    """Return the measured ADCs of a layer, one for all of its tiles or one a tile."""
+    """Return the measured ADCs of a layer, one for all of its tiles and lines or one for each."""
     several: tuple[object, ...] = tuple(value) if isinstance(value, Sequence) else (value,)
     for adc in several:
         instance(where, adc, Adc)
@@ -298,6 +298,8 @@ def converters_of(where: str, value: object, nominal: Adc | None) -> tuple[Adc, 
         if nominal is None or adc.limits != nominal.limits or (adc.thresholds is None) != (found[0].thresholds is None):
             expected = "the limits of the readout's ADC; thresholds for all tiles or for none"
             raise ParameterError(where, expected, "others")
+        if adc.gain_bits is not None:
+            raise ParameterError(where, "ADCs as measured, without gain_bits", describe(adc.gain_bits))
         if adc.rounding != found[0].rounding or (adc.gain is None) != (found[0].gain is None):
             raise ParameterError(where, "one rounding for all tiles; gains for all tiles or for none", "others")
     return found

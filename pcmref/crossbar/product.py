@@ -128,7 +128,8 @@ def combined(parts: Sequence[TileProduct], chain: Chain, first: int = 0) -> Tile
     """Return the stages of a tile from those of its conversions, which are number `first` of the chain and so on."""
     numbers = range(first, first + len(parts))
     weight, zero = chain.conversions.weight, chain.conversions.zero
-    if len(parts) == 1 and weight[first] == 1 and not chain.zero_sums[first].any():
+    idle = chain.zero_sums[first].any() or zero[first].any()
+    if len(parts) == 1 and weight[first] == 1 and not idle:
         return parts[0]
 
     def total(stage: str, taken_off: Int64) -> Int64:

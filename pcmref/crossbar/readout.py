@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Literal, TypeAlias, get_args
@@ -46,8 +46,8 @@ class Readout:
     ranges : mapping of layer name to Range, optional
         Without them the DAC's full scale is the largest input of each image; an ADC needs them.
     measured : mapping of layer name to Adc or tuple of Adc, optional
-        ADCs of a layer as they were measured, one for all of its tiles or one a tile: they convert, while the digital
-        scale stays that of `adc` and the range.
+        ADCs of a layer as they were measured, one for all of it or one for each line of each tile: they convert, while
+        the digital scale stays that of `adc` and the range.
     """
 
     name: str
@@ -90,6 +90,15 @@ class Readout:
     def needs_ranges(self) -> bool:
         """Whether converters have a fixed full scale that nobody has set."""
         return self.adc is not None and self.ranges is None
+
+    def check_layers(self, names: Collection[str]) -> None:
+        """Raise `ParameterError` if ranges or measured ADCs are those of other layers than these."""
+        for what, given in (("ranges", self.ranges), ("measured", self.measured)):
+            for layer in given or ():
+                if layer not in names:
+                    raise ParameterError(
+                        f"readout {self.name}: {what}", f"layers out of {', '.join(names)}", repr(layer)
+                    )
 
     def measured_of(self, layer: str) -> tuple[Adc, ...] | None:
         """Return the measured ADCs of `layer`, if there are any."""

@@ -180,6 +180,7 @@ def tile_of(snapshot: Snapshot, layer: str, readout: Readout, number: int = 0) -
     instance("snapshot", snapshot, Snapshot, "Chip.at")
     instance("readout", readout, Readout, "pcmref.PRESETS")
     names = [found.name for found in snapshot.layers]
+    readout.check_layers(names)
     if layer not in names:
         raise ParameterError("layer", f"one of {', '.join(names)}", describe(layer))
     address = names.index(layer)

@@ -226,7 +226,10 @@ def _adc_of(adcs: Sequence[converters.Adc], columns: int, gains: Float64 | None)
 def _code(sums: Int64, number: int, register: Register | None, adc: Adc | None, table: Table | None) -> Int64:
     """Return the codes of sums without noise."""
     if register is not None:
-        sums = reference.hold(sums, register)
+        held = reference.hold(sums, register)
+        if register.refuses and (held != sums).any():
+            raise ParameterError("accumulator", "bits for the sums of an input of zeros", f"{register.bits} bits")
+        sums = held
     if adc is not None:
         return reference.digitise(sums, len(sums), adc, number)
     return sums if table is None else reference.compare(sums, len(sums), table, number)

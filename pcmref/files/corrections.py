@@ -115,7 +115,7 @@ def _identity(snapshot: Snapshot, readout: Readout) -> dict[str, Any]:
         raise ParameterError(
             "network", "one that was read from a file (pcmref.save, pcmref.load)", "one made in memory"
         )
-    return {
+    identity = {
         "spec": SPEC_VERSION,
         "network": snapshot.network.sha256,
         **{f"model.{name}": value for name, value in fields_of(snapshot.model).items()},
@@ -127,6 +127,7 @@ def _identity(snapshot: Snapshot, readout: Readout) -> dict[str, Any]:
         "devices": _sha256_of_devices(snapshot),
         **{f"readout.{name}": value for name, value in asdict(readout).items()},
     }
+    return dict(json.loads(json.dumps(identity)))
 
 
 def _sha256_of_devices(snapshot: Snapshot) -> str:

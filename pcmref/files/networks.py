@@ -149,7 +149,7 @@ def _write(file: h5py.File, network: Network) -> None:
         file["ranges"] = fixed_text(
             "ranges",
             {
-                preset: {name: [top.input_top, top.sum_top_us] for name, top in ranges.items()}
+                preset: {name: _pair(f"ranges/{preset}/{name}", top) for name, top in ranges.items()}
                 for preset, ranges in network.ranges.items()
             },
         )
@@ -238,6 +238,13 @@ def _samples(file: h5py.File, name: str) -> Samples | None:
         labels=array(parent, "labels", np.int64, axes=1),
         where=name,
     )
+
+
+def _pair(where: str, top: Range) -> list[float]:
+    """Return a full scale as files have it."""
+    if isinstance(top.sum_top_us, tuple):
+        raise ParameterError(where, "one sum_top_us for all columns, as files have", f"{len(top.sum_top_us)} of them")
+    return [top.input_top, top.sum_top_us]
 
 
 def _ranges(file: h5py.File) -> dict[str, dict[str, Range]]:

@@ -107,6 +107,7 @@ def prepare(
     instance("corrections", corrections, Corrections)
     instance("readout", readout, Readout, "pcmref.PRESETS")
     corrections.check(snapshot.network)
+    readout.check_layers([layer.name for layer in snapshot.layers])
     warn_of_lost_signs(snapshot.network, readout)
     crossbars = crossbars_of(snapshot, corrections, readout, Purpose.PRODUCT)
     return PreparedChip(network=snapshot.network, crossbars=crossbars, corrections=corrections)

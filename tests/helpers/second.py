@@ -11,8 +11,8 @@ from typing import NamedTuple
 import h5py
 import numpy as np
 
-STEP_US = 2.0**-9  # d of section 7
-VARIANCE_STEP = 2.0**-12  # v of section 7
+STEP_US = 2.0**-9  # g_step of section 7
+VARIANCE_STEP = 2.0**-12  # v_step of section 7
 PROGRAM, CONVERGE, READ, PRODUCT, CALIBRATE = 1, 2, 3, 4, 5  # purposes of section 4
 
 
@@ -29,6 +29,7 @@ class Network:
             self.tensors = {n["name"]: {} for n in self.nodes}
             for name, group in file["tensors"].items():
                 self.tensors[name] = {tensor: data[()] for tensor, data in group.items()}
+            self.ranges = json.loads(file["ranges"].asstr()[()]) if "ranges" in file else {}
             self.images = {k: file[k]["images"][()] for k in ("evaluation", "calibration") if k in file}
         crossbars = [n["name"] for n in self.nodes if n["op"] in ("conv", "linear")]
         self.address = {name: i for i, name in enumerate(crossbars)}
@@ -147,11 +148,11 @@ def normal(word):
     return quantile(uniform(word))
 
 
-def product_noise(key, addresses, tile, outputs):
-    """Return z of every output of every image of a product with fresh read noise, (images, outputs)."""
+def product_noise(key, addresses, conversion, outputs):
+    """Return z of every output of every image in a conversion with fresh read noise, (images, outputs)."""
     image = np.asarray(addresses, np.uint64)[:, None]
     block = np.arange((outputs + 3) // 4, dtype=np.uint64)[None, :]
-    words = philox((block, tile, image & np.uint64(0xFFFFFFFF), image >> np.uint64(32)), key)
+    words = philox((block, conversion, image & np.uint64(0xFFFFFFFF), image >> np.uint64(32)), key)
     return normal(np.stack(words, axis=-1).reshape(len(image), -1)[:, :outputs])
 
 
@@ -269,34 +270,50 @@ def device_at(model, G_P, nu, q, z, t):
 # --- sections 6 and 7: mapping, chips, snapshots -----------------------------------------------------------------
 
 
-def targets(matrix, model, scale):
-    """Return the targets of the + and the - devices in uS, and the weight of one uS in each column."""
+def targets(matrix, model, scale, significance=(1,)):
+    """Return the targets of the + and the - devices in uS, slice after slice, and the weight of one uS in a column."""
     largest = np.abs(matrix).max(axis=0) if scale == "column" else np.full(matrix.shape[1], np.abs(matrix).max())
     largest = np.where(largest == 0, 1.0, largest)
     G_T = matrix * (model.g_max / largest)
-    return np.maximum(G_T, 0.0), np.maximum(-G_T, 0.0), largest / model.g_max
+    G_T = np.concatenate([G_T for _ in significance])
+    return np.maximum(G_T, 0.0), np.maximum(-G_T, 0.0), largest / (model.g_max * sum(significance))
 
 
 class Codes(NamedTuple):
-    """One crossbar layer at one time, as integers; `pair` is n(G+) + n(G-)."""
+    """One crossbar layer at one time, as integers: arrays of the + and of the - devices."""
 
-    mean: np.ndarray
-    read: np.ndarray
-    variance: np.ndarray
-    pair: np.ndarray
+    mean: tuple  # n(G_D)
+    read: tuple  # n(G)
+    V: tuple
     weight_per_us: np.ndarray
+
+    @property
+    def m(self):
+        return self.mean[0] - self.mean[1]
+
+    @property
+    def r(self):
+        return self.read[0] - self.read[1]
+
+    @property
+    def V_of_pairs(self):  # noqa: N802
+        return np.minimum(self.V[0] + self.V[1], 32767)
 
 
 def n(G):
     return np.minimum(np.rint(G / STEP_US), 32767).astype(np.int64)
 
 
+def variance_code(sigma_R):
+    return np.minimum(np.rint(sigma_R * sigma_R / VARIANCE_STEP), 32767).astype(np.int64)
+
+
 class Chip:
-    def __init__(self, network, model, seed, scale="layer", share=0.0):
+    def __init__(self, network, model, seed, scale="layer", share=0.0, significance=(1,)):
         self.network, self.model, self.seed, self.scale = network, model, seed, scale
         self.layers = {}
         for name, layer in network.address.items():
-            plus, minus, weight_per_us = targets(network.matrix(name), model, scale)
+            plus, minus, weight_per_us = targets(network.matrix(name), model, scale, significance)
             weight = np.arange(plus.size).reshape(plus.shape)
             w = philox((weight, 0, 0, 0), stream(seed, PROGRAM, layer))
             v = philox((weight, 0, 0, 0), stream(seed, CONVERGE, layer))
@@ -317,11 +334,9 @@ class Chip:
     def _layer_at(self, name, t, read):
         devices, weight, weight_per_us = self.layers[name]
         words = philox((weight, 0, 0, 0), stream(self.seed, READ, self.network.address[name], read, t))
-        (D_plus, s_plus, G_plus), (D_minus, s_minus, G_minus) = (
-            device_at(self.model, *devices[i], normal(words[i]), t) for i in range(2)
-        )
-        variance = np.minimum(np.rint((s_plus * s_plus + s_minus * s_minus) / VARIANCE_STEP), 32767).astype(np.int64)
-        return Codes(n(D_plus) - n(D_minus), n(G_plus) - n(G_minus), variance, n(G_plus) + n(G_minus), weight_per_us)
+        plus, minus = (device_at(self.model, *devices[i], normal(words[i]), t) for i in range(2))
+        mean, V, read = ((rule(plus[i]), rule(minus[i])) for i, rule in enumerate((n, variance_code, n)))
+        return Codes(mean, read, V, weight_per_us)
 
 
 def ideal_chip(network, model, scale="layer"):
@@ -329,24 +344,76 @@ def ideal_chip(network, model, scale="layer"):
     codes = {}
     for name in network.address:
         plus, minus, weight_per_us = targets(network.matrix(name), model, scale)
-        m = n(plus) - n(minus)
-        codes[name] = Codes(m, m, np.zeros_like(m), n(plus) + n(minus), weight_per_us)
+        exact = n(plus), n(minus)
+        nothing = np.zeros_like(exact[0])
+        codes[name] = Codes(exact, exact, (nothing, nothing), weight_per_us)
     return codes
 
 
 # --- section 8: a product ----------------------------------------------------------------------------------------
 
 
+class Refused(Exception):  # noqa: N818
+    """What the text calls an error, or refused."""
+
+
+class Dac(NamedTuple):
+    bits: int = 12
+    codes: str = "symmetric"
+    drive: str = "parallel"
+
+
+class Fixed(NamedTuple):
+    """A fixed-point gain, mult / 2^shift."""
+
+    mult: int
+    shift: int
+
+
+class Adc(NamedTuple):
+    """Gains are Fixed or floats; gain, offset and thresholds are one for all columns, or lists of one a column."""
+
+    bits: int
+    low: int | None = None
+    high: int | None = None
+    rounding: str = "half-even"
+    gain: object = None
+    gain_bits: int | None = None
+    offset: object = 0
+    thresholds: list | None = None
+
+
+class Register(NamedTuple):
+    bits: int
+    beyond: str
+
+
 class Readout(NamedTuple):
-    dac_bits: int = 12
-    adc_bits: int | None = None
+    dac: Dac = Dac()
+    adc: Adc | None = None
     tile_rows: int | None = None
+    tile_columns: int | None = None
+    lines: str = "pair"
+    register: Register | None = None
     fresh: bool = False
-    ranges: dict | None = None  # layer: (input_top, sum_top)
+    ranges: dict | None = None  # layer: (input_top, sum_top), sum_top a number or a list of one a group of columns
+    measured: dict | None = None  # layer: [Adc, ...]
 
 
 PAPER = Readout()
-CHIP8 = Readout(8, 8, 256, True)
+CHIP8 = Readout(Dac(8), Adc(8), 256, fresh=True)
+RTL8 = Readout(Dac(8), Adc(8, gain_bits=16), 256, 256)
+
+
+class Conversion(NamedTuple):
+    """One conversion: (images, pixels, columns), but for D0, which is (columns,)."""
+
+    exact: np.ndarray  # A before noise
+    spread: np.ndarray | None  # B
+    sums: np.ndarray  # A, as the register holds it
+    digits: np.ndarray  # D
+    D0: np.ndarray
+    factor: int
 
 
 class Product(NamedTuple):
@@ -355,16 +422,30 @@ class Product(NamedTuple):
     input_codes: np.ndarray  # (images, height, width, channels), without padding
     bias_codes: np.ndarray  # (images,)
     step: np.ndarray  # (images,), float32
-    sums: np.ndarray  # (images, tiles, pixels, columns), read noise included
+    conversions: list
     output_codes: np.ndarray  # (images, pixels, columns)
     activations: np.ndarray  # (images, height, width, columns), float32
 
 
-def limit(bits):
-    return 2 ** (bits - 1) - 1
+def dac_limits(dac):
+    """Return dac_low, dac_high and dac_offset."""
+    half = 2 ** (dac.bits - 1)
+    return {
+        "symmetric": (1 - half, half - 1, 0),
+        "signed": (-half, half - 1, 0),
+        "offset": (-half, half - 1, half),
+        "unsigned": (0, 2**dac.bits - 1, 0),
+    }[dac.codes]
 
 
-def dac(x, bits, input_top, bias):
+def dac_gain_and_step(dac, top):
+    high = np.float32(dac_limits(dac)[1])
+    usable = top >= np.float32(2.0**-100)
+    safe = np.where(usable, top, np.float32(1))
+    return np.where(usable, high / safe, np.float32(0)), np.where(usable, safe / high, np.float32(0))
+
+
+def codes_of_inputs(x, dac, input_top, bias):
     """Return the codes of the images' inputs, those of the bias row and the steps."""
     images = len(x)
     if input_top is None:
@@ -373,16 +454,180 @@ def dac(x, bits, input_top, bias):
             top = np.maximum(top, np.float32(1))
     else:
         top = np.full(images, np.float32(input_top))
-    limit32 = np.float32(limit(bits))
-    usable = top >= np.float32(2.0**-100)
-    safe = np.where(usable, top, np.float32(1))
-    gain = np.where(usable, limit32 / safe, np.float32(0))
-    step = np.where(usable, safe / limit32, np.float32(0))
+    low, high, _ = dac_limits(dac)
+    gain, step = dac_gain_and_step(dac, top)
 
     def code(values, gains):
-        return np.minimum(np.maximum(np.rint(values * gains), -limit32), limit32).astype(np.int64)
+        with np.errstate(over="ignore"):
+            return np.minimum(np.maximum(np.rint(values * gains), low), high).astype(np.int64)
 
     return code(x, gain[:, None, None, None]), code(np.ones_like(gain), gain), step
+
+
+def levels(driven, dac):
+    """Return the level and the factor of every phase."""
+    if dac.drive == "parallel":
+        return [(driven, 1)]
+    if dac.drive == "two-phase":
+        return [(np.maximum(driven, 0), 1), (np.maximum(-driven, 0), -1)]
+    signs = [1] * dac.bits
+    if dac.codes in ("symmetric", "signed"):
+        signs[-1] = -1
+    return [((driven % 2**dac.bits) // 2**phase % 2, sign * 2**phase) for phase, sign in enumerate(signs)]
+
+
+def hold(A, register):
+    """Return what the register holds of A."""
+    if register is None:
+        return A
+    half = 2 ** (register.bits - 1)
+    if register.beyond == "saturate":
+        return np.clip(A, -half, half - 1)
+    if register.beyond == "wrap":
+        return (A + half) % (2 * half) - half
+    if (np.clip(A, -half, half - 1) != A).any():
+        raise Refused("a sum that the register cannot hold")
+    return A
+
+
+def adc_limits(adc):
+    limit = 2 ** (adc.bits - 1) - 1
+    return -limit if adc.low is None else adc.low, limit if adc.high is None else adc.high
+
+
+def a_column(value, columns):
+    """Return one number a column."""
+    return value if isinstance(value, list) else [value] * columns
+
+
+def value_of(gain):
+    return math.ldexp(gain.mult, -gain.shift) if isinstance(gain, Fixed) else gain
+
+
+def nearest_fixed(gain, adc):
+    """Return the nearest mult / 2^shift of gain_bits bits."""
+    f, e = math.frexp(gain)
+    mult, shift = round(f * 2**adc.gain_bits), adc.gain_bits - e
+    if mult == 2**adc.gain_bits:
+        mult, shift = 2 ** (adc.gain_bits - 1), shift - 1
+    low, high = adc_limits(adc)
+    if not 0 <= shift <= 52 or (max(-low, high) + 1) * 2**shift > 2**53:
+        raise Refused("a shift")
+    return Fixed(mult, shift)
+
+
+def scale_of(readout, input_top, sum_top, columns):
+    """Return lsb[c] and adc_gain[c] of all columns; a gain is Fixed or a float."""
+    adc = readout.adc
+    step = float(dac_gain_and_step(readout.dac, np.float32(input_top))[1])
+    if adc.gain is not None:
+        gains = a_column(adc.gain, columns)
+        return [step * STEP_US / value_of(gain) for gain in gains], gains
+    if isinstance(sum_top, list):
+        width = readout.tile_columns or columns
+        sum_top = [sum_top[c // width] for c in range(columns)]
+    lsb = [top / adc_limits(adc)[1] for top in a_column(sum_top, columns)]
+    gains = [step * STEP_US / one for one in lsb]
+    if adc.gain_bits is not None:
+        gains = [nearest_fixed(gain, adc) for gain in gains]
+    return lsb, gains
+
+
+def rounded_integers(P, shift, rounding):
+    """Return P / 2^shift, rounded: Python integers, and what the words of the table say, not its formulas."""
+    unit = 2**shift
+    down, rest = P // unit, P % unit
+    up = {
+        "half-even": (2 * rest > unit) | ((2 * rest == unit) & (down % 2 == 1)),
+        "half-away": (2 * rest > unit) | ((2 * rest == unit) & (P > 0)),
+        "half-up": 2 * rest >= unit,
+        "floor": rest < 0,
+        "toward-zero": (rest > 0) & (P < 0),
+    }[rounding]
+    return down + up
+
+
+def rounded_floats(v, rounding):
+    """Return float64 numbers, rounded."""
+    whole = np.trunc(v)
+    rest = v - whole  # exact
+    return {
+        "half-even": lambda: np.rint(v),
+        "half-away": lambda: whole + (rest >= 0.5) - (rest <= -0.5),
+        "half-up": lambda: whole + (rest >= 0.5) - (rest < -0.5),
+        "floor": lambda: whole - (rest < 0),
+        "toward-zero": lambda: whole,
+    }[rounding]()
+
+
+def convert(A, adc, gains):
+    """Return D of A, (..., columns)."""
+    if adc is None:
+        return A
+    low, high = adc_limits(adc)
+    D = np.empty(A.shape, np.int64)
+    columns = A.shape[-1]
+    offsets = a_column(adc.offset, columns)
+    for c in range(columns):
+        if adc.thresholds is not None:
+            table = adc.thresholds[c if len(adc.thresholds) > 1 else 0]
+            D[..., c] = low + (A[..., c, None] >= np.array(table, np.int64)).sum(axis=-1)
+        elif isinstance(gains[c], Fixed):
+            P = (A[..., c].astype(object) + offsets[c]) * gains[c].mult
+            D[..., c] = np.clip(rounded_integers(P, gains[c].shift, adc.rounding), low, high).astype(np.int64)
+        else:
+            v = (A[..., c].astype(np.float64) + float(offsets[c])) * gains[c]
+            D[..., c] = np.clip(rounded_floats(v, adc.rounding), low, high).astype(np.int64)
+    return D
+
+
+def conductances(codes, readout):
+    """Return the conductance codes and V of every line, and the factors of the lines."""
+    if readout.lines == "separate":
+        return (codes.mean if readout.fresh else codes.read), codes.V, (1, -1)
+    return [codes.m if readout.fresh else codes.r], [codes.V_of_pairs], (1,)
+
+
+def tiles_of(rows, tile_rows, significance):
+    """Return what rows of a slice, what rows of the matrix, and what significance every tile has."""
+    return [
+        (
+            slice(first, min(first + tile_rows, rows)),
+            slice(k * rows + first, k * rows + min(first + tile_rows, rows)),
+            one,
+        )
+        for k, one in enumerate(significance)
+        for first in range(0, rows, tile_rows)
+    ]
+
+
+def conversions_of(driven, codes, readout, gains, measured, significance, key, addresses):
+    """Return the conversions of a layer, of what drives the rows of a slice: (images, pixels, rows)."""
+    _, _, dac_offset = dac_limits(readout.dac)
+    rows, columns = driven.shape[-1], codes.m.shape[1]
+    matrices, variances, line_factors = conductances(codes, readout)
+    found = []
+    for tile, (inputs, part, one) in enumerate(tiles_of(rows, readout.tile_rows or rows, significance)):
+        for line, line_factor in enumerate(line_factors):
+            adc, gain = readout.adc, gains
+            if measured is not None:
+                adc = measured[tile * len(line_factors) + line if len(measured) > 1 else 0]
+                gain = gains if adc.gain is None else a_column(adc.gain, columns)
+            matrix, variance = matrices[line][part], variances[line][part]
+            zeros = levels(np.full(len(matrix), dac_offset), readout.dac)
+            for (level, factor), (zero, _) in zip(levels(driven[..., inputs], readout.dac), zeros, strict=True):
+                exact, spread = level @ matrix, None
+                A = exact
+                if readout.fresh:
+                    spread = level**2 @ variance
+                    z = product_noise(key, addresses, len(found), A[0].size).reshape(A.shape)
+                    A = A + np.rint(z * np.sqrt(64.0 * spread.astype(np.float64))).astype(np.int64)
+                A = hold(A, readout.register)
+                D0 = np.zeros(columns, np.int64)
+                if readout.dac.codes == "offset":
+                    D0 = convert(hold((zero @ matrix)[None], readout.register), adc, gain)[0]
+                found.append(Conversion(exact, spread, A, convert(A, adc, gain), D0, one * line_factor * factor))
+    return found
 
 
 def rows_of(codes, bias_codes, kernel, stride, padding, bias):
@@ -403,45 +648,33 @@ def rows_of(codes, bias_codes, kernel, stride, padding, bias):
     return rows, (height, width)
 
 
-def product(node, tensors, x, codes, readout, gain, key, addresses):
+def product(node, tensors, x, codes, readout, gain, significance, key, addresses):
     if node["op"] == "linear":
         kernel, stride, padding = (1, 1), 1, 0
         x = x[:, None, None, :]
     else:
         kernel, stride, padding = tensors["weight"].shape[2:], node["stride"], node["padding"]
-    images, bias = len(x), "bias" in tensors
+    images, bias, columns = len(x), "bias" in tensors, codes.m.shape[1]
     input_top, sum_top = readout.ranges[node["name"]] if readout.ranges else (None, None)
-    input_codes, bias_codes, step = dac(x, readout.dac_bits, input_top, bias)
-    drive, (height, width) = rows_of(input_codes, bias_codes, kernel, stride, padding, bias)
-    rows, columns = codes.mean.shape
-    step64 = step.astype(np.float64)[:, None, None]
+    input_codes, bias_codes, step = codes_of_inputs(x, readout.dac, input_top, bias)
+    row_codes, (height, width) = rows_of(input_codes, bias_codes, kernel, stride, padding, bias)
 
-    sums, digits = [], []
-    tile_rows = readout.tile_rows or rows
-    for tile, start in enumerate(range(0, rows, tile_rows)):
-        part = slice(start, start + tile_rows)
-        if readout.fresh:
-            total = drive[..., part] @ codes.mean[part]
-            spread = drive[..., part] ** 2 @ codes.variance[part]
-            z = product_noise(key, addresses, tile, height * width * columns).reshape(total.shape)
-            total = total + np.rint(z * np.sqrt(64.0 * spread.astype(np.float64))).astype(np.int64)
-        else:
-            total = drive[..., part] @ codes.read[part]
-        sums.append(total)
-        if readout.adc_bits is None:
-            digits.append(total)
-        else:
-            top = limit(readout.adc_bits)
-            adc_gain = step64 * STEP_US / (sum_top / top)
-            digits.append(np.minimum(np.maximum(np.rint(total * adc_gain), -top), top).astype(np.int64))
-    output_codes = np.sum(digits, axis=0)
+    lsb, gains = np.full(columns, STEP_US), None
+    if readout.adc is not None:
+        lsb, gains = scale_of(readout, input_top, sum_top, columns)
+    measured = readout.measured.get(node["name"]) if readout.measured else None
+    driven = row_codes + dac_limits(readout.dac)[2]
+    made = conversions_of(driven, codes, readout, gains, measured, significance, key, addresses)
+    output_codes = sum(one.factor * (one.digits - one.D0) for one in made)
 
-    lsb = STEP_US if readout.adc_bits is None else sum_top / limit(readout.adc_bits)
-    unit = (lsb * codes.weight_per_us * gain).astype(np.float32)
-    if readout.adc_bits is None:
+    exact = np.array(lsb) * codes.weight_per_us * gain
+    unit = exact.astype(np.float32)
+    if ((np.abs(unit) < np.float32(2.0**-126)) & (exact != 0)).any():
+        raise Refused("a unit")
+    if readout.adc is None:
         unit = step[:, None, None] * unit
     y = (output_codes.astype(np.float32) * unit).reshape(images, height, width, columns)
-    return Product(input_codes, bias_codes, step, np.stack(sums, axis=1), output_codes, y)
+    return Product(input_codes, bias_codes, step, made, output_codes, y)
 
 
 # --- section 9: digital periphery --------------------------------------------------------------------------------
@@ -501,7 +734,7 @@ def periphery(node, inputs):
 
 def run(
     network, codes, x, readout=PAPER, *, seed=0, t=0.0, read=0, gains=None, statistics=None, addresses=None,
-    purpose=PRODUCT, batch=None,
+    purpose=PRODUCT, batch=None, significance=(1,),
 ):  # fmt: skip
     """Return the activations of every node and the products of every crossbar layer.
 
@@ -515,7 +748,7 @@ def run(
         if node["op"] in ("conv", "linear"):
             key = stream(seed, purpose, network.address[name], read, t)
             gain = 1.0 if gains is None else gains[name]
-            made = product(node, tensors, inputs[0], codes[name], readout, gain, key, addresses)
+            made = product(node, tensors, inputs[0], codes[name], readout, gain, significance, key, addresses)
             products[name] = made
             values[name] = made.activations if node["op"] == "conv" else made.activations[:, 0, 0]
         elif node["op"] == "batch_norm":
@@ -541,11 +774,11 @@ def gdc(reference, codes, readout="absolute"):
     def R(c):  # noqa: N802
         match readout:
             case "absolute":
-                return np.abs(c.read).sum()
+                return np.abs(c.r).sum()
             case "ones":
-                return c.pair.sum()
+                return c.read[0].sum() + c.read[1].sum()
             case "column":
-                return np.abs(c.read).sum(axis=0)
+                return np.abs(c.r).sum(axis=0)
 
     gains = {}
     for name in codes:
@@ -555,7 +788,7 @@ def gdc(reference, codes, readout="absolute"):
     return gains
 
 
-def adabs(network, codes, images, readout=PAPER, *, seed=0, t=0.0, read=0, gains=None):
+def adabs(network, codes, images, readout=PAPER, *, seed=0, t=0.0, read=0, gains=None, significance=(1,)):
     """Return the statistics (mean, var) of every batch normalisation."""
     norms = [node["name"] for node in network.nodes if node["op"] == "batch_norm"]
     statistics = {name: stored_statistics(network.tensors[name]) for name in norms}
@@ -578,7 +811,7 @@ def adabs(network, codes, images, readout=PAPER, *, seed=0, t=0.0, read=0, gains
         x = network.activation(images[200 * k : 200 * (k + 1)])
         run(
             network, codes, x, readout, seed=seed, t=t, read=read, gains=gains, addresses=addresses,
-            purpose=CALIBRATE, batch=batch,
+            purpose=CALIBRATE, batch=batch, significance=significance,
         )  # fmt: skip
     return statistics
 
@@ -586,18 +819,57 @@ def adabs(network, codes, images, readout=PAPER, *, seed=0, t=0.0, read=0, gains
 # --- section 11: ranges of converters ----------------------------------------------------------------------------
 
 
-def ranges(network, model, scale, images, tile_rows):
-    """Return {layer: (input_top, sum_top)}."""
+def ranges(network, model, scale, images, readout):
+    """Return {layer: (input_top, sum_top)}, sum_top one number or a list of one a group of columns."""
+    dac = readout.dac if readout.dac.drive == "bit-serial" else readout.dac._replace(bits=12)
+    fine = PAPER._replace(dac=dac, lines=readout.lines, tile_rows=readout.tile_rows)
     codes = ideal_chip(network, model, scale)
-    _, products = run(network, codes, network.activation(images), PAPER._replace(tile_rows=tile_rows))
+    _, products = run(network, codes, network.activation(images), fine)
     tops = {}
     for name, made in products.items():
         step = made.step.astype(np.float64)
         largest = np.abs(made.input_codes).reshape(len(images), -1).max(axis=1)
         if "bias" in network.tensors[name]:
             largest = np.maximum(largest, made.bias_codes)
-        i = np.sort(largest * step)
-        s = np.sort(np.abs(made.sums).reshape(len(images), -1).max(axis=1) * (step * STEP_US))
-        middle = len(images) // 2
-        tops[name] = (float(i[middle]) or 1.0, float(s[middle]) or 1.0)
+        input_top = median(largest * step)
+        size = np.max([np.abs(one.sums) for one in made.conversions], axis=(0, 2))
+        columns = size.shape[1]
+        width = readout.tile_columns or columns
+        groups = [
+            replaced(readout, input_top, median(size[:, c : c + width].max(axis=1) * (step * STEP_US)))
+            for c in range(0, columns, width)
+        ]
+        tops[name] = input_top, groups
     return tops
+
+
+def median(values):
+    return float(np.sort(values)[len(values) // 2]) or 1.0
+
+
+def replaced(readout, input_top, sum_top):
+    """Return the sum_top next to one that a fixed-point gain has."""
+    adc = readout.adc
+    if adc is None or adc.gain_bits is None:
+        return sum_top
+    unit_sum = float(dac_gain_and_step(readout.dac, np.float32(input_top))[1]) * STEP_US
+    gain = value_of(nearest_fixed(unit_sum / (sum_top / adc_limits(adc)[1]), adc))
+    return adc_limits(adc)[1] * (unit_sum / gain)
+
+
+def stored(network, readout, scale, g_max):
+    """Return the ranges that the network file has for a readout, None where none fit."""
+    widest = max(t["weight"].shape[0] for t in network.tensors.values() if "weight" in t)
+    presets = {"paper": PAPER, "chip8": CHIP8, "rtl8": RTL8}
+    for name, tops in network.ranges.items():
+        if name not in presets or scale != "layer":
+            continue
+        preset = presets[name]
+        whole = all(one.tile_columns is None or one.tile_columns >= widest for one in (readout, preset))
+        if (
+            (readout.dac.codes, readout.dac.drive) == (preset.dac.codes, preset.dac.drive)
+            and (readout.lines, readout.tile_rows) == (preset.lines, preset.tile_rows)
+            and (whole or readout.tile_columns == preset.tile_columns)
+        ):
+            return {k: (i, replaced(readout, i, s * (g_max / 25))) for k, (i, s) in tops.items()}
+    return None
