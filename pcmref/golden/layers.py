@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from pcmref.arithmetic.choice import kernels
 from pcmref.arithmetic.codes import CODE_LIMIT
-from pcmref.arrays import Float32, Int64, UInt8
+from pcmref.arrays import Float32, Int16, Int64, UInt8, UInt64
 from pcmref.crossbar.converters import Adc
 from pcmref.crossbar.layer import Crossbar
 from pcmref.crossbar.layout import cut
@@ -140,12 +142,29 @@ def _layer(
     yield _entry("prompt", f"{name}/row", "", ("row",), row, (0, int(row.max())), what)
     what = "Place of each output pixel in an image's codes."
     yield _entry("prompt", f"{name}/pixel", "", ("pixel",), geometry.pixel, (0, int(geometry.pixel.max())), what)
-    flat = codes.reshape(len(codes), -1)
+    flat, image = codes.reshape(len(codes), -1), np.concatenate([trace.image for trace in traces])
+    matrix, spread = codes_of(devices, readout)
     for number, part in enumerate(cut(len(row), readout.tile_rows, len(significance))):
-        parts = [product.tiles[number] for product in products]
-        driven = flat[:, geometry.pixel[:, None] + row[part]]
-        factor = significance[number * len(significance) // crossbar.tiles]
-        yield from _tile(f"{name}/tile{number}", number, crossbar, devices, part, driven, readout, parts, factor)
+        tile = _Tile(
+            prefix=f"{name}/tile{number}",
+            number=number,
+            crossbar=crossbar,
+            readout=readout,
+            codes=flat[:, geometry.pixel[:, None] + row[part]],
+            conductance=matrix[:, part],
+            variance=None if spread is None else spread[:, part],
+            products=[product.tiles[number] for product in products],
+            image=image,
+        )
+        yield from _operands(tile)
+        yield from _stages(tile)
+        if tile.combined:
+            # the factor of the slice is that of the sum
+            factor = significance[number * len(significance) // crossbar.tiles]
+            total = np.concatenate([product.codes for product in tile.products]) // factor
+            size = max(int(np.abs(total).max()), 1)
+            what = "Sum of D - D0 of the conversions, each times its factor; that of the slice is left out."
+            yield _entry("expected", f"{tile.prefix}/output-code", "output code", PLACE, total, (-size, size), what)
     total = np.concatenate([product.output_codes for product in products])
     size = max(int(np.abs(total).max()), 1)
     what = "Sum over the tiles."
@@ -159,77 +178,101 @@ def _layer(
     yield _activations(name, "y", "expected", traces)
 
 
-def _tile(
-    prefix: str,
-    number: int,
-    crossbar: Crossbar,
-    devices: SnapshotLayer,
-    part: slice,
-    codes: Int64,
-    readout: Readout,
-    products: Sequence[TileProduct],
-    factor: int,
-) -> Arrays:
-    """Give the arrays of a tile, whose vectors are counted by image and pixel."""
-    dac, chain = readout.dac, crossbar.chain
-    matrix, spread = codes_of(devices, readout)
-    conductance, variance = matrix[:, part], None if spread is None else spread[:, part]
-    separate, fresh = readout.lines == "separate", readout.read_noise == "fresh"
-    axes = ("image", "pixel", "row")
-    yield _entry("prompt", f"{prefix}/code", "code", axes, codes, (dac.low, dac.high), "DAC codes of each vector.")
+@dataclass(frozen=True, kw_only=True, eq=False)
+class _Tile:
+    """A tile of a layer, and what it did; its vectors are counted by image and pixel."""
+
+    prefix: str
+    number: int
+    crossbar: Crossbar
+    readout: Readout
+    codes: Int64
+    conductance: Int16
+    variance: Int16 | None
+    products: Sequence[TileProduct]
+    image: UInt64
+
+    @property
+    def conversions(self) -> range:
+        """Numbers of its conversions."""
+        each = len(self.crossbar.chain.conversions.tile) // self.crossbar.tiles
+        return range(self.number * each, (self.number + 1) * each)
+
+    @property
+    def combined(self) -> bool:
+        """Whether its answer is a sum of codes, or a difference."""
+        return len(self.conversions) > 1 or self.readout.dac.offset != 0
+
+    def stage(self, field: str) -> Int64:
+        """Return a stage of all conversions, shape (conversions, n, pixels, columns)."""
+        each = [product.parts or (product,) for product in self.products]
+        joined = (np.concatenate([getattr(parts[k], field) for parts in each]) for k in range(len(self.conversions)))
+        return np.stack(list(joined))
+
+
+def _operands(tile: _Tile) -> Arrays:
+    """Give what a tile is given, but for the noise."""
+    dac, adc, chain = tile.readout.dac, tile.readout.adc, tile.crossbar.chain
+    separate, fresh = tile.readout.lines == "separate", tile.readout.read_noise == "fresh"
+    axes, ends = ("image", "pixel", "row"), (dac.low, dac.high)
+    yield _entry("prompt", f"{tile.prefix}/code", "code", axes, tile.codes, ends, "DAC codes of each vector.")
     letter = ("n(G_D)" if fresh else "n(G)") if separate else ("m" if fresh else "r")
-    for name, symbol, values, least in (("g-layer", letter, conductance, -CODE_LIMIT), ("V-layer", "V", variance, 0)):
+    for name, symbol, values, what in (
+        ("g-layer", letter, tile.conductance, "Conductance codes."),
+        ("V-layer", "V", tile.variance, "Variance codes."),
+    ):
         if values is not None:
-            ends = (0 if separate else least, CODE_LIMIT)
-            what = "Conductance codes." if symbol != "V" else "Variance codes."
-            shown, matrix_axes = (values, ("line", "row", "column")) if separate else (values[0], ("row", "column"))
-            yield _entry("prompt", f"{prefix}/{name}", symbol, matrix_axes, shown.astype(np.int64), ends, what)
-    each = len(chain.conversions.tile) // crossbar.tiles
-    yield from settings_of(prefix, _adcs(crossbar, readout, number, len(conductance)), conductance.shape[2])
-    if dac.offset and readout.adc is not None:
-        zero = chain.conversions.zero[number * each : (number + 1) * each]
-        what = "Codes of an input of zeros."
-        yield _entry("prompt", f"{prefix}/D0", "D0", ("conversion", "column"), zero, readout.adc.limits, what)
-    stages = [product.parts or (product,) for product in products]
-    exact, noise, squares = ends_of((len(conductance), part.stop - part.start), readout)
+            ends = (0 if separate or symbol == "V" else -CODE_LIMIT, CODE_LIMIT)
+            shown, places = (values, ("line", "row", "column")) if separate else (values[0], ("row", "column"))
+            yield _entry("prompt", f"{tile.prefix}/{name}", symbol, places, shown.astype(np.int64), ends, what)
+    yield from settings_of(tile.prefix, _adcs(tile), tile.conductance.shape[2])
+    if dac.offset and adc is not None:
+        zero, what = chain.conversions.zero[tile.conversions], "Codes of an input of zeros."
+        yield _entry("prompt", f"{tile.prefix}/D0", "D0", ("conversion", "column"), zero, adc.limits, what)
 
-    def stage(field: str) -> Int64:
-        joined = [np.concatenate([getattr(parts[k], field) for parts in stages]) for k in range(each)]
-        return np.stack(joined)
 
-    seen, sums = exact, stage("sums")
-    if fresh:
+def _stages(tile: _Tile) -> Arrays:
+    """Give the noise, the stages up to D, and D, which is the answer unless codes are combined."""
+    chain, prefix = tile.crossbar.chain, tile.prefix
+    exact, noise, squares = ends_of(tile.conductance.shape, tile.readout)
+    seen, noise_free = exact, tile.stage("noise_free")
+    if chain.noise is not None:
+        variance = tile.stage("variance")
         seen = (exact[0] - noise, exact[1] + noise)
-        if chain.register is None:
-            drawn = sums - stage("noise_free")
-            what = "Read noise of each conversion: load it, no hardware computes it."
-            yield _conversions("prompt", f"{prefix}/noise", "noise", drawn, (-noise, noise), what)
+        what = "Read noise of each conversion: load it, no hardware computes it."
+        yield _conversions(
+            "prompt", f"{prefix}/noise", "noise", _noise(tile, noise_free, variance), (-noise, noise), what
+        )
         what = "Sum of squared levels times variance codes."
-        yield _conversions("internal", f"{prefix}/B", "B", stage("variance"), (0, squares), what)
+        yield _conversions("internal", f"{prefix}/B", "B", variance, (0, squares), what)
+    if chain.noise is not None or chain.register is not None:
         what = "Sum of levels times conductance codes."
-        yield _conversions("internal", f"{prefix}/A-noise-free", "A before noise", stage("noise_free"), exact, what)
-    yield _conversions("internal", f"{prefix}/A", "A", sums, seen, "Sum as the ADC sees it.")
-    limits = seen if readout.adc is None else readout.adc.limits
-    if each == 1 and dac.offset == 0:
-        yield _conversions("expected", f"{prefix}/D", "D", stage("codes"), limits, "Code of the ADC.")
-        return
-    yield _conversions("internal", f"{prefix}/D", "D", stage("codes"), limits, "Code of each conversion.")
-    total = np.concatenate([product.codes for product in products]) // factor
-    size = max(int(np.abs(total).max()), 1)
-    what = "Sum of D - D0 of the conversions, each times its factor; that of the slice is left out."
-    yield _entry("expected", f"{prefix}/output-code", "output code", PLACE, total, (-size, size), what)
+        yield _conversions("internal", f"{prefix}/A-noise-free", "A before noise", noise_free, exact, what)
+    yield _conversions("internal", f"{prefix}/A", "A", tile.stage("sums"), seen, "Sum as the ADC sees it.")
+    limits = seen if tile.readout.adc is None else tile.readout.adc.limits
+    section: Section = "internal" if tile.combined else "expected"
+    yield _conversions(section, f"{prefix}/D", "D", tile.stage("codes"), limits, "Code of each conversion.")
 
 
-def _adcs(crossbar: Crossbar, readout: Readout, number: int, lines: int) -> tuple[Adc, ...]:
+def _noise(tile: _Tile, noise_free: Int64, variance: Int64) -> Int64:
+    """Return the noise of each conversion: what is added before a register might hold less."""
+    columns, noise = noise_free.shape[-1], tile.crossbar.chain.noise
+    each = zip(tile.conversions, noise_free, variance, strict=True)
+    noisy = (kernels().add_read_noise(exact, b, columns, noise, number, tile.image) for number, exact, b in each)
+    return np.stack(list(noisy)) - noise_free
+
+
+def _adcs(tile: _Tile) -> tuple[Adc, ...]:
     """Return the ADCs of a tile: one, or one for each line if they differ; none where sums are handed on."""
-    if readout.adc is None:
+    if tile.readout.adc is None:
         return ()
-    measured = readout.measured_of(crossbar.name) or (readout.adc,)
-    own = measured if len(measured) == 1 else measured[number * lines : (number + 1) * lines]
-    gains = np.zeros(0) if crossbar.chain.adc is None else crossbar.chain.adc.gain
-    first = number * len(crossbar.chain.conversions.tile) // crossbar.tiles
-    found = tuple(with_gains(adc, gains[first, : len(crossbar.unit)]) if len(gains) else adc for adc in own)
-    return found[:1] if len(set(found)) == 1 else found
+    lines, chain = len(tile.conductance), tile.crossbar.chain
+    measured = tile.readout.measured_of(tile.crossbar.name) or (tile.readout.adc,)
+    own = measured if len(measured) == 1 else measured[tile.number * lines : (tile.number + 1) * lines]
+    if chain.adc is not None:
+        gains = chain.adc.gain[tile.conversions[0], : tile.conductance.shape[2]]
+        own = tuple(with_gains(adc, gains) for adc in own)
+    return own[:1] if len(set(own)) == 1 else own
 
 
 def _conversions(
