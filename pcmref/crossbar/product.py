@@ -128,6 +128,8 @@ def combined(parts: Sequence[TileProduct], chain: Chain, first: int = 0) -> Tile
     """Return the stages of a tile from those of its conversions, which are number `first` of the chain and so on."""
     numbers = range(first, first + len(parts))
     weight, zero = chain.conversions.weight, chain.conversions.zero
+    register = chain.register
+    held = chain.zero_sums if register is None else kernels().hold(chain.zero_sums, register)
     idle = chain.zero_sums[first].any() or zero[first].any()
     if len(parts) == 1 and weight[first] == 1 and not idle:
         return parts[0]
@@ -143,7 +145,7 @@ def combined(parts: Sequence[TileProduct], chain: Chain, first: int = 0) -> Tile
     return TileProduct(
         noise_free=total("noise_free", chain.zero_sums),
         variance=variance,
-        sums=total("sums", chain.zero_sums),
+        sums=total("sums", held),
         codes=total("codes", zero),
         parts=tuple(parts),
     )

@@ -21,7 +21,7 @@ from pcmref.crossbar.converters import Adc
 from pcmref.crossbar.layout import cut, lay_out
 from pcmref.crossbar.product import TileProduct, analog_sums, combined, converted
 from pcmref.crossbar.readout import Readout
-from pcmref.crossbar.wiring import Chain, chain_of, codes_of, dac_of, gains_of, lsb_us, noise_of
+from pcmref.crossbar.wiring import Chain, chain_of, check_measured, codes_of, dac_of, gains_of, lsb_us, noise_of
 from pcmref.devices.chip import Snapshot
 from pcmref.errors import ParameterError, describe, instance, integer
 
@@ -199,6 +199,7 @@ def tile_of(snapshot: Snapshot, layer: str, readout: Readout, number: int = 0) -
     measured = readout.measured_of(layer)
     if measured is not None and len(measured) > 1:
         lines = len(codes)
+        check_measured(f"layer {layer!r}", measured, len(parts) * lines)
         measured = measured[number * lines : (number + 1) * lines]
     return _tile(
         readout,

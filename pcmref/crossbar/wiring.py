@@ -18,7 +18,7 @@ from pcmref.crossbar.readout import Readout
 from pcmref.devices.chip import SnapshotLayer
 from pcmref.errors import ParameterError, describe, integer
 
-__all__ = ["Chain", "chain_of", "codes_of", "dac_of", "gains_of", "input_step", "lsb_us", "noise_of"]
+__all__ = ["Chain", "chain_of", "check_measured", "codes_of", "dac_of", "gains_of", "input_step", "lsb_us", "noise_of"]
 
 #: Larger in size than every normal number of a draw, which are at most 6.34.
 NORMAL_MOST = 6.5
@@ -201,9 +201,14 @@ def _adcs(
     found = (readout.adc,) if measured is None and readout.adc is not None else measured
     if found is None:
         return None
-    if len(found) not in (1, count):
-        raise ParameterError(f"{where}: measured", f"1 ADC, or {count}, one for each tile and line", str(len(found)))
+    check_measured(where, found, count)
     return found * count if len(found) == 1 else found
+
+
+def check_measured(where: str, measured: tuple[converters.Adc, ...], count: int) -> None:
+    """Raise `ParameterError` unless there is one measured ADC, or one for each of `count` tiles and lines."""
+    if len(measured) not in (1, count):
+        raise ParameterError(f"{where}: measured", f"1 ADC, or {count}, one for each tile and line", str(len(measured)))
 
 
 def _adc_of(adcs: Sequence[converters.Adc], columns: int, gains: Float64 | None) -> tuple[Adc | None, Table | None]:
