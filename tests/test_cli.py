@@ -13,6 +13,7 @@ import pytest
 
 import pcmref
 from pcmref import cli
+from pcmref.cli.options import time_s
 from pcmref.studies.retention import retention
 from pcmref.studies.study import TIMES_S
 
@@ -43,7 +44,7 @@ def test_retention_prints_the_table(capsys):
 def test_default_table_has_the_published_times():
     assert TIMES_S == (25.0, 3600.0, 86400.0, 2592000.0, 31536000.0)
     default = cli._parser().parse_args(["retention"])
-    assert [cli._time(text) for text in default.times.split(",")] == list(TIMES_S)
+    assert [time_s(text) for text in default.times.split(",")] == list(TIMES_S)
     assert default.compensation == "none,gdc,adabs,gdc+adabs"
 
 
@@ -64,7 +65,7 @@ def test_json_holds_rows_and_configuration(tmp_path, capsys):
     assert all(row["accuracy"] == row["correct"] / row["images"] for row in rows)
     assert found["network"]["sha256"] == pcmref.load(pcmref.bundled()).sha256
     assert found["model"]["name"] == "NANDAKUMAR_2019"
-    assert found["readout"]["dac_bits"] == 12
+    assert found["readout"]["dac"] == {"bits": 12, "codes": "symmetric", "drive": "parallel"}
     net = pcmref.load(pcmref.bundled())
     samples = net.evaluation.first(20)
     row = next(r for r in rows if (r["t_s"], r["compensation"], r["seed"]) == (86400.0, "gdc", 1))
@@ -293,8 +294,8 @@ def test_full_disk_keeps_the_old_file(tmp_path, capsys, monkeypatch):
 
 
 def test_units_of_time():
-    assert cli._time("1y") == 365 * 86400
-    assert np.isclose(cli._time("0.5h"), 1800)
+    assert time_s("1y") == 365 * 86400
+    assert np.isclose(time_s("0.5h"), 1800)
 
 
 def shell(line, **environment):

@@ -228,7 +228,7 @@ def test_a_network_that_cannot_be_is_a_network_error_and_in_a_file_a_file_error(
 @pytest.mark.parametrize(
     ("defect", "place", "expected"),
     [
-        (lambda file: file.attrs.__setitem__("version", 9), "/ attribute 'version'", "4, found 9"),
+        (lambda file: file.attrs.__setitem__("version", 9), "/ attribute 'version'", "5, found 9"),
         (lambda file: file.__delitem__("chip"), "chip", "an entry of this name, found none"),
         (text("chip", lambda chip: chip | {"seed": 9}), "chip: seed", "0, found 9"),
         (array("gain/fc", lambda gain: np.ones(3)), "gain/fc", "shape (1,) or (4,), found (3,)"),

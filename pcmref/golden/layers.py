@@ -178,7 +178,7 @@ def _layer(
     yield _activations(name, "y", "expected", traces)
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
+@dataclass(frozen=True, eq=False)
 class _Tile:
     """A tile of a layer, and what it did; its vectors are counted by image and pixel."""
 

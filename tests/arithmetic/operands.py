@@ -10,7 +10,8 @@ from hypothesis import settings
 from hypothesis import strategies as st
 
 from pcmref.arithmetic import reference
-from pcmref.arithmetic.operands import Adc, Matrix, Noise, Tiles, Window, filled
+from pcmref.arithmetic.codes import ROUNDINGS
+from pcmref.arithmetic.operands import Adc, Conversions, Dac, Matrix, Noise, Table, Tiles, Window, filled
 
 fast = pytest.importorskip("pcmref.arithmetic.fast")
 
@@ -65,11 +66,58 @@ def noise_of(key, *, split=False):
     return Noise(k0=np.uint64(key[0]), k1=np.uint64(key[1]), split=split)
 
 
-def adc_of(gain, bits):
-    """How sums become codes; without bits they do not."""
-    if bits is None:
-        return None
-    return Adc(gain=gain, limit=float(2 ** (bits - 1) - 1))
+def dac_of(bits=8, top=0.0, *, codes="symmetric", drive="parallel"):
+    """How a layer is driven; codes and drive as the readout names them."""
+    half = 2 ** (bits - 1)
+    low, high = {"symmetric": (1 - half, half - 1), "unsigned": (0, 2 * half - 1)}.get(codes, (-half, half - 1))
+    phases = {"parallel": 1, "two-phase": 2, "bit-serial": bits}[drive]
+    offset = half if codes == "offset" else 0
+    return Dac(np.float32(top), np.float32(low), np.float32(high), offset, phases, drive == "bit-serial")
+
+
+def largest(dac):
+    """Largest size of what drives a row at once."""
+    return 1 if dac.serial else max(int(dac.high) + dac.offset, -int(dac.low) - dac.offset)
+
+
+def adc_of(gain, bits, columns, *, offset=0, low=None, rounding="half-even"):
+    """How sums become codes; gain and offset of shape (columns,) or (conversions, columns), or one for all."""
+    gain, offset = np.atleast_2d(gain), np.atleast_2d(offset)
+    filled = np.zeros((2, max(len(gain), len(offset)), lanes(columns)))
+    filled[0, :, :columns], filled[1, :, :columns] = gain, offset
+    low = 1 - 2 ** (bits - 1) if low is None else low
+    high = 2 ** (bits - 1) - 1 if low < 0 else 2**bits - 1
+    return Adc(*filled, low=float(low), high=float(high), rounding=ROUNDINGS.index(rounding))
+
+
+#: Roundings of an ADC, and of which code it starts: symmetric, one more below, or from 0 on.
+ROUNDING = st.sampled_from(ROUNDINGS)
+
+
+def lows(bits):
+    return st.sampled_from([1 - 2 ** (bits - 1), -(2 ** (bits - 1)), 0])
+
+
+def table_of(rng, size, conversions, columns, count, low=0):
+    """Random thresholds, some of them several times, filled up to one less than a power of 2."""
+    thresholds = rng.integers(-size, size, (conversions, columns, count), endpoint=True)
+    thresholds[..., 1 : count // 2] = thresholds[..., : count // 2 - 1]
+    return filled_table(np.sort(thresholds, axis=2), low)
+
+
+def filled_table(thresholds, low):
+    """A table of thresholds, shape (conversions, columns, high - low)."""
+    thresholds = np.asarray(thresholds)
+    count = thresholds.shape[2]
+    whole = np.full((*thresholds.shape[:2], 2 ** count.bit_length() - 1), 2**63 - 1)
+    whole[..., :count] = thresholds
+    return Table(thresholds=whole, low=low, high=low + count)
+
+
+def plain_conversions(tiles, columns):
+    """One conversion a tile, all of the same weight."""
+    zero = np.zeros((tiles, columns), np.int64)
+    return Conversions(np.arange(tiles), np.zeros(tiles, np.int64), np.ones(tiles, np.int64), zero)
 
 
 def window_of(*, pixel=(0,), padding=0, bias=False, height, width, channels):
@@ -107,12 +155,12 @@ def lay_out(row, matrix, limit):
 
 
 def tiles_of(row, conductance, variance, tile_rows, limit):
-    """Cut a matrix into tiles; `limit` is that of the DAC."""
+    """Cut matrices, one a line, into tiles; `limit` is the largest size of what drives a row."""
     parts = [slice(start, start + tile_rows) for start in range(0, len(row), tile_rows)]
     square = min(limit * limit, 2**15 - 1)
 
-    def joined(matrix, largest):
-        laid = [lay_out(row[part], matrix[part], largest) for part in parts]
+    def joined(matrices, largest):
+        laid = [lay_out(row[part], matrix[part], largest) for part in parts for matrix in matrices]
         cut = np.cumsum([0, *(len(tile.segment) for tile in laid)])
         packed, segment = (np.concatenate([getattr(tile, name) for tile in laid]) for name in ("packed", "segment"))
         return laid, Matrix(packed=packed, segment=segment, cut=cut)
@@ -121,7 +169,7 @@ def tiles_of(row, conductance, variance, tile_rows, limit):
     return Tiles(
         bound=np.cumsum([0, *(len(tile.pair) for tile in laid)]),
         pair=np.concatenate([tile.pair for tile in laid]),
-        columns=conductance.shape[1],
+        columns=conductance.shape[2],
         conductance=g,
         variance=g if variance is None else joined(variance, square)[1],
     )

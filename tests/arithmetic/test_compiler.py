@@ -27,13 +27,14 @@ PACKAGE = Path(pcmref.__file__).parent
 CODE = """
 import json
 import numpy as np
-from pcmref.arithmetic.fast import rules, stages
+from pcmref.arithmetic.fast import conversion, rules
 from pcmref.arithmetic.operands import Adc
 
-codes = np.zeros(2, np.int32)
-stages.digitised(np.array([3, 5]), Adc(0.25, 127.0), codes)
-found = {"noise": int(rules.read_noise(1.0, np.int64(4))), "codes": codes.tolist()}
-hits = [sum(kernel.stats.cache_hits.values()) for kernel in (rules.read_noise, stages.digitised)]
+codes = np.zeros((1, 2), np.int32)
+adc = Adc(np.full((1, 2), 0.25), np.zeros((1, 2)), -127.0, 127.0, 0)
+conversion.digitised(np.array([[3, 5]]), 2, adc, 0, codes)
+found = {"noise": int(rules.read_noise(1.0, np.int64(4))), "codes": codes[0].tolist()}
+hits = [sum(kernel.stats.cache_hits.values()) for kernel in (rules.read_noise, conversion.digitised)]
 print(json.dumps([found, hits]))
 """
 PLAIN = {"noise": 16, "codes": [1, 1]}
@@ -93,7 +94,7 @@ def test_machine_code_of_the_same_sources_is_used_again(copy):
     ("file", "old", "new", "changed"),
     [
         ("codes.py", "VARIANCE_STEP = 64", "VARIANCE_STEP = 16", {"noise": 8}),
-        ("fast/rules.py", "rint(np.float64(total)", "floor(np.float64(total)", {"codes": [0, 1]}),
+        ("fast/rules.py", "return np.rint(v)", "return np.floor(v)", {"codes": [0, 1]}),
     ],
     ids=["a constant", "a rule"],
 )

@@ -21,13 +21,13 @@ WORDS = np.concatenate([near := (2 ** np.arange(32)[:, None] + np.arange(-40, 41
 
 
 @functools.cache
-def approximate_run():
-    block = noisy_adc.approximate_codes()
+def approximate_run(plain):
+    block = noisy_adc.approximate_codes(plain=plain)
 
     @numba.njit
-    def run(words, sums, variance, out, doubtful, gain, limit):
+    def run(words, sums, variance, out, doubtful, scales, limits):
         for at in range(0, len(out), LANES):
-            bits = block(words, at, sums, variance, out, at, np.float32(gain), np.float32(limit))
+            bits = block(words, at, sums, variance, out, at, scales, 0, limits)
             for lane in range(LANES):
                 doubtful[at + lane] = (bits >> lane) & 1
 
@@ -37,9 +37,15 @@ def approximate_run():
 def approximated(words, gain, limit):
     """Return the approximate codes of sums 0 and variances 1, and which are in doubt."""
     size = len(words) // LANES * LANES
-    run = approximate_run()
-    out, doubtful = np.empty(size, np.int32), np.empty(size, np.bool_)
-    run(words, np.zeros(size, np.int32), np.ones(size, np.int32), out, doubtful, gain, limit)
+    found = []
+    for plain in (True, False):  # without an offset, and to the nearest: both say the same
+        out, doubtful = np.empty(size, np.int32), np.empty(size, np.bool_)
+        scales, limits = np.repeat([gain, 0], LANES).astype(np.float32), np.array([-limit, limit, 0, 0], np.float32)
+        approximate_run(plain)(words, np.zeros(size, np.int32), np.ones(size, np.int32), out, doubtful, scales, limits)
+        found.append((out, doubtful))
+    (out, doubtful), (other, more) = found
+    assert np.array_equal(out, other)
+    assert (more | ~doubtful).all()  # the one that could have an offset has the wider bound
     return words[:size], out, doubtful
 
 

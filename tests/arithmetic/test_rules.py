@@ -10,11 +10,12 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from pcmref.arithmetic import codes, periphery
+from tests.arithmetic.operands import filled_table
 
 rules = pytest.importorskip("pcmref.arithmetic.fast.rules")
 
 laws = settings(max_examples=2 * settings.default.max_examples)
-pytestmark = pytest.mark.filterwarnings("ignore:overflow:RuntimeWarning")  # of scalars, without JIT
+pytestmark = pytest.mark.filterwarnings("ignore:(overflow|invalid value):RuntimeWarning")  # of scalars, without JIT
 
 f32 = np.float32
 #: Any finite float32: zeros of either sign, subnormals and the largest among them.
@@ -24,6 +25,7 @@ half = st.integers(-(2**17), 2**17).map(lambda k: f32(k / 2))
 size = st.floats(0, width=32, allow_nan=False, allow_infinity=False).map(f32)
 dac_limit = st.integers(2, 16).map(lambda bits: 2 ** (bits - 1) - 1)
 adc_limit = st.integers(2, 24).map(lambda bits: float(2 ** (bits - 1) - 1))
+rounding = st.sampled_from(codes.ROUNDINGS)
 integer = st.integers(-(2**62), 2**62) | st.integers(-100, 100)
 LARGEST = np.finfo(np.float32).max
 
@@ -39,8 +41,9 @@ def same(found, expected):
 
 
 def test_each_rule_of_a_product_is_there_twice():
-    singular = {"dac_codes": "dac_code", "adc_codes": "adc_code"}
-    twice = {"dac_gain", "dac_codes", "read_noise", "adc_codes", *periphery.__all__}
+    singular = {"dac_codes": "dac_code", "adc_codes": "adc_code", "table_codes": "table_code"}
+    stages = {"dac_gain", "dac_codes", "read_noise", "limited", "rounded", "adc_codes", "table_codes"}
+    twice = {*stages, *periphery.__all__}
     assert twice < {*codes.__all__, *periphery.__all__}
     assert set(rules.__all__) == {singular.get(name, name) for name in twice}
 
@@ -62,14 +65,16 @@ def test_dac_gain(top, limit):
 
 
 @laws
-@given(number | half, size | st.sampled_from([0, 0.5, 1, 2]).map(f32), dac_limit)
-@example(f32(-0.0), f32(1), 127)
-@example(f32(1e-45), LARGEST, 127)
-@example(LARGEST, LARGEST, 127)
-@example(-LARGEST, f32(1), 32767)
-@example(f32(0.49999997), f32(1), 127)
-def test_dac_code(x, gain, limit):
-    same(rules.dac_code(x, gain, f32(limit)), codes.dac_codes(np.array([x]), gain, limit))
+@given(number | half, size | st.sampled_from([0, 0.5, 1, 2]).map(f32), dac_limit, st.sampled_from([0, 1, None]))
+@example(f32(-0.0), f32(1), 127, 0)
+@example(f32(1e-45), LARGEST, 127, 0)
+@example(LARGEST, LARGEST, 127, 1)
+@example(-LARGEST, f32(1), 32767, 1)
+@example(-LARGEST, LARGEST, 32767, None)
+@example(f32(0.49999997), f32(1), 127, None)
+def test_dac_code(x, gain, high, more):
+    low = 0 if more is None else -high - more
+    same(rules.dac_code(x, gain, f32(low), f32(high)), codes.dac_codes(np.array([x]), gain, low, high))
 
 
 def each(rule, values, *rest):
@@ -86,15 +91,18 @@ def test_every_code_of_a_dac(bits):
     assert set(wanted) == set(range(-limit, limit + 1))
     for gain in (1.0, 2.0**-20, 2.0**90):  # exact scales
         scaled = x / f32(gain)
-        for found in (codes.dac_codes(scaled, f32(gain), limit), each(rules.dac_code, scaled, f32(gain), f32(limit))):
+        for found in (
+            codes.dac_codes(scaled, f32(gain), -limit, limit),
+            each(rules.dac_code, scaled, f32(gain), f32(-limit), f32(limit)),
+        ):
             assert found.tolist() == wanted
     for top in f32([0.1, 1, 3, 1e-20]):  # any scale
         x = np.linspace(-1.5, 1.5, 2 * limit + 99, dtype=np.float32) * top
         gain, _ = codes.dac_gain(np.array([top]), limit)
-        found = codes.dac_codes(x, gain, limit).astype(int)
-        assert found.tolist() == each(rules.dac_code, x, gain[0], f32(limit)).tolist()
+        found = codes.dac_codes(x, gain, -limit, limit).astype(int)
+        assert found.tolist() == each(rules.dac_code, x, gain[0], f32(-limit), f32(limit)).tolist()
         assert (np.diff(found) >= 0).all()
-        assert (found == -codes.dac_codes(-x, gain, limit)).all()
+        assert (found == -codes.dac_codes(-x, gain, -limit, limit)).all()
         assert (found[np.abs(x) >= top] == np.sign(x[np.abs(x) >= top]) * limit).all()
 
 
@@ -114,25 +122,71 @@ def test_read_noise(z, variance):
         same(rules.read_noise(z, kind(variance)), codes.read_noise(np.array([z]), np.array([variance], kind)))
 
 
-# ADC
+# Register and ADC
 
 
 @laws
-@given(integer, st.floats(0, 1e308) | st.sampled_from([0.5, 1.0, 2.0**-20, 5e-324, 1e300]), adc_limit)
-@example(2**53 + 1, 2.0**-53, 127.0)
-@example(-(2**62), 1.7e308, 1.0)
-def test_adc_code(total, gain, limit):
+@given(integer, st.integers(2, 60), st.booleans())
+@example(2**59, 60, False)
+@example(-(2**59) - 1, 60, True)
+@example(2**31 - 1, 32, False)
+def test_limited(total, bits, saturates):
     kinds = [np.int64] + [np.int32] * (abs(total) < 2**31)
     for kind in kinds:
-        same(rules.adc_code(kind(total), gain, limit), codes.adc_codes(np.array([total], kind), gain, limit))
+        expected = codes.limited(np.array([total]), bits, saturates)
+        same(rules.limited(kind(total), bits, saturates), expected)
 
 
 @laws
-@given(integer, st.floats(-1.2, 1.2), adc_limit)
-@example(2**25 + 5, (2**22 + 0.625) / (2**23 - 1), 2.0**23 - 1)  # in float32 a tie
-def test_adc_code_of_sums_within_the_converter(total, share, limit):
+@given(st.floats(-(2.0**60), 2.0**60) | half.map(float) | st.floats(-2, 2), rounding)
+@example(-0.0, "half-up")
+@example(0.49999999999999994, "half-away")
+@example(-0.49999999999999994, "half-up")
+@example(-5e-324, "half-up")
+@example(2.0**52 + 0.5, "half-away")
+@example(-(2.0**53), "half-up")
+def test_rounded(value, rule):
+    same(rules.rounded(value, codes.ROUNDINGS.index(rule)), codes.rounded(np.array([value]), rule))
+
+
+@laws
+@given(
+    integer,
+    st.floats(0, 1e308) | st.sampled_from([0.5, 1.0, 2.0**-20, 5e-324, 1e300]),
+    st.sampled_from([0, 0, 1, -(2**52) + 1, 2**52 - 1, 10**6]),
+    adc_limit,
+    st.sampled_from([0.0, 1.0, None]),
+    rounding,
+)
+@example(2**53 + 1, 2.0**-53, 0, 127.0, 0.0, "half-even")
+@example(-(2**62), 1.7e308, 0, 1.0, 1.0, "floor")
+@example(-(2**62), 1.7e308, 0, 1.0, None, "toward-zero")
+def test_adc_code(total, gain, offset, high, more, rule):
+    kinds = [np.int64] + [np.int32] * (abs(total) < 2**31)
+    low = 0.0 if more is None else -high - more
+    for kind in kinds:
+        expected = codes.adc_codes(np.array([[total]], kind), np.array([gain]), np.array([offset]), low, high, rule)
+        found = rules.adc_code(kind(total), gain, float(offset), low, high, codes.ROUNDINGS.index(rule))
+        same(found, expected[0])
+
+
+@laws
+@given(integer, st.floats(-1.2, 1.2), adc_limit, rounding)
+@example(2**25 + 5, (2**22 + 0.625) / (2**23 - 1), 2.0**23 - 1, "half-even")  # in float32 a tie
+def test_adc_code_of_sums_within_the_converter(total, share, limit, rule):
     gain = abs(share) * limit / max(abs(total), 1)
-    same(rules.adc_code(np.int64(total), gain, limit), codes.adc_codes(np.array([total]), gain, limit))
+    expected = codes.adc_codes(np.array([[total]]), np.array([gain]), np.zeros(1), -limit, limit, rule)
+    same(rules.adc_code(np.int64(total), gain, 0.0, -limit, limit, codes.ROUNDINGS.index(rule)), expected[0])
+
+
+@laws
+@given(st.lists(st.integers(-50, 50), min_size=1, max_size=40), st.integers(-60, 60), st.sampled_from([0, -7]))
+def test_table_code(thresholds, total, low):
+    table = filled_table([[[0] * len(thresholds), sorted(thresholds)]], low)
+    for kind in (np.int32, np.int64):
+        expected = codes.table_codes(np.array([[total]], kind), table.thresholds[0, 1:], low)
+        same(rules.table_code(kind(total), table.thresholds[0], 1, low), expected[0])
+        assert expected[0] == low + sum(t <= total for t in thresholds)
 
 
 @pytest.mark.parametrize("bits", range(2, 13))
@@ -143,15 +197,24 @@ def test_every_code_of_an_adc(bits, lsb):
     sums = np.arange(-lsb * (limit + 2), lsb * (limit + 2) + 1)
     wanted = [max(-limit, min(limit, round(int(s) / lsb))) for s in sums]
     assert set(wanted) == set(range(-limit, limit + 1))
-    for gain in (1 / lsb, np.nextafter(1 / lsb, 0), 0.7 / lsb):
-        found = codes.adc_codes(sums, gain, float(limit))
-        assert found.tolist() == each(rules.adc_code, sums, gain, float(limit)).tolist()
+
+    def code(gain, rule="half-even"):
+        found = codes.adc_codes(sums[:, None], np.array([gain]), np.zeros(1), -limit, limit, rule)[:, 0]
+        number = codes.ROUNDINGS.index(rule)
+        assert found.tolist() == each(rules.adc_code, sums, gain, 0.0, float(-limit), float(limit), number).tolist()
         assert (np.diff(found) >= 0).all()
+        return found
+
+    for gain in (1 / lsb, np.nextafter(1 / lsb, 0), 0.7 / lsb):
+        found = code(gain)
         assert found.tolist() == (-found[::-1]).tolist()
         if gain == 1 / lsb:
             assert found.tolist() == wanted
             beyond = np.abs(sums) >= lsb * limit
             assert (found[beyond] == np.sign(sums[beyond]) * limit).all()
+    if bits < 8:
+        for rule in codes.ROUNDINGS[1:]:
+            assert set(code(1 / lsb, rule).tolist()) == set(wanted)
 
 
 # Digital periphery

@@ -255,7 +255,7 @@ net = side_by_side.random_network()
 images = np.zeros(({count}, 32, 32, 3), np.uint8)
 images[:50] = np.random.default_rng(1).integers(0, 256, (50, 32, 32, 3))
 readout = pcmref.PRESETS[{preset!r}]
-if readout.adc_bits:
+if readout.needs_ranges:
     readout = pcmref.calibrate_ranges(net, images[:50], readout)
 pcmref.logits(pcmref.program(net, seed=0).at(86_400.0), images, readout=readout)
 # not getrusage, which counts the process that started this one too

@@ -10,9 +10,9 @@ import pytest
 
 import pcmref
 from pcmref.arithmetic.choice import kernels
-from pcmref.arithmetic.operands import Adc, AnalogLayer, Dac, Digital, Noise, Tiles, Window
+from pcmref.arithmetic.operands import Adc, AnalogLayer, Conversions, Dac, Digital, Noise, Tiles, Window, filled_columns
 from pcmref.crossbar.layer import window
-from pcmref.crossbar.layout import lay_out
+from pcmref.crossbar.layout import cut, lay_out
 from pcmref.network.geometry import Geometry, geometry
 from pcmref.network.layers import Conv
 
@@ -23,7 +23,17 @@ IMAGES = 16
 STAGES = {"stage1": (32, 16), "stage2": (16, 28), "stage3": (8, 56)}
 LIMIT = 2047  # of a 12-bit DAC
 NOISE = Noise(np.uint64(1), np.uint64(2), False)
-ADC = Adc(1e-5, 127.0)
+
+
+def adc(columns):
+    """Return an ADC of 8 bits for so many columns."""
+    gain = np.zeros((1, filled_columns(columns)))
+    gain[:, :columns] = 1e-5
+    return Adc(gain, np.zeros_like(gain), -127.0, 127.0, 0)
+
+
+def dac(limit):
+    return Dac(np.float32(0), np.float32(-limit), np.float32(limit), 0, 1, False)
 
 
 @dataclass
@@ -40,7 +50,7 @@ class Layer:
         return self.tiles.columns
 
     def codes(self):
-        return kernels().drive(self.x, self.window, Dac(np.float32(0), np.float32(LIMIT)))[0]
+        return kernels().drive(self.x, self.window, dac(LIMIT))[0]
 
     def sums(self):
         return kernels().accumulate(self.codes(), self.window.pixel, *self.tiles.matrix(0, self.tiles.conductance))
@@ -58,7 +68,7 @@ def layer(request):
         x=rng.normal(size=(IMAGES, size, size, channels)).astype(np.float32),
         geometry=shape,
         window=window(shape, shape.pixel // 2),
-        tiles=lay_out(shape.row, codes, None, tile_rows=len(shape.row), limit=LIMIT),
+        tiles=lay_out(shape.row, codes[None], None, parts=cut(len(shape.row), None), limit=LIMIT),
     )
 
 
@@ -69,7 +79,7 @@ def digital(columns):
 
 
 def test_drive(benchmark, layer):
-    benchmark(kernels().drive, layer.x, layer.window, Dac(np.float32(0), np.float32(LIMIT)))
+    benchmark(kernels().drive, layer.x, layer.window, dac(LIMIT))
 
 
 def test_accumulate(benchmark, layer):
@@ -91,12 +101,12 @@ def test_add_read_noise(benchmark, layer):
 
 
 def test_digitise(benchmark, layer):
-    benchmark(kernels().digitise, layer.sums(), ADC)
+    benchmark(kernels().digitise, layer.sums(), layer.columns, adc(layer.columns), 0)
 
 
 def test_digitise_noisy(benchmark, layer):
     sums, image = layer.sums(), np.arange(IMAGES, dtype=np.uint64)
-    benchmark(kernels().digitise_noisy, sums, np.abs(sums), layer.columns, NOISE, 0, image, ADC)
+    benchmark(kernels().digitise_noisy, sums, np.abs(sums), layer.columns, NOISE, 0, image, adc(layer.columns))
 
 
 def test_finish(benchmark, layer):
@@ -109,10 +119,15 @@ def test_finish(benchmark, layer):
 def test_analog_layer(benchmark, layer, fresh):
     operands = AnalogLayer(
         window=layer.window,
-        dac=Dac(np.float32(0), np.float32(127)),
+        dac=dac(127),
         tiles=layer.tiles._replace(variance=layer.tiles.conductance),
+        conversions=Conversions(
+            *np.zeros((2, 1), np.int64), np.ones(1, np.int64), np.zeros((1, layer.columns), np.int64)
+        ),
         noise=NOISE if fresh else None,
-        adc=ADC,
+        register=None,
+        adc=adc(layer.columns),
+        table=None,
     )
     other, image = layer.x.reshape(IMAGES, -1, layer.columns), np.arange(IMAGES, dtype=np.uint64)
     benchmark(kernels().analog_layer, layer.x, other, image, operands, digital(layer.columns))
@@ -146,6 +161,6 @@ def test_calibrate(benchmark, net, compensation):
 def test_logits(benchmark, net, preset):
     snapshot = pcmref.program(net, seed=0).at(86_400.0)
     readout = pcmref.PRESETS[preset]
-    if readout.adc_bits is not None:
+    if readout.needs_ranges:
         readout = pcmref.calibrate_ranges(net, net.calibration.images[:50], readout)
     benchmark(pcmref.logits, snapshot, net.evaluation.images, readout=readout)

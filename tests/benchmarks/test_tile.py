@@ -17,14 +17,15 @@ RNG = np.random.default_rng(0)
 DEVICES = RNG.integers(-9000, 9000, (ROWS, COLUMNS))
 VARIANCE = RNG.integers(0, 2000, (ROWS, COLUMNS))
 CODES = RNG.integers(-127, 128, (20_000, ROWS)).astype(np.int8)
-GAIN = 1e-5
 
 
 @pytest.fixture(params=["frozen", "fresh"])
 def tile(request):
-    readout = pcmref.Readout(name="chip", dac_bits=8, adc_bits=8, read_noise=request.param)
+    readout = pcmref.Readout(
+        name="chip", dac=pcmref.Dac(bits=8), adc=pcmref.Adc(bits=8, gain=1e-5), read_noise=request.param
+    )
     variance = VARIANCE if request.param == "fresh" else None
-    return pcmref.tile(DEVICES, readout, variance_code=variance, adc_gain=GAIN, stream=(1, 2))
+    return pcmref.tile(DEVICES, readout, variance_code=variance, stream=(1, 2))
 
 
 def bare(tile, vectors):
@@ -35,15 +36,15 @@ def bare(tile, vectors):
     variance = tile.tiles.matrix(0, tile.tiles.variance)
     image = np.arange(n, dtype=np.uint64)
     loaded = np.zeros((n, ROWS), np.int16)
-    k = kernels()
+    k, noise = kernels(), tile.chain.noise
 
     def run():
-        k.load_codes(vectors, 127, loaded)
+        k.load_codes(vectors, tile.dac, loaded)
         sums = k.accumulate(buffer, pixel, *conductance)[0, :n, None]
-        if tile.noise is not None:
-            squares = k.accumulate_squares(buffer, pixel, *variance, tile.noise.split)[0, :n, None]
-            sums = k.add_read_noise(sums, squares, COLUMNS, tile.noise, 0, image)
-        return k.digitise(sums, tile.adc)
+        if noise is not None:
+            squares = k.accumulate_squares(buffer, pixel, *variance, noise.split)[0, :n, None]
+            sums = k.add_read_noise(sums, squares, COLUMNS, noise, 0, image)
+        return k.digitise(sums, COLUMNS, tile.chain.adc, 0)
 
     return run
 
@@ -75,5 +76,5 @@ def test_many_vectors_at_addresses(benchmark, tile):
 
 
 def test_preparing_a_tile(benchmark):
-    readout = pcmref.Readout(name="chip", dac_bits=8)
+    readout = pcmref.Readout(name="chip", dac=pcmref.Dac(bits=8))
     benchmark(pcmref.tile, DEVICES, readout)

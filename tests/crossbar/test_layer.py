@@ -16,6 +16,7 @@ from pcmref.arithmetic.choice import VARIABLE
 from pcmref.arithmetic.codes import CODE_LIMIT, Range
 from pcmref.arithmetic.draws import stream_key, weight_words
 from pcmref.arithmetic.operands import Digital
+from pcmref.crossbar.converters import Accumulator, Adc, Dac
 from pcmref.crossbar.layer import activations, build, multiply
 from pcmref.crossbar.readout import Readout
 from pcmref.devices import pcm
@@ -25,9 +26,11 @@ from pcmref.devices.published import NANDAKUMAR_2019
 from pcmref.errors import ParameterError, PcmrefError
 from pcmref.network.geometry import geometry
 from pcmref.network.layers import Conv, Linear
+from tests.crossbar.hardware import DRIVES, accumulators, adcs, dacs, size_of
 from tests.helpers import naive
 
 laws = settings(max_examples=settings.default.max_examples // 2)
+many = settings(max_examples=2 * settings.default.max_examples)
 KERNELS = ["numpy", "numba"]
 
 STEP_US = 2.0**-9
@@ -47,6 +50,7 @@ class Case:
     image: np.ndarray
     gain: np.ndarray
     key: tuple[int, int] = (0x12345678, 0x9ABCDEF0)
+    significance: tuple[int, ...] = (1,)
 
     @property
     def geometry(self):
@@ -54,7 +58,14 @@ class Case:
 
     def build(self, **changes):
         readout = replace(self.readout, **changes)
-        return build(self.read, self.geometry, readout, g_step_us=STEP_US, gain=self.gain, stream=self.key)
+        numbers = {"g_step_us": STEP_US, "significance": self.significance, "gain": self.gain, "stream": self.key}
+        return build(self.read, self.geometry, readout, **numbers)
+
+    def naive(self, n=0, **changes):
+        """The product of image n, by loops."""
+        numbers = {"g_step_us": STEP_US, "significance": self.significance, "gain": self.gain, "key": self.key}
+        readout = replace(self.readout, **changes)
+        return naive.product(self.layer, self.read, readout, self.x[n], address=int(self.image[n]), **numbers)
 
     def multiply(self, **changes):
         return multiply(self.build(**changes), self.maps, self.image)
@@ -90,81 +101,117 @@ def draw_codes(rng, kind, shape, low=-CODE_LIMIT):
     return rng.integers(low, CODE_LIMIT + 1, shape)
 
 
+def linear(out, rows, bias=False):
+    ones = np.ones(out, np.float32)
+    return Linear(name="layer", inputs=("input",), weight=np.ones((out, rows), np.float32), bias=ones if bias else None)
+
+
 @st.composite
-def cases(draw, read_noise=("frozen", "fresh"), converters=True):
+def geometries(draw):
+    """A layer and the shape of its input."""
     rng = np.random.default_rng(draw(seeds))
     channels, out = draw(st.integers(1, 4)), draw(st.sampled_from([1, 2, 3, 17, 50]))
     bias = rng.standard_normal(out).astype(np.float32) if draw(st.booleans()) else None
-    if out < 50 and draw(st.booleans()):
-        kernel = draw(st.tuples(st.integers(1, 3), st.integers(1, 3)))
-        shape = (draw(st.integers(kernel[0], 5)), draw(st.integers(kernel[1], 5)), channels)
-        layer = Conv(
-            name="layer",
-            inputs=("input",),
-            weight=np.ones((out, channels, *kernel), np.float32),
-            bias=bias,
-            stride=draw(st.integers(1, 3)),
-            padding=draw(st.integers(0, 2)),
-        )
-    else:
+    if out == 50 or draw(st.booleans()):
         shape = (channels * draw(st.integers(1, 5)),)
-        layer = Linear(name="layer", inputs=("input",), weight=np.ones((out, *shape), np.float32), bias=bias)
-    kind = draw(st.sampled_from(["any", "largest", "one sign", "few"]))
-    size = layer.rows, layer.columns
-    read = SnapshotLayer(
+        weight = np.ones((out, *shape), np.float32)
+        return Linear(name="layer", inputs=("input",), weight=weight, bias=bias), shape
+    kernel = draw(st.tuples(st.integers(1, 3), st.integers(1, 3)))
+    shape = (draw(st.integers(kernel[0], 5)), draw(st.integers(kernel[1], 5)), channels)
+    layer = Conv(
         name="layer",
-        g_mean_code=devices(draw_codes(rng, kind, size)),
-        g_read_code=devices(draw_codes(rng, kind, size)),
-        variance_code=draw_codes(rng, kind, size, low=0).astype(np.int16),
-        weight_per_us=rng.uniform(0.001, 0.1, out),
+        inputs=("input",),
+        weight=np.ones((out, channels, *kernel), np.float32),
+        bias=bias,
+        stride=draw(st.integers(1, 3)),
+        padding=draw(st.integers(0, 2)),
     )
-    adc_bits = draw(st.none() | st.integers(2, 24)) if converters else None
-    ranges = None
-    if adc_bits is not None or (converters and draw(st.booleans())):
-        top = draw(st.sampled_from([0.1, 1.0, 2.5]))
-        sums = top * STEP_US * CODE_LIMIT * math.sqrt(layer.rows) * draw(st.sampled_from([1e-3, 0.5, 3.0]))
-        ranges = {"layer": Range(input_top=top, sum_top_us=sums)}
+    return layer, shape
+
+
+@st.composite
+def readouts(draw, rows, columns, read_noise=("frozen", "fresh"), converters=True, drives=None):
+    """A readout for a layer; without `converters` one without an ADC, ranges and register."""
     noise = draw(st.sampled_from(read_noise))
-    least = 1 if noise == "frozen" else -(-layer.rows // 3)  # a naive draw takes long
-    readout = Readout(
+    dac = draw(dacs(serial=16 if noise == "frozen" else 3, drives=drives))
+    least = 1 if noise == "frozen" else -(-rows // 3)  # a naive draw takes long
+    found = Readout(
         name="test",
-        dac_bits=draw(st.integers(2, 16)),
-        adc_bits=adc_bits,
-        tile_rows=draw(st.none() | st.integers(least, layer.rows + 2)),
+        dac=dac,
+        tile_rows=draw(st.none() | st.integers(least, rows + 2)),
+        tile_columns=draw(st.none() | st.integers(1, columns + 2)),
+        lines=draw(st.sampled_from(["pair", "pair", "separate"])),
         read_noise=noise,
-        ranges=ranges,
     )
+    if not converters:
+        return found
+    size = size_of(dac, rows)
+    adc = draw(st.none() | adcs(size, columns, own=draw(st.booleans())))
+    ranges, top = None, draw(st.sampled_from([0.1, 1.0, 2.5]))
+    if adc is not None or draw(st.booleans()):
+        groups = -(-columns // min(found.tile_columns or columns, columns))
+        shares = draw(st.lists(st.sampled_from([1e-3, 0.5, 3.0]), min_size=groups, max_size=groups))
+        sums = [top / dac.high * STEP_US * size * share for share in shares]
+        ranges = {"layer": Range(input_top=top, sum_top_us=draw(st.sampled_from([sums[0], sums])))}
+    measured = None
+    if adc is not None and draw(st.sampled_from([False, False, True])):
+        measured = {"layer": measured_like(adc, draw(st.integers(0, 2**32 - 1)), size, columns)}
+    return replace(found, adc=adc, accumulator=draw(accumulators(size)), ranges=ranges, measured=measured)
+
+
+def measured_like(adc, seed, size, columns):
+    """An ADC with the limits of another, but errors of its own."""
+    rng = np.random.default_rng(seed)
+    shared = {"bits": adc.bits, "low": adc.low, "high": adc.high}
+    if adc.bits <= 5:
+        table = np.sort(rng.integers(-size, size + 1, (columns, adc.high - adc.low)), axis=1)
+        return Adc(**shared, thresholds=table)
+    gain = None if rng.integers(2) else rng.uniform(0.5, 2, columns) * adc.high / size
+    return Adc(**shared, rounding="floor", offset=rng.integers(-size, size, columns), gain=gain)
+
+
+def read_of(rng, kind, size, columns=None):
+    """Devices as they are read."""
+    shape = (2, *size)
+    return SnapshotLayer(
+        name="layer",
+        g_mean_code=np.abs(draw_codes(rng, kind, shape)).astype(np.int16),
+        g_read_code=np.abs(draw_codes(rng, kind, shape)).astype(np.int16),
+        g_variance_code=draw_codes(rng, kind, shape, low=0).astype(np.int16),
+        weight_per_us=rng.uniform(0.001, 0.1, size[1]),
+    )
+
+
+@st.composite
+def cases(draw, read_noise=("frozen", "fresh"), converters=True, drives=None, slices=((1,), (1,), (4, 1))):
+    rng = np.random.default_rng(draw(seeds))
+    layer, shape = draw(geometries())
+    significance = draw(st.sampled_from(slices))
+    kind = draw(st.sampled_from(["any", "largest", "one sign", "few"]))
+    read = read_of(rng, kind, (layer.rows * len(significance), layer.columns))
+    readout = draw(readouts(layer.rows, layer.columns, read_noise, converters, drives))
     n = draw(st.integers(1, 2))
     x = rng.standard_normal((n, *shape)) * draw(st.sampled_from([1.0, 1.0, 1e-3, 1e20, 1e-31, 0.0]))
     if draw(st.booleans()):
         x = np.maximum(x, 0)
     image = np.array(draw(st.lists(addresses, min_size=n, max_size=n)), np.uint64)
-    gain = np.array(draw(st.sampled_from([[1.0], [1.5], list(rng.uniform(1, 2, out))])))
-    return Case(layer, shape, read, readout, x.astype(np.float32), image, gain)
+    gain = np.array(draw(st.sampled_from([[1.0], [1.5], list(rng.uniform(1, 2, layer.columns))])))
+    return Case(layer, shape, read, readout, x.astype(np.float32), image, gain, significance=significance)
 
 
 # Against plain Python
 
 
-@laws
+@many
 @given(cases())
 def test_a_product_equals_the_naive_one(case):
     built = case.build()
     product = multiply(built, case.maps, case.image)
     found = values(built, product)
     channels = case.maps.shape[3] + (case.layer.bias is not None)
-    assert not product.input_codes[..., channels:].any()
-    for n, (x, address) in enumerate(zip(case.x, case.image, strict=True)):
-        expected = naive.product(
-            case.layer,
-            case.read,
-            case.readout,
-            x,
-            g_step_us=STEP_US,
-            gain=case.gain,
-            key=case.key,
-            address=int(address),
-        )
+    assert (product.input_codes[..., channels:] == case.readout.dac.offset).all()
+    for n in range(len(case.x)):
+        expected = case.naive(n)
         assert product.input_codes[n, ..., :channels].tolist() == expected["codes"].tolist()
         assert product.input_step[n] == expected["step"]
         naive.check_tiles(product.tiles, n, expected)
@@ -176,9 +223,17 @@ def test_the_stages_are_integers_of_64_bits_in_arrays_that_cannot_be_written_to(
     layer = Linear(name="layer", inputs=("input",), weight=np.ones((2, 3), np.float32), bias=np.ones(2, np.float32))
     case = plain_case(layer, (3,), np.random.default_rng(4), images=2)
     ranges = {"layer": Range(input_top=1.0, sum_top_us=9.0)}
-    for changes in ({}, {"read_noise": "fresh"}, {"read_noise": "fresh", "adc_bits": 8, "ranges": ranges}):
+    table = Adc(bits=2, thresholds=[0, 9])
+    for changes in (
+        {},
+        {"read_noise": "fresh"},
+        {"read_noise": "fresh", "adc": Adc(bits=8), "ranges": ranges},
+        {"read_noise": "fresh", "lines": "separate", "dac": Dac(bits=3, codes="offset", drive="bit-serial")},
+        {"adc": table, "ranges": ranges, "dac": Dac(bits=8, drive="two-phase"), "accumulator": Accumulator(bits=40)},
+    ):
         product = case.multiply(tile_rows=2, **changes)
-        stages = [getattr(tile, n) for tile in product.tiles for n in ("noise_free", "variance", "sums", "codes")]
+        tiles = [*product.tiles, *(part for tile in product.tiles for part in tile.parts)]
+        stages = [getattr(tile, n) for tile in tiles for n in ("noise_free", "variance", "sums", "codes")]
         stages = [stage for stage in [*stages, product.output_codes] if stage is not None]
         assert {stage.dtype for stage in stages} == {np.dtype(np.int64)}
         assert (product.input_codes.dtype, product.input_step.dtype) == (np.int16, np.float32)
@@ -188,7 +243,7 @@ def test_the_stages_are_integers_of_64_bits_in_arrays_that_cannot_be_written_to(
                 stage[0] = 0
 
 
-@laws
+@many
 @given(cases(), st.booleans(), st.booleans(), st.booleans(), seeds)
 def test_a_layer_in_one_call_has_the_bits_of_its_stages(case, normed, added, rectify, seed):
     built, rng = case.build(), np.random.default_rng(seed)
@@ -219,8 +274,9 @@ def test_both_kernels_give_the_same_stages(case):
     for name in ("input_codes", "input_step", "output_codes", "output_step"):
         assert np.array_equal(getattr(one, name), getattr(other, name))
     for a, b in zip(one.tiles, other.tiles, strict=True):
-        for name in ("noise_free", "variance", "sums", "codes"):
-            assert np.array_equal(getattr(a, name), getattr(b, name))
+        for mine, theirs in zip((a, *a.parts), (b, *b.parts), strict=True):
+            for name in ("noise_free", "variance", "sums", "codes"):
+                assert np.array_equal(getattr(mine, name), getattr(theirs, name))
 
 
 @pytest.mark.parametrize("bits", range(2, 17))
@@ -228,37 +284,21 @@ def test_every_width_of_the_dac_uses_its_whole_range(bits):
     limit = 2 ** (bits - 1) - 1
     rng = np.random.default_rng(bits)
     layer = Linear(name="layer", inputs=("input",), weight=np.ones((3, 50), np.float32))
-    case = replace(plain_case(layer, (50,), rng), readout=Readout(name="test", dac_bits=bits))
+    case = replace(plain_case(layer, (50,), rng), readout=Readout(name="test", dac=Dac(bits=bits)))
     codes = case.multiply().input_codes[0].reshape(-1)
     assert np.abs(codes).max() == limit
     assert codes[np.abs(case.x[0]).argmax()] == limit * np.sign(case.x[0][np.abs(case.x[0]).argmax()])
     for read_noise in ("frozen", "fresh"):
         product = case.multiply(read_noise=read_noise)
-        expected = naive.product(
-            layer,
-            case.read,
-            replace(case.readout, read_noise=read_noise),
-            case.x[0],
-            g_step_us=STEP_US,
-            gain=[1.0],
-            key=case.key,
-            address=int(case.image[0]),
-        )
-        assert product.tiles[0].sums[0].tolist() == expected["sums"][0].tolist()
+        expected = case.naive(read_noise=read_noise)
+        naive.check_tiles(product.tiles, 0, expected)
 
 
 def plain_case(layer, shape, rng, images=1):
-    size = layer.rows, layer.columns
-    read = SnapshotLayer(
-        name="layer",
-        g_mean_code=devices(draw_codes(rng, "any", size)),
-        g_read_code=devices(draw_codes(rng, "any", size)),
-        variance_code=draw_codes(rng, "any", size, low=0).astype(np.int16),
-        weight_per_us=np.full(layer.columns, 0.04),
-    )
+    read = replace(read_of(rng, "any", (layer.rows, layer.columns)), weight_per_us=np.full(layer.columns, 0.04))
     x = rng.standard_normal((images, *shape)).astype(np.float32)
     image = np.arange(images, dtype=np.uint64)
-    return Case(layer, shape, read, Readout(name="test", dac_bits=8), x, image, np.ones(1))
+    return Case(layer, shape, read, Readout(name="test", dac=Dac(bits=8)), x, image, np.ones(1))
 
 
 @pytest.mark.parametrize("constant", [False, True])
@@ -307,7 +347,8 @@ def test_tiles_change_nothing_without_an_adc(case, data):
     whole = case.multiply(tile_rows=None)
     rows = data.draw(st.integers(1, case.layer.rows + 3))
     tiled = case.multiply(tile_rows=rows)
-    assert len(tiled.tiles) == -(-case.layer.rows // rows)
+    assert len(whole.tiles) == len(case.significance)
+    assert len(tiled.tiles) == -(-case.layer.rows // rows) * len(case.significance)
     assert np.array_equal(tiled.output_codes, whole.output_codes)
     assert np.array_equal(sum(tile.sums.astype(np.int64) for tile in tiled.tiles), whole.output_codes)
     assert np.array_equal(values(case.build(tile_rows=rows), tiled), values(case.build(tile_rows=None), whole))
@@ -320,7 +361,7 @@ def test_sums_beyond_32_bits_over_many_tiles(rows):
     case = plain_case(layer, (600,), np.random.default_rng(1))
     codes = np.full((600, 2), CODE_LIMIT, np.int16)
     case = replace(case, read=replace(case.read, g_read_code=devices(codes)), x=np.ones((1, 600), np.float32))
-    product = case.multiply(dac_bits=16, tile_rows=rows)
+    product = case.multiply(dac=Dac(bits=16), tile_rows=rows)
     assert product.output_codes.tolist() == [[[600 * CODE_LIMIT**2] * 2]]
 
 
@@ -332,7 +373,7 @@ def test_a_sum_of_exactly_2_to_the_31(last):
     codes = np.full((65_539, 1), CODE_LIMIT, np.int16)
     codes[-1] = last
     case = replace(case, read=replace(case.read, g_read_code=devices(codes)), x=np.ones((1, 65_539), np.float32))
-    assert case.multiply(dac_bits=2).output_codes.tolist() == [[[2**31 - 2 + last]]]
+    assert case.multiply(dac=Dac(bits=2)).output_codes.tolist() == [[[2**31 - 2 + last]]]
 
 
 @laws
@@ -351,11 +392,13 @@ def test_scaling_an_image_by_a_power_of_two_scales_its_step_alone(case, k):
 
 
 @laws
-@given(cases(read_noise=["frozen"]), st.integers(2, 24))
+@given(cases(read_noise=["frozen"], drives=DRIVES[:1], slices=[(1,)]), st.integers(2, 24))
 def test_adc_codes_are_the_sums_to_half_a_step_or_saturated(case, bits):
     assume(case.readout.ranges is not None)
-    product = case.multiply(adc_bits=bits, tile_rows=None)
+    plain = {"tile_rows": None, "tile_columns": None, "lines": "pair", "accumulator": None, "measured": None}
     full = case.readout.ranges["layer"]
+    full = replace(full, sum_top_us=float(np.max(full.sum_top_us)))
+    product = case.multiply(adc=Adc(bits=bits), ranges={"layer": full}, **plain)
     limit = 2 ** (bits - 1) - 1
     volts = product.tiles[0].sums * product.input_step[:, None, None].astype(float) * STEP_US
     ideal = volts / (full.sum_top_us / limit)
@@ -369,9 +412,11 @@ def test_an_adc_needs_ranges_and_so_does_every_layer():
     layer = Linear(name="layer", inputs=("input",), weight=np.ones((2, 3), np.float32))
     case = plain_case(layer, (3,), np.random.default_rng(1))
     for changes in (
-        {"adc_bits": 8},
+        {"adc": Adc(bits=8)},
+        {"adc": Adc(bits=8, gain=1.0)},
+        {"adc": Adc(bits=2, thresholds=[0, 1])},
         {"ranges": {}},
-        {"adc_bits": 8, "ranges": {"other": Range(input_top=1.0, sum_top_us=1.0)}},
+        {"adc": Adc(bits=8), "ranges": {"other": Range(input_top=1.0, sum_top_us=1.0)}},
     ):
         with pytest.raises(ParameterError, match="calibrated ranges for layer 'layer'"):
             case.build(**changes)
@@ -401,7 +446,9 @@ def test_another_address_draws_other_noise(change):
     case = plain_case(layer, (8,), np.random.default_rng(7))
     case = replace(
         case,
-        read=replace(case.read, g_mean_code=case.read.g_mean_code * 0, variance_code=np.full((8, 16), 99, np.int16)),
+        read=replace(
+            case.read, g_mean_code=case.read.g_mean_code * 0, g_variance_code=np.full((2, 8, 16), 99, np.int16)
+        ),
         x=np.ones((1, 8), np.float32),
         image=np.array([3], np.uint64),
         readout=replace(case.readout, read_noise="fresh"),
@@ -443,7 +490,7 @@ def fresh(request):
         name="layer",
         g_mean_code=codes.mean,
         g_read_code=codes.read,
-        variance_code=codes.variance,
+        g_variance_code=codes.variance,
         weight_per_us=mapped.weight_per_us,
     )
     x = rng.standard_normal((1, 2, 1, 5)).astype(np.float32)
@@ -451,7 +498,7 @@ def fresh(request):
         layer,
         (2, 1, 5),
         read,
-        Readout(name="test", dac_bits=request.param, read_noise="fresh"),
+        Readout(name="test", dac=Dac(bits=request.param), read_noise="fresh"),
         np.repeat(x, n, axis=0),
         np.arange(n, dtype=np.uint64) * np.uint64(2**31 + 1),
         np.ones(1),

@@ -236,7 +236,7 @@ def test_reset_devices_stay_at_zero():
         for codes in (layer.mean_code, layer.read_code, layer.variance_code):
             assert (codes != 0).sum() == 1
         assert layer.mean_code[2, 1] < 0 < layer.variance_code[2, 1]
-        for codes in (layer.g_mean_code, layer.g_read_code):
+        for codes in (layer.g_mean_code, layer.g_read_code, layer.g_variance_code):
             assert np.flatnonzero(codes).tolist() == [12 + 2 * 3 + 1]
             assert codes[1, 2, 1] > 0
 
@@ -244,7 +244,7 @@ def test_reset_devices_stay_at_zero():
 def test_a_layer_of_zeros_stays_zero():
     chip = program(linear_network(np.zeros((3, 4), np.float32)))
     layer = chip.at(DAY).layers[0]
-    assert not any(c.any() for c in (layer.g_mean_code, layer.g_read_code, layer.variance_code))
+    assert not any(c.any() for c in (layer.g_mean_code, layer.g_read_code, layer.g_variance_code))
     assert layer.weight_per_us.tolist() == [1 / 25.0] * 3
     assert layer.mean_code.shape == (4, 3)
 
@@ -312,7 +312,8 @@ def test_no_variance_code_of_a_published_set_saturates(model, share):
     weight = np.random.default_rng(1).normal(0, 1, (300, 100)).astype(np.float32)
     chip = program(linear_network(weight), model=replace(model, nonconverged_share=share))
     for t_s in (25.0, DAY, 365 * DAY):
-        assert chip.at(t_s).layers[0].variance_code.max() < CODE_LIMIT
+        layer = chip.at(t_s).layers[0]
+        assert layer.g_variance_code.astype(int).sum(axis=0).max() < CODE_LIMIT
 
 
 def test_a_device_fails_to_converge_if_its_uniform_number_is_below_the_share():
@@ -342,25 +343,26 @@ def test_a_device_fails_to_converge_if_its_uniform_number_is_below_the_share():
     ],
     ids=lambda m: f"{m.name}, {m.nonconverged_share}",
 )
-def test_a_chip_equals_the_naive_one(model, seed, scale):
+@pytest.mark.parametrize("significance", [(1,), (1, 3)], ids=str)
+def test_a_chip_equals_the_naive_one(model, seed, scale, significance):
     network = two_layers()
-    chip = program(network, model=model, seed=seed, scale=scale)
+    chip = program(network, model=model, seed=seed, scale=scale, significance=significance)
     snapshots = {(t, read): chip.at(t, read=read) for t, read in ((HOUR, 0), (DAY, 2**32 - 1))}
     for address, layer in enumerate(network.crossbar_layers):
-        rows, columns = layer.rows, layer.columns
-        targets, weight_per_us = naive.targets_us(layer, model.g_max_us, scale)
+        rows, columns = layer.rows * len(significance), layer.columns
+        targets, weight_per_us = naive.targets_us(layer, model.g_max_us, scale, significance)
         found = chip.layers[address]
         assert found.mapped.name == layer.name
         assert found.mapped.g_target_us == pytest.approx(np.array(targets), rel=1e-14)
         assert found.mapped.weight_per_us == pytest.approx(weight_per_us, rel=1e-14)
-        devices = naive.program(layer, model, seed, address, scale)
+        devices = naive.program(layer, model, seed, address, scale, significance)
         assert found.state.device.tolist() == sorted((p * rows + r) * columns + c for p, r, c in devices)
         expected = np.array([devices[key] for key in sorted(devices)]).T
         for name, values in zip(("g_prog_us", "nu", "q_s"), expected, strict=True):
             assert getattr(found.state, name) == pytest.approx(values, rel=1e-12, abs=1e-12)
         for (t, read), snapshot in snapshots.items():
             codes = naive.read(devices, rows, columns, model, seed, address, t, read)
-            for name, values in zip(("g_mean_code", "g_read_code", "variance_code"), codes, strict=True):
+            for name, values in zip(("g_mean_code", "g_read_code", "g_variance_code"), codes, strict=True):
                 assert getattr(snapshot.layers[address], name).tolist() == values.tolist()
 
 
@@ -393,7 +395,7 @@ def test_a_seed_is_enough(seed, other, t, read):
     other_read = chip.at(t, read=read + 1)
     for a, b in zip(late.layers, other_read.layers, strict=True):
         assert np.array_equal(a.mean_code, b.mean_code)
-        assert np.array_equal(a.variance_code, b.variance_code)
+        assert np.array_equal(a.g_variance_code, b.g_variance_code)
         assert not np.array_equal(a.read_code, b.read_code)
 
 
@@ -412,8 +414,8 @@ def test_grid_errors_are_at_most_half_a_step(model, t):
         error = np.abs(read.mean_code * model.g_step_us - (dense[0] - dense[1]))
         one_device = (dense == 0).any(axis=0)
         assert (error <= np.where(one_device, half, 2 * half) * (1 + 1e-12)).all()
-        variance = np.square(devices.dense(spread)).sum(axis=0)
-        assert (np.abs(read.variance_code * (128 * half * 2 * half) - variance) <= 128 * half**2 * (1 + 1e-12)).all()
+        variance, step = np.square(devices.dense(spread)), 64 * model.g_step_us**2
+        assert (np.abs(read.g_variance_code * step - variance) <= step / 2 * (1 + 1e-12)).all()
 
 
 @pytest.mark.parametrize("model", MODELS.values(), ids=MODELS)
@@ -438,9 +440,21 @@ def test_codes_saturate_at_16_bits():
         assert codes.max() == 32767
     assert layer.mean_code.min() == layer.read_code.min() == -32767
     assert layer.g_mean_code.min() == layer.g_read_code.min() == 0
+    for codes in (layer.variance_code, layer.g_variance_code):
+        assert codes.dtype == np.int16
+        assert codes.max() == 32767
+        assert codes.min() == 0
+
+
+def test_the_variance_of_a_pair_is_the_sum_of_its_devices_and_saturates():
+    codes = np.array([[[1, 32767, 16384, 32766, 0]], [[2, 32767, 16383, 2, 32767]]], np.int16)
+    layer = SnapshotLayer(
+        name="x", g_mean_code=codes, g_read_code=codes, g_variance_code=codes, weight_per_us=np.ones(5)
+    )
+    assert layer.variance_code.tolist() == [[3, 32767, 32767, 32767, 32767]]
     assert layer.variance_code.dtype == np.int16
-    assert layer.variance_code.max() == 32767
-    assert layer.variance_code.min() == 0
+    with pytest.raises(ValueError, match="read-only"):
+        layer.variance_code[0, 0] = 0
 
 
 @laws
@@ -533,14 +547,22 @@ def test_the_values_between_stages_cannot_be_written_to():
     ("change", "message"),
     [
         ({"g_read_code": np.full((2, 27, 5), 40000)}, "g_read_code: expected int16 of shape (2, 27, 5), found int64"),
-        ({"g_mean_code": np.zeros((2, 28, 5), np.int16)}, "g_mean_code: expected int16 of shape (2, 27, 5), found"),
-        ({"g_mean_code": np.zeros((27, 5), np.int16)}, "g_mean_code: expected int16 of shape (2, 27, 5), found"),
+        ({"g_mean_code": np.zeros((2, 28, 5), np.int16)}, "g_read_code: expected int16 of shape (2, 28, 5), found"),
+        ({"g_read_code": np.zeros((2, 28, 5), np.int16)}, "g_read_code: expected int16 of shape (2, 27, 5), found"),
+        ({"g_mean_code": np.zeros((27, 5), np.int16)}, "g_mean_code: expected int16 of shape (2, any, any), found"),
+        ({"g_mean_code": [[1]]}, "g_mean_code: expected int16 of shape (2, any, any), found [[1]]"),
         (
             {"g_read_code": np.full((2, 27, 5), -1, np.int16)},
             "g_read_code: expected finite numbers from 0 on, found -1",
         ),
-        ({"variance_code": np.full((27, 5), -1, np.int16)}, "variance_code: expected finite numbers from 0 on, found"),
-        ({"variance_code": [[1]]}, "variance_code: expected int16 of shape (any, any), found [[1]]"),
+        (
+            {"g_variance_code": np.full((2, 27, 5), -1, np.int16)},
+            "g_variance_code: expected finite numbers from 0 on, found",
+        ),
+        (
+            {"g_variance_code": np.zeros((27, 5), np.int16)},
+            "g_variance_code: expected int16 of shape (2, 27, 5), found",
+        ),
         ({"weight_per_us": np.full(5, np.nan)}, "weight_per_us: expected finite numbers from 0 on, found nan at [0]"),
         ({"weight_per_us": np.ones(4)}, "weight_per_us: expected float64 of shape (5,), found float64 of shape (4,)"),
     ],

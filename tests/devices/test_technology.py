@@ -42,7 +42,7 @@ class Shifted:
 
     def read(self, state, t_s, words):
         codes = conductance_codes(state, self.g_step_us)
-        return DeviceCodes(mean=codes, read=codes, variance=np.zeros(codes.shape[1:], np.int16))
+        return DeviceCodes(mean=codes, read=codes, variance=np.zeros(codes.shape, np.int16))
 
     def ideal(self):
         return replace(self, error_us=0.0)
@@ -61,7 +61,7 @@ class Drawn(Shifted):
     def read(self, state, t_s, words):
         z = normals(words(Purpose.READ)[:2]).reshape(state.shape)
         mean, read = (conductance_codes(g_us, self.g_step_us) for g_us in (state, np.maximum(state + 0.1 * z, 0.0)))
-        return DeviceCodes(mean=mean, read=read, variance=np.full(state.shape[1:], 41, np.int16))
+        return DeviceCodes(mean=mean, read=read, variance=np.full(state.shape, 41, np.int16))
 
 
 @pytest.fixture(scope="module")
@@ -77,7 +77,7 @@ def images():
 
 
 def codes_of(snapshot):
-    return [(layer.g_mean_code, layer.g_read_code, layer.variance_code) for layer in snapshot.layers]
+    return [(layer.g_mean_code, layer.g_read_code, layer.g_variance_code) for layer in snapshot.layers]
 
 
 # It runs through everything
@@ -325,28 +325,35 @@ def read_by(**changes):
     [
         (
             read_by(mean=lambda x: x[:, 1:]),
-            "conv1: g_mean_code: expected int16 of shape (2, 27, 5), found int16 of sha",
+            "conv1: g_read_code: expected int16 of shape (2, 26, 5), found int16 of sha",
         ),
         (
             read_by(read=lambda x: x[0]),
             "conv1: g_read_code: expected int16 of shape (2, 27, 5), found int16 of shape (",
         ),
-        (read_by(variance=lambda x: x[:, :0]), "conv1: g_mean_code: expected int16 of shape (2, 27, 0), found int16"),
         (
-            read_by(variance=lambda x: x.ravel()),
-            "conv1: variance_code: expected int16 of shape (any, any), found int16",
+            read_by(variance=lambda x: x[..., :0]),
+            "conv1: g_variance_code: expected int16 of shape (2, 27, 5), found int16",
         ),
         (
-            read_by(mean=lambda x: x[..., 1:], read=lambda x: x[..., 1:], variance=lambda x: x[:, 1:]),
+            read_by(variance=lambda x: x.sum(axis=0).astype(np.int16)),
+            "conv1: g_variance_code: expected int16 of shape (2, 27, 5), found int16 of shape (27, 5)",
+        ),
+        (
+            read_by(mean=lambda x: x.ravel()),
+            "conv1: g_mean_code: expected int16 of shape (2, any, any), found int16",
+        ),
+        (
+            read_by(mean=lambda x: x[..., 1:], read=lambda x: x[..., 1:], variance=lambda x: x[..., 1:]),
             "conv1: weight_per_us: expected float64 of shape (4,), found float64 of shape (5,)",
         ),
         (
-            read_by(mean=lambda x: x[:, 1:], read=lambda x: x[:, 1:], variance=lambda x: x[1:]),
+            read_by(mean=lambda x: x[:, 1:], read=lambda x: x[:, 1:], variance=lambda x: x[:, 1:]),
             "layers[0]: expected 'conv1' of shape (27, 5), found 'conv1' of shape (26, 5)",
         ),
         (
             read_by(mean=lambda x: x.astype(np.int32)),
-            "conv1: g_mean_code: expected int16 of shape (2, 27, 5), found int",
+            "conv1: g_mean_code: expected int16 of shape (2, any, any), found int",
         ),
         (
             read_by(read=lambda x: x.astype(float)),
@@ -354,16 +361,16 @@ def read_by(**changes):
         ),
         (
             read_by(variance=lambda x: x.astype("u2")),
-            "conv1: variance_code: expected int16 of shape (any, any), found ui",
+            "conv1: g_variance_code: expected int16 of shape (2, 27, 5), found ui",
         ),
         (read_by(mean=lambda x: -x - 1), "conv1: g_mean_code: expected finite numbers from 0 on, found -"),
         (read_by(read=lambda x: -x - 1), "conv1: g_read_code: expected finite numbers from 0 on, found -"),
         (
             read_by(variance=lambda x: x - 1),
-            "conv1: variance_code: expected finite numbers from 0 on, found -1 at [0, 0]",
+            "conv1: g_variance_code: expected finite numbers from 0 on, found -1 at [0, 0, 0]",
         ),
-        (read_by(mean=lambda x: x.tolist()), "conv1: g_mean_code: expected int16 of shape (2, 27, 5), found [[["),
-        (read_by(mean=lambda x: None), "conv1: g_mean_code: expected int16 of shape (2, 27, 5), found None"),
+        (read_by(mean=lambda x: x.tolist()), "conv1: g_mean_code: expected int16 of shape (2, any, any), found [[["),
+        (read_by(mean=lambda x: None), "conv1: g_mean_code: expected int16 of shape (2, any, any), found None"),
     ],
 )
 def test_codes_that_are_none_are_refused_with_the_layer(net, model, message):

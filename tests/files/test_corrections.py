@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from pcmref.arithmetic.codes import Range
-from pcmref.crossbar.readout import PRESETS
+from pcmref.crossbar.converters import Adc, Dac, FixedPoint
+from pcmref.crossbar.readout import PRESETS, Readout
 from pcmref.devices.chip import program
 from pcmref.devices.published import MODELS
 from pcmref.errors import FileError, OutputError, ParameterError
@@ -87,7 +88,7 @@ def put(name, value):
 
 ZOO = {
     "another format": ("/ attribute 'format'", lambda file: file.attrs.create("format", np.bytes_("pcmref-network"))),
-    "version 3": ("/ attribute 'version'", lambda file: file.attrs.create("version", 3)),
+    "version 4": ("/ attribute 'version'", lambda file: file.attrs.create("version", 4)),
     "no chip": ("chip", lambda file: file.__delitem__("chip")),
     "chip is no JSON": ("chip", put("chip", np.bytes_("{"))),
     "chip is a list": ("chip", put("chip", np.bytes_("[]"))),
@@ -179,7 +180,7 @@ def test_corrections_of_another_chip_time_or_read(path, changed, place, message)
     ("saved", "wanted", "place"),
     [
         (PRESETS["chip8"], PRESETS["paper"], "readout.name"),
-        (PRESETS["paper"], replace(PRESETS["paper"], dac_bits=11), "readout.dac_bits"),
+        (PRESETS["paper"], replace(PRESETS["paper"], dac=Dac(bits=11)), "readout.dac"),
         (
             PRESETS["paper"],
             replace(PRESETS["paper"], ranges={"fc": Range(input_top=1.0, sum_top_us=2.0)}),
@@ -193,6 +194,23 @@ def test_corrections_measured_with_another_readout(tmp_path, saved, wanted, plac
     load_corrections(path, SNAPSHOT, readout=saved)
     with pytest.raises(FileError, match=f"chip: {place}: expected "):
         load_corrections(path, SNAPSHOT, readout=wanted)
+
+
+@pytest.mark.parametrize(
+    "readout",
+    [
+        Readout(name="x", dac=Dac(bits=8), adc=Adc(bits=8, gain=FixedPoint(3, 20), offset=tuple(range(10)))),
+        Readout(name="x", dac=Dac(bits=8), adc=Adc(bits=2, thresholds=[[-5, 7]])),
+        Readout(name="x", dac=Dac(bits=8), adc=Adc(bits=8), ranges={"fc": Range(input_top=1.0, sum_top_us=(2.0, 3.0))}),
+        Readout(name="x", dac=Dac(bits=8), adc=Adc(bits=8), measured={"fc": [Adc(bits=8, offset=k) for k in (1, 2)]}),
+    ],
+    ids=["a column each", "thresholds", "ranges of columns", "measured"],
+)
+def test_corrections_of_every_converter_are_read_again(tmp_path, readout):
+    save_corrections(tmp_path / "c.h5", FULL, SNAPSHOT, readout=readout)
+    assert load_corrections(tmp_path / "c.h5", SNAPSHOT, readout=readout).gain["fc"] == FULL.gain["fc"]
+    with pytest.raises(FileError, match="chip: readout"):
+        load_corrections(tmp_path / "c.h5", SNAPSHOT, readout=replace(readout, adc=Adc(bits=7), measured=None))
 
 
 def test_a_network_made_in_memory_tells_itself_from_no_other(tmp_path, path):
@@ -250,7 +268,7 @@ def test_corrections_of_another_graph(path):
     refused(path, snapshot, "gain/conv2")
 
 
-@pytest.mark.parametrize("field", ["g_mean_code", "g_read_code", "variance_code", "weight_per_us"])
+@pytest.mark.parametrize("field", ["g_mean_code", "g_read_code", "g_variance_code", "weight_per_us"])
 def test_corrections_of_other_devices(path, field):
     """Devices that were measured, or are stuck, make another chip: of any layer, in any of its arrays."""
     for number, layer in enumerate(SNAPSHOT.layers):
@@ -262,6 +280,13 @@ def test_corrections_of_other_devices(path, field):
         refused(path, snapshot, "chip: devices")
         save_corrections(path.with_name("other.h5"), FULL, snapshot)
         assert load_corrections(path.with_name("other.h5"), snapshot).gain["fc"] == FULL.gain["fc"]
+
+
+def test_corrections_of_devices_whose_noise_is_that_of_their_partners(path):
+    """The pairs have the same variances, the lines do not."""
+    first = SNAPSHOT.layers[0]
+    swapped = replace(first, g_variance_code=first.g_variance_code[::-1].copy())
+    refused(path, replace(SNAPSHOT, layers=(swapped, *SNAPSHOT.layers[1:])), "chip: devices")
 
 
 def test_a_readout_or_snapshot_of_another_type(path):

@@ -96,7 +96,14 @@ def main():
             layer.mean_code, layer.read_code, layer.variance_code, layer.g_read_code.sum((0, 1))
         )
     chip8 = pcmref.calibrate_ranges(net, images[:20], pcmref.PRESETS["chip8"], threads=options.threads)
-    small = pcmref.Readout(name="small", dac_bits=10, adc_bits=7, tile_rows=13, read_noise="fresh", ranges=chip8.ranges)
+    small = pcmref.Readout(
+        name="small",
+        dac=pcmref.Dac(bits=10),
+        adc=pcmref.Adc(bits=7),
+        tile_rows=13,
+        read_noise="fresh",
+        ranges=chip8.ranges,
+    )
     for readout in (pcmref.PRESETS["paper"], chip8, small):
         for compensation in ("none", "gdc", "gdc+adabs"):
             corrections = pcmref.calibrate(

@@ -7,8 +7,10 @@ are the standard library's.
 
 from __future__ import annotations
 
+import functools
 import math
 import struct
+from fractions import Fraction
 from statistics import NormalDist
 
 import numpy as np
@@ -65,25 +67,26 @@ def matrix(layer):
     return rows if layer.bias is None else [*rows, [float(b) for b in layer.bias]]
 
 
-def targets_us(layer, g_max_us, scale="layer"):
-    """G+ - G- by row and column, and the weight of 1 uS by column."""
+def targets_us(layer, g_max_us, scale="layer", significance=(1,)):
+    """G+ - G- by row, slice by slice, and column; and the weight of 1 uS by column."""
     rows = matrix(layer)
     columns = range(len(rows[0]))
     tops = [max(abs(row[c]) for row in rows) for c in columns]
     if scale == "layer":
         tops = [max(tops)] * len(tops)
     tops = [top or 1.0 for top in tops]
-    return [[row[c] * g_max_us / tops[c] for c in columns] for row in rows], [top / g_max_us for top in tops]
+    targets = [[row[c] * g_max_us / tops[c] for c in columns] for _ in significance for row in rows]
+    return targets, [top / g_max_us / sum(significance) for top in tops]
 
 
 def law(function, g):
     return float(function(np.array([g]))[0])
 
 
-def program(layer, model, seed, address, scale="layer"):
+def program(layer, model, seed, address, scale="layer", significance=(1,)):
     """Devices of a layer: (polarity, row, column) -> (g_prog_us, nu, q_s); RESET devices are missing."""
     devices = {}
-    rows, _ = targets_us(layer, model.g_max_us, scale)
+    rows, _ = targets_us(layer, model.g_max_us, scale, significance)
     noise, convergence = stream(seed, 1, address), stream(seed, 2, address)
     for r, row in enumerate(rows):
         for c, signed in enumerate(row):
@@ -107,18 +110,13 @@ def program(layer, model, seed, address, scale="layer"):
 
 
 def read(devices, rows, columns, model, seed, address, t_s, number=0):
-    """Codes of a layer at a time: mean and read by polarity, row and column, variance by row and column."""
+    """Codes of a layer at a time, by polarity, row and column: mean, read and variance."""
     step, t = model.g_step_us, t_s + model.t_offset_s
     stream_key = stream(seed, 3, address, t_s, number)
-    mean, noisy, variance = (
-        np.zeros((2, rows, columns), int),
-        np.zeros((2, rows, columns), int),
-        np.zeros((rows, columns), int),
-    )
+    mean, noisy, variance = np.zeros((3, 2, rows, columns), int)
     for r in range(rows):
         for c in range(columns):
             words = philox([r * columns + c, 0, 0, 0], stream_key)
-            squares = 0.0
             for polarity in (0, 1):
                 if (polarity, r, c) not in devices:
                     continue
@@ -126,131 +124,312 @@ def read(devices, rows, columns, model, seed, address, t_s, number=0):
                 drifted = g_us * (t / model.t_c_s) ** -nu
                 spread = drifted * q_s * math.sqrt(math.log((t + model.t_read_s) / (2 * model.t_read_s)))
                 seen = max(drifted + spread * normal(words[polarity]), 0.0)
-                squares += spread**2
                 mean[polarity, r, c] = min(round(drifted / step), 32767)
                 noisy[polarity, r, c] = min(round(seen / step), 32767)
-            variance[r, c] = min(round(squares / (64 * step**2)), 32767)
+                variance[polarity, r, c] = min(round(spread**2 / (64 * step**2)), 32767)
     return mean, noisy, variance
 
 
 # Product
 
 
-def clip(value, limit):
-    return max(-limit, min(limit, value))
+def clip(value, low, high):
+    return max(low, min(high, value))
 
 
-def dac(x, top, bits):
+def code_limits(converter):
+    """Smallest and largest code of a DAC, and what is added to a code before it drives its row."""
+    half = 2 ** (converter.bits - 1)
+    return {
+        "symmetric": (1 - half, half - 1, 0),
+        "signed": (-half, half - 1, 0),
+        "offset": (-half, half - 1, half),
+        "unsigned": (0, 2 * half - 1, 0),
+    }[converter.codes]
+
+
+def dac(x, top, low, high):
     """Code of activation x and the activation of one code, for float32 x and full scale."""
-    limit = 2 ** (bits - 1) - 1
     if top < 2.0**-100:
         return 0, f32(0)
-    gain, step = f32(limit) / f32(top), f32(top) / f32(limit)
-    return clip(round(float(f32(x) * gain)), limit), step
+    with np.errstate(over="ignore"):
+        gain, step = f32(high) / f32(top), f32(top) / f32(high)
+        value = float(f32(x) * gain)
+    return round(clip(value, low, high)), step
 
 
-def adc(total, gain, bits):
-    return clip(round(total * gain), 2 ** (bits - 1) - 1)
+def phases(driven, converter):
+    """What drives a row in each phase of a product, and the weight of each phase."""
+    if converter.drive == "parallel":
+        return [driven], [1]
+    if converter.drive == "two-phase":
+        return [max(driven, 0), max(-driven, 0)], [1, -1]
+    digits = f"{driven % 2**converter.bits:0{converter.bits}b}"[::-1]  # two's complement, the lowest first
+    weights = [2**place for place in range(converter.bits)]
+    if converter.codes in ("symmetric", "signed"):
+        weights[-1] *= -1
+    return [int(digit) for digit in digits], weights
 
 
-def read_noise(variance, key, tile, address, output):
-    """Noise of one product: word ``output % 4`` of its block."""
-    word = philox([output // 4, tile, address % 2**32, address // 2**32], key)[output % 4]
+def rounded(value, rounding):
+    """A fraction as an integer."""
+    if rounding == "half-even":
+        return round(value)
+    if rounding == "half-away":
+        size = math.floor(abs(value) + Fraction(1, 2))
+        return size if value >= 0 else -size
+    if rounding == "half-up":
+        return math.floor(value + Fraction(1, 2))
+    return {"floor": math.floor, "toward-zero": math.trunc}[rounding](value)
+
+
+def held(total, register):
+    """What a register of two's complement holds of a sum."""
+    if register is None:
+        return total
+    half = 2 ** (register.bits - 1)
+    return (total + half) % (2 * half) - half if register.beyond == "wrap" else clip(total, -half, half - 1)
+
+
+def snapped(gain, bits):
+    """The nearest gain m / 2^s with m of so many bits."""
+    shift = 0
+    while Fraction(gain) * 2**shift < 2 ** (bits - 1):
+        shift += 1
+    return Fraction(round(Fraction(gain) * 2**shift), 2**shift)
+
+
+def own(values, column):
+    """A value, or that of a column; what is an integer or a fraction is one."""
+    value = values[column] if isinstance(values, tuple) else values
+    return value if isinstance(value, int | float) else Fraction(value.multiplier, 2**value.shift)
+
+
+def adc(total, converter, column, gain=None):
+    """Code of a sum; `gain` is that of the range, where the converter has none of its own."""
+    if converter.thresholds is not None:
+        rows = converter.thresholds
+        return converter.low + sum(total >= t for t in rows[column if len(rows) > 1 else 0])
+    gain = gain if converter.gain is None else own(converter.gain, column)
+    total += own(converter.offset, column)
+    if isinstance(gain, float):
+        value = float(total) * gain  # one rounding, as float64 has it
+        if math.isinf(value):
+            return converter.high if value > 0 else converter.low
+        value = Fraction(value)
+    else:  # integers all through
+        value = total * gain
+    return clip(rounded(value, converter.rounding), converter.low, converter.high)
+
+
+def read_noise(variance, key, number, address, output):
+    """Read noise of one conversion: word ``output % 4`` of its block."""
+    word = philox([output // 4, number, address % 2**32, address // 2**32], key)[output % 4]
     return round(normal(word) * math.sqrt(64 * variance))
 
 
-def product(layer, snapshot_layer, readout, x, *, g_step_us, gain, key, address):
+def pair_variance(layer, row, column):
+    return min(sum(int(v) for v in layer.g_variance_code[:, row, column]), 32767)
+
+
+def pair_difference(codes, row, column):
+    return int(codes[0, row, column]) - int(codes[1, row, column])
+
+
+def lines_of(layer, readout):
+    """Of each line: its weight, and functions of row and column to its conductance and its variance code."""
+    codes = layer.g_mean_code if readout.read_noise == "fresh" else layer.g_read_code
+    if readout.lines == "pair":
+        return [(1, lambda r, c: pair_difference(codes, r, c), lambda r, c: pair_variance(layer, r, c))]
+    return [
+        (1, lambda r, c: int(codes[0, r, c]), lambda r, c: int(layer.g_variance_code[0, r, c])),
+        (-1, lambda r, c: int(codes[1, r, c]), lambda r, c: int(layer.g_variance_code[1, r, c])),
+    ]
+
+
+STAGES = ("noise_free", "variance", "sums", "codes")
+
+
+def conversion(inputs, g, v, column, readout, convert, draw):
+    """Stages of one conversion of one column: what drives the rows, times their codes; `draw` is None without noise."""
+    exact = total = sum(x * g(r, column) for r, x in inputs.items())
+    variance = None
+    if draw is not None:
+        variance = sum(x**2 * v(r, column) for r, x in inputs.items())
+        total += draw(variance)
+    total = held(total, readout.accumulator)
+    return {"noise_free": exact, "variance": variance, "sums": total, "codes": convert(total)}
+
+
+def tile_product(inputs, lines, factor, column, readout, converters, draw):
+    """Stages of a tile in one column, and those of its conversions, line by line and phase by phase.
+
+    `inputs` maps rows to what drives them in each phase; `factor` is that of the slice; `converters` has a function of
+    sums to codes for each line; `draw` maps the number of a conversion in the tile and its variance to noise.
+    """
+    offset, weights = code_limits(readout.dac)[2], phases(0, readout.dac)[1]
+    total, parts = dict.fromkeys(STAGES, 0), []
+    for (sign, g, v), convert in zip(lines, converters, strict=True):
+        for phase, weight in enumerate(weights):
+            driven = {r: x[phase] for r, x in inputs.items()}
+            noise = None if draw is None else functools.partial(draw, len(parts))
+            part = conversion(driven, g, v, column, readout, convert, noise)
+            zero = dict.fromkeys(STAGES, 0)
+            if offset:
+                nothing = dict.fromkeys(inputs, phases(offset, readout.dac)[0][phase])
+                zero = conversion(nothing, g, v, column, readout, convert, None)
+            for stage in ("noise_free", "sums", "codes"):
+                total[stage] += factor * sign * weight * (part[stage] - zero[stage])
+            squared = (factor * weight) ** 2
+            total["variance"] = None if draw is None else total["variance"] + squared * part["variance"]
+            parts.append(part)
+    return total, parts
+
+
+def value_of_a_code(readout, full, step, column, g_step_us, columns):
+    """What one output code stands for, activation times uS."""
+    if readout.adc is None:
+        return g_step_us
+    if readout.adc.gain is not None:
+        return float(step) * g_step_us / float(own(readout.adc.gain, column))
+    tops = full.sum_top_us
+    if isinstance(tops, tuple):
+        tops = tops[column // min(readout.tile_columns or columns, columns)] if len(tops) > 1 else tops[0]
+    return tops / readout.adc.high
+
+
+def converters_of(readout, layer, tile, lines, column, gain):
+    """A function from sums to codes for each line of a tile."""
+    if readout.adc is None:
+        return [lambda total: total] * lines
+    adcs = (readout.measured or {}).get(layer, (readout.adc,))
+    chosen = [adcs[tile * lines + line] if len(adcs) > 1 else adcs[0] for line in range(lines)]
+    return [lambda total, one=one: adc(total, one, column, gain) for one in chosen]
+
+
+def gain_of(readout, value_us, step, column, g_step_us):
+    """Codes per unit of the sum of the nominal ADC: its own, or that of the range."""
+    if readout.adc is None:
+        return None
+    if readout.adc.gain is not None:
+        return own(readout.adc.gain, column)
+    gain = float(step) * g_step_us / value_us
+    return gain if readout.adc.gain_bits is None else snapped(gain, readout.adc.gain_bits)
+
+
+def drive(layer, readout, x):
+    """What drives the rows of a layer for one image: (height, width, channels) with padding and constant; the step."""
+    height, width, channels = x.shape
+    padding = layer.padding if layer.weight.ndim == 4 else 0
+    constant = layer.bias is not None
+    low, high, offset = code_limits(readout.dac)
+    top = max([abs(float(v)) for v in x.flat] + [1.0] * constant)
+    if readout.ranges is not None:
+        top = readout.ranges[layer.name].input_top
+    codes = np.zeros((height + 2 * padding, width + 2 * padding, channels + constant), int)
+    for i, j, c in np.ndindex(x.shape):
+        codes[i + padding, j + padding, c] = dac(x[i, j, c], top, low, high)[0]
+    if constant:
+        codes[:, :, channels] = dac(1, top, low, high)[0]
+    return codes + offset, dac(0, top, low, high)[1]
+
+
+def tiles_of(rows, tile_rows, significance):
+    """Rows of the matrix in each tile, the first row of its slice, and the factor of the slice."""
+    each = rows // len(significance)
+    size = tile_rows or each
+    return [
+        (range(first + start, first + min(start + size, each)), first, factor)
+        for first, factor in zip(range(0, rows, each), significance, strict=True)
+        for start in range(0, each, size)
+    ]
+
+
+def product(layer, snapshot_layer, readout, x, *, g_step_us, gain, key, address, significance=(1,)):
     """One image through one crossbar layer.
 
-    Returns codes (height, width, channels) with padding and constant; noise-free sums, their variances, sums and
-    codes as (tiles, pixels, columns), output codes as (pixels, columns), values in the output's shape.
+    Returns what drives the rows, (height, width, channels) with padding and constant; the stages of all tiles and those
+    of their conversions, as dictionaries of (tiles or conversions, pixels, columns); output codes as (pixels, columns);
+    values in the output's shape.
     """
-    height, width, channels = x.shape if x.ndim == 3 else (1, 1, *x.shape)
-    x = x.reshape(height, width, channels)
     is_conv = layer.weight.ndim == 4
+    x = x if x.ndim == 3 else x.reshape(1, 1, -1)
+    codes, step = drive(layer, readout, x)
     kernel_height, kernel_width = layer.weight.shape[2:] if is_conv else (1, 1)
-    stride, padding = (layer.stride, layer.padding) if is_conv else (1, 0)
-    constant = layer.bias is not None
-
+    stride, channels = layer.stride if is_conv else 1, x.shape[2]
     full = None if readout.ranges is None else readout.ranges[layer.name]
-    top = max([abs(float(v)) for v in x.flat] + [1.0] * constant) if full is None else full.input_top
-    bits = readout.dac_bits
-    _, step = dac(0, top, bits)
+    lines, fresh = lines_of(snapshot_layer, readout), readout.read_noise == "fresh"
+    _, rows, columns = snapshot_layer.g_mean_code.shape
+    cut = tiles_of(rows, readout.tile_rows, significance)
+    tiles, each = len(cut), len(lines) * len(phases(0, readout.dac)[1])
+    out_height = (codes.shape[0] - kernel_height) // stride + 1
+    out_width = (codes.shape[1] - kernel_width) // stride + 1
+    shape = out_height * out_width, columns
+    stages = {name: np.zeros((tiles, *shape), object) for name in STAGES}
+    parts = {name: np.zeros((tiles * each, *shape), object) for name in STAGES}
+    values_us = [value_of_a_code(readout, full, step, c, g_step_us, columns) for c in range(columns)]
+    for y, z in np.ndindex(out_height, out_width):
+        inputs = [
+            int(codes[y * stride + i, z * stride + j, c])
+            for i in range(kernel_height)
+            for j in range(kernel_width)
+            for c in range(channels)
+        ]
+        if layer.bias is not None:
+            inputs.append(int(codes[y * stride, z * stride, channels]))
+        inputs = [phases(x, readout.dac)[0] for x in inputs]
+        pixel = y * out_width + z
+        for column, tile in np.ndindex(columns, tiles):
+            some, first, factor = cut[tile]
+            some = {r: inputs[r - first] for r in some}
+            nominal = gain_of(readout, values_us[column], step, column, g_step_us)
+            converters = converters_of(readout, layer.name, tile, len(lines), column, nominal)
 
-    codes = np.zeros((height + 2 * padding, width + 2 * padding, channels + constant), int)
-    for i in range(height):
-        for j in range(width):
-            for c in range(channels):
-                codes[i + padding, j + padding, c] = dac(x[i, j, c], top, bits)[0]
-    if constant:
-        codes[:, :, channels] = dac(1, top, bits)[0]
+            def draw(number, variance, tile=tile, output=pixel * columns + column):
+                return read_noise(variance, key, tile * each + number, address, output)
 
-    fresh = readout.read_noise == "fresh"
-    conductance = snapshot_layer.mean_code if fresh else snapshot_layer.read_code
-    rows, columns = conductance.shape
-    tile_rows = readout.tile_rows or rows
-    tiles = -(-rows // tile_rows)
-    out_height = (height + 2 * padding - kernel_height) // stride + 1
-    out_width = (width + 2 * padding - kernel_width) // stride + 1
-    noise_free, variances, sums = np.zeros((3, tiles, out_height * out_width, columns), int)
-    for y in range(out_height):
-        for z in range(out_width):
-            inputs = [
-                int(codes[y * stride + i, z * stride + j, c])
-                for i in range(kernel_height)
-                for j in range(kernel_width)
-                for c in range(channels)
-            ]
-            if constant:
-                inputs.append(int(codes[y * stride, z * stride, channels]))
-            pixel = y * out_width + z
-            for column in range(columns):
-                for tile in range(tiles):
-                    some = range(tile * tile_rows, min((tile + 1) * tile_rows, rows))
-                    total = sum(inputs[r] * int(conductance[r, column]) for r in some)
-                    if fresh:
-                        variance = sum(inputs[r] ** 2 * int(snapshot_layer.variance_code[r, column]) for r in some)
-                        variances[tile, pixel, column] = variance
-                        noise_free[tile, pixel, column] = total
-                        total += read_noise(variance, key, tile, address, pixel * columns + column)
-                    sums[tile, pixel, column] = total
-
-    value_us, outputs = g_step_us, sums
-    if readout.adc_bits is not None:
-        value_us = full.sum_top_us / (2 ** (readout.adc_bits - 1) - 1)
-        adc_gain = float(step) * g_step_us / value_us
-        outputs = np.array([[[adc(int(s), adc_gain, readout.adc_bits) for s in p] for p in tile] for tile in sums])
-    output_codes = outputs.sum(axis=0)
-    values = np.zeros(output_codes.shape, f32)
-    for column in range(columns):
+            total, found = tile_product(some, lines, factor, column, readout, converters, draw if fresh else None)
+            for name in STAGES:
+                stages[name][tile, pixel, column] = total[name]
+                for number, part in enumerate(found):
+                    parts[name][tile * each + number, pixel, column] = part[name]
+    output_codes = stages["codes"].sum(axis=0)
+    values = np.zeros(shape, f32)
+    for pixel, column in np.ndindex(shape):
         factor = gain[column] if len(gain) > 1 else gain[0]
-        scale = f32(value_us * float(snapshot_layer.weight_per_us[column]) * float(factor))
-        if readout.adc_bits is None:
+        scale = f32(values_us[column] * float(snapshot_layer.weight_per_us[column]) * float(factor))
+        if readout.adc is None:
             scale = step * scale
-        for pixel in range(len(values)):
-            values[pixel, column] = f32(int(output_codes[pixel, column])) * scale
-    shape = (out_height, out_width, columns) if is_conv else (columns,)
+        values[pixel, column] = f32(int(output_codes[pixel, column])) * scale
     return {
         "codes": codes,
         "step": step,
-        "noise_free": noise_free if fresh else sums,
-        "variances": variances if fresh else None,
-        "sums": sums,
-        "tile_codes": outputs,
+        "tiles": stages,
+        "parts": parts,
         "outputs": output_codes,
-        "values": values.reshape(shape),
+        "values": values.reshape((out_height, out_width, columns) if is_conv else (columns,)),
     }
 
 
+def check_stages(found, expected, number, place=...):
+    """The stages of a tile or conversion, or one place of them, are those of `product`."""
+    for name in STAGES:
+        stage = getattr(found, name)
+        wanted = expected[name][number].tolist()
+        if stage is None:
+            assert set(np.ravel(wanted)) <= {None}
+        else:
+            assert stage[place].tolist() == wanted
+
+
 def check_tiles(tiles, n, expected):
-    """Image `n` of the stages of all tiles has the integers of `product`."""
-    assert len(tiles) == len(expected["sums"])
-    for number, tile in enumerate(tiles):
-        assert tile.noise_free[n].tolist() == expected["noise_free"][number].tolist()
-        assert tile.sums[n].tolist() == expected["sums"][number].tolist()
-        assert tile.codes[n].tolist() == expected["tile_codes"][number].tolist()
-        if tile.variance is not None or expected["variances"] is not None:
-            assert tile.variance[n].tolist() == expected["variances"][number].tolist()
+    """Image `n` of the stages of all tiles and their conversions has the integers of `product`."""
+    assert len(tiles) == len(expected["tiles"]["sums"])
+    parts = [part for tile in tiles for part in tile.parts or (tile,)]
+    assert len(parts) == len(expected["parts"]["sums"])
+    for kind, several in (("tiles", tiles), ("parts", parts)):
+        for number, one in enumerate(several):
+            check_stages(one, expected[kind], number, n)
 
 
 # Digital operations
@@ -348,6 +527,7 @@ def forward(snapshot, images, readout, *, gains=None, replaced=None, addresses=N
             key = stream(snapshot.seed, purpose, number, snapshot.t_s, snapshot.read)
             gain = (gains or {}).get(layer.name, [1.0])
             numbers = {"g_step_us": snapshot.model.g_step_us, "gain": gain, "key": key}
+            numbers["significance"] = snapshot.significance
             nodes[layer.name] = [
                 product(layer, read_layer, readout, x, address=int(a), **numbers)
                 for x, a in zip(inputs[0], addresses, strict=True)

@@ -11,30 +11,30 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import pcmref
+from pcmref.crossbar.converters import Dac
 from pcmref.crossbar.readout import PRESETS, Readout
 from pcmref.devices.chip import program
 from pcmref.devices.laws import Constant
-from pcmref.devices.published import AIHWKIT, MODELS, NANDAKUMAR_2019
+from pcmref.devices.published import MODELS, NANDAKUMAR_2019
 from pcmref.errors import DataError, ParameterError, PcmrefWarning
 from pcmref.inference import threads as in_threads
 from pcmref.inference.adabs import adabs
 from pcmref.inference.compensation import COMPENSATIONS, calibrate
 from pcmref.inference.corrections import Corrections
 from pcmref.inference.gdc import gdc
-from pcmref.inference.ranges import calibrate_ranges
 from pcmref.inference.run import logits
 from pcmref.network.graph import Network
 from pcmref.network.images import Normalisation
 from pcmref.network.layers import BatchNorm, Conv, GlobalAveragePool, Linear, Relu
 from tests.helpers import naive
-from tests.helpers.nets import RGB, assert_same, batch_norm, conv, normal, replace_layer, tiny
+from tests.helpers.nets import assert_same, batch_norm, conv, normal, replace_layer, tiny
 
 laws = settings(max_examples=settings.default.max_examples // 4)
 
 HOUR, DAY, YEAR = 3600.0, 86400.0, 365 * 86400.0
 READOUTS = ("absolute", "ones", "column")
 PAPER = PRESETS["paper"]
-FRESH = Readout(name="fresh", dac_bits=8, read_noise="fresh", tile_rows=3)
+FRESH = Readout(name="fresh", dac=Dac(bits=8), read_noise="fresh", tile_rows=3)
 UNIT = Normalisation(full_scale=255.0, mean=(0.0,), std=(1.0,))
 
 
@@ -240,10 +240,10 @@ def test_a_readout_below_its_noise_warns():
 
 def noisy(layer, variance, columns=slice(None)):
     """A layer whose pairs have 64 codes and, in these columns, a read noise of this variance, 64 codes squared."""
-    mean, code = np.zeros_like(layer.g_mean_code), np.zeros_like(layer.variance_code)
+    mean, code = np.zeros_like(layer.g_mean_code), np.zeros_like(layer.g_variance_code)
     mean[0], mean[0, 0] = 64, 0  # pairs at zero do not count
-    code[1:, columns] = variance
-    return replace(layer, g_mean_code=mean, variance_code=code)
+    code[0, 1:, columns] = variance
+    return replace(layer, g_mean_code=mean, g_variance_code=code)
 
 
 def test_one_column_below_its_noise_warns_if_columns_are_read():
@@ -472,85 +472,6 @@ def test_gdc_and_adabs_bring_a_drifted_chip_back():
         corrections = calibrate(drifted, name, reference=chip.reference(), images=pixels)
         distance[name] = np.abs(logits(drifted, pixels, corrections=corrections) - before).mean()
     assert distance["gdc"] < 0.7 * distance["none"]
-
-
-# Ranges
-
-
-@pytest.mark.parametrize("tile_rows", [None, 7])
-@pytest.mark.parametrize("count", [1, 2, 5])
-@pytest.mark.parametrize("scale", ["layer", "column"])
-def test_ranges_are_the_naive_medians(count, tile_rows, scale):
-    network, pixels = tiny(), images(count, (6, 6, 3))
-    readout = replace(PRESETS["chip8"], tile_rows=tile_rows)
-    found = calibrate_ranges(network, pixels, readout, scale=scale)
-    ideal = program(network, model=NANDAKUMAR_2019.ideal(), scale=scale).at(20.0)
-    nodes = naive.forward(ideal, pixels, Readout(name="fine", dac_bits=12, tile_rows=tile_rows))
-    assert set(found.ranges) == {layer.name for layer in network.crossbar_layers}
-    for layer in network.crossbar_layers:
-        inputs = sorted(float(np.abs(n["codes"]).max()) * float(n["step"]) for n in nodes[layer.name])
-        sums = sorted(float(np.abs(n["sums"]).max()) * float(n["step"]) * 2.0**-9 for n in nodes[layer.name])
-        assert found.ranges[layer.name].input_top == pytest.approx(inputs[count // 2], rel=1e-12)
-        assert found.ranges[layer.name].sum_top_us == pytest.approx(sums[count // 2], rel=1e-12)
-    assert replace(found, ranges=None) == readout
-
-
-@laws
-@given(st.permutations(range(9)), st.integers(1, 4), st.integers(1, 5))
-def test_ranges_do_not_depend_on_the_order_of_images_or_on_threads(order, threads, chunk):
-    network, pixels = small(), images(9)
-    expected = calibrate_ranges(network, pixels, PRESETS["chip8"])
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(in_threads, "CHUNK", chunk)
-        found = calibrate_ranges(network, pixels[list(order)], PRESETS["chip8"], threads=threads)
-    assert found == expected
-    assert all(r.input_top > 0 and r.sum_top_us > 0 for r in found.ranges.values())
-
-
-@laws
-@given(st.integers(0, 100), st.integers(-3, 8))
-def test_ranges_scale_with_the_weights(seed, k):
-    """What a layer's conductances see stays; what it hands on scales."""
-    rng = np.random.default_rng(seed)
-    network = Network(
-        layers=(
-            GlobalAveragePool(name="pool", inputs=("input",)),
-            Linear(name="one", inputs=("pool",), weight=normal(rng, 5, 3)),
-            Relu(name="relu", inputs=("one",)),
-            Linear(name="two", inputs=("relu",), weight=normal(rng, 2, 5)),
-        ),
-        input_shape=(2, 2, 3),
-        normalisation=RGB,
-        classes=("a", "b"),
-    )
-    pixels = images(7, (2, 2, 3), seed)
-    factor = 2.0**k
-    scaled = replace_layer(network, "one", weight=network.layers[1].weight * np.float32(factor))
-    a, b = (calibrate_ranges(n, pixels, PRESETS["chip8"]).ranges for n in (network, scaled))
-    assert b["one"] == a["one"]
-    if a["two"].input_top != 1.0:  # 1 stands for images that are all zero
-        assert b["two"].input_top == a["two"].input_top * factor
-        assert b["two"].sum_top_us == pytest.approx(a["two"].sum_top_us * factor, rel=1e-15)
-        assert (b["two"].input_top >= a["two"].input_top) == (k >= 0)
-
-
-@pytest.mark.parametrize("model", [NANDAKUMAR_2019, AIHWKIT, MODELS["HERMES_1"]], ids=lambda m: m.name)
-def test_sum_ranges_are_in_the_model_s_conductances(model):
-    pixels = images(3)
-    found = calibrate_ranges(small(), pixels, PRESETS["chip8"], model=model).ranges["conv1"]
-    base = calibrate_ranges(small(), pixels, PRESETS["chip8"]).ranges["conv1"]
-    assert found.input_top == base.input_top
-    assert found.sum_top_us == pytest.approx(base.sum_top_us * model.g_max_us / 25.0, rel=2e-3)
-
-
-def test_black_images_give_ranges_of_one():
-    found = calibrate_ranges(small(), np.zeros((3, 3, 3, 1), np.uint8), PRESETS["chip8"]).ranges["conv1"]
-    assert (found.input_top, found.sum_top_us) == (1.0, 1.0)
-
-
-def test_no_images_are_refused():
-    with pytest.raises(DataError, match="calibration images: expected at least one, found none"):
-        calibrate_ranges(small(), images(0), PRESETS["chip8"])
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,7 @@ from pcmref.inference.plan import analog_plan, walk
 from pcmref.inference.run import digital, logits, prepare
 from tests.inference.test_run import READOUTS, SNAPSHOT
 
+pytestmark = pytest.mark.filterwarnings("ignore:readout unsigned")
 IMAGES = np.random.default_rng(4).integers(0, 256, (5, 6, 6, 3), np.uint8)
 
 

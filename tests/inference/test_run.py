@@ -13,6 +13,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from pcmref.arithmetic.codes import Range
+from pcmref.crossbar.converters import Accumulator, Adc, Dac, FixedPoint
 from pcmref.crossbar.readout import PRESETS, Readout
 from pcmref.devices.chip import program
 from pcmref.devices.published import AIHWKIT
@@ -36,18 +37,61 @@ NETWORK = tiny()
 LAYERS = [layer.name for layer in NETWORK.layers]
 IMAGES = np.random.default_rng(1).integers(0, 256, (20, 6, 6, 3), np.uint8)
 SNAPSHOT = program(NETWORK, seed=2).at(DAY)
-RANGES = calibrate_ranges(NETWORK, IMAGES, Readout(name="x", dac_bits=8, tile_rows=20)).ranges
+RANGES = calibrate_ranges(NETWORK, IMAGES, Readout(name="x", dac=Dac(bits=8), tile_rows=20)).ranges
 SMALL = {name: Range(input_top=r.input_top / 3, sum_top_us=r.sum_top_us / 3) for name, r in RANGES.items()}
 
 READOUTS = {
     "paper": PRESETS["paper"],
-    "fine": Readout(name="fine", dac_bits=16, tile_rows=5),
-    "coarse": Readout(name="coarse", dac_bits=2),
-    "fresh": Readout(name="fresh", dac_bits=12, tile_rows=20, read_noise="fresh"),
+    "fine": Readout(name="fine", dac=Dac(bits=16), tile_rows=5),
+    "coarse": Readout(name="coarse", dac=Dac(bits=2)),
+    "fresh": Readout(name="fresh", dac=Dac(bits=12), tile_rows=20, read_noise="fresh"),
     "chip8": replace(PRESETS["chip8"], ranges=RANGES),
     "chip8 in tiles": replace(PRESETS["chip8"], ranges=RANGES, tile_rows=20),
     "frozen chip8, saturating": replace(PRESETS["chip8"], ranges=SMALL, read_noise="frozen"),
-    "fixed DAC alone": Readout(name="fixed", dac_bits=6, ranges=RANGES),
+    "fixed DAC alone": Readout(name="fixed", dac=Dac(bits=6), ranges=RANGES),
+    "rtl8": replace(PRESETS["rtl8"], ranges=RANGES),
+    "bit by bit, line by line": calibrate_ranges(
+        NETWORK,
+        IMAGES,
+        Readout(
+            name="lines",
+            dac=Dac(bits=4, codes="signed", drive="bit-serial"),
+            adc=Adc(bits=7, low=0, high=100, rounding="floor", gain_bits=6, offset=99),
+            tile_rows=20,
+            tile_columns=4,
+            lines="separate",
+            accumulator=Accumulator(bits=17, beyond="wrap"),
+            read_noise="fresh",
+        ),
+    ),
+    "offset codes": Readout(
+        name="offset",
+        dac=Dac(bits=5, codes="offset"),
+        adc=Adc(bits=6, low=-32, gain_bits=12, rounding="toward-zero", offset=-7),
+        tile_rows=20,
+        accumulator=Accumulator(bits=23),
+        ranges=RANGES,
+    ),
+    "unsigned codes": Readout(
+        name="unsigned",
+        dac=Dac(bits=3, codes="unsigned", drive="bit-serial"),
+        adc=Adc(bits=8, rounding="half-up"),
+        lines="separate",
+        ranges={n: Range(input_top=r.input_top / 3, sum_top_us=r.input_top * 5) for n, r in RANGES.items()},
+    ),
+    "two phases, measured": Readout(
+        name="phases",
+        dac=Dac(bits=6, codes="signed", drive="two-phase"),
+        adc=Adc(bits=3, low=-4, gain=FixedPoint(33, 22), rounding="half-away"),
+        accumulator=Accumulator(bits=17, beyond="saturate"),
+        ranges=RANGES,
+        measured={
+            "conv1": Adc(
+                bits=3, low=-4, gain=tuple(FixedPoint(30 + c, 22) for c in range(5)), offset=(1, -2, 3, -9999, 5)
+            ),
+            "conv2": Adc(bits=3, low=-4, thresholds=np.cumsum(np.arange(49).reshape(7, 7) * 999, axis=1) - 99_999),
+        },
+    ),
 }
 CORRECTIONS = Corrections(
     gain={"conv1": np.array([1.25]), "conv3": np.linspace(0.9, 1.7, 10), "fc": np.array([0.7])},
@@ -81,12 +125,23 @@ class Taps:
 # Against plain Python
 
 
+@pytest.mark.filterwarnings("ignore:readout unsigned")
 @pytest.mark.parametrize("corrections", [Corrections(), CORRECTIONS], ids=["as it is", "corrected"])
 @pytest.mark.parametrize("readout", READOUTS.values(), ids=READOUTS)
 def test_a_network_equals_the_naive_one(readout, corrections):
+    check_a_network(SNAPSHOT, readout, corrections)
+
+
+@pytest.mark.parametrize("name", ["fresh", "rtl8", "bit by bit, line by line", "offset codes"])
+def test_a_network_of_several_pairs_a_weight_equals_the_naive_one(name):
+    check_a_network(program(NETWORK, seed=2, significance=(4, 1)).at(DAY), READOUTS[name], CORRECTIONS)
+
+
+def check_a_network(snapshot, readout, corrections):
+    """Every stage of every node is that of plain Python, with a tap and without."""
     images, addresses = IMAGES[:2], [5, 2**40 + 3]
     expected = naive.forward(
-        SNAPSHOT,
+        snapshot,
         images,
         readout,
         gains=corrections.gain,
@@ -94,7 +149,7 @@ def test_a_network_equals_the_naive_one(readout, corrections):
         addresses=addresses,
     )
     taps = Taps()
-    found = logits(SNAPSHOT, images, readout=readout, corrections=corrections, addresses=addresses, tap=taps)
+    found = logits(snapshot, images, readout=readout, corrections=corrections, addresses=addresses, tap=taps)
     taps.check(NETWORK, addresses)
     for trace in taps.traces:
         assert trace.activations.dtype == np.float32
@@ -111,7 +166,7 @@ def test_a_network_equals_the_naive_one(readout, corrections):
             assert trace.activations[n].tobytes() == values.tobytes()
     last = np.stack([node["values"] for node in expected[LAYERS[-1]]])
     assert found.tobytes() == last.tobytes()
-    untapped = logits(SNAPSHOT, images, readout=readout, corrections=corrections, addresses=addresses)
+    untapped = logits(snapshot, images, readout=readout, corrections=corrections, addresses=addresses)
     assert untapped.tobytes() == last.tobytes()
 
 

@@ -69,10 +69,10 @@ def sha256(array):
 
 def test_a_document_holds_all_that_its_rows_depend_on(net, tmp_path):
     model = dataclasses.replace(pcmref.MODELS["JOSHI_2020"], nonconverged_share=0.25)
-    found = written(tmp_path, answer(asked(net, model=model, scale="column", gdc_readout="ones")))
+    found = written(tmp_path, answer(asked(net, model=model, scale="column", significance=(2, 1), gdc_readout="ones")))
     assert list(found) == [
         *("format", "version", "pcmref", "spec", "network", "images", "calibration"),
-        *("model", "scale", "gdc_readout", "readout", "digital", "rows"),
+        *("model", "scale", "significance", "gdc_readout", "readout", "digital", "rows"),
     ]
     assert found == {
         "format": "pcmref-retention",
@@ -110,14 +110,19 @@ def test_a_document_holds_all_that_its_rows_depend_on(net, tmp_path):
             "g_step_us": 2.0**-9,
         },
         "scale": "column",
+        "significance": [2, 1],
         "gdc_readout": "ones",
         "readout": {
             "name": "paper",
-            "dac_bits": 12,
-            "adc_bits": None,
+            "dac": {"bits": 12, "codes": "symmetric", "drive": "parallel"},
+            "adc": None,
             "tile_rows": None,
+            "tile_columns": None,
+            "lines": "pair",
+            "accumulator": None,
             "read_noise": "frozen",
             "ranges": None,
+            "measured": None,
         },
         "digital": {"images": 5, "correct": 5, "accuracy": 1.0},
         "rows": [
@@ -195,9 +200,13 @@ def relabelled(given):
         (lambda net: {"model": pcmref.MODELS["AIHWKIT"]}, "model.name"),
         (lambda net: {"model": dataclasses.replace(pcmref.MODELS["NANDAKUMAR_2019"], t_c_s=21.0)}, "model.t_c_s"),
         (lambda net: {"scale": "column"}, "scale"),
+        (lambda net: {"significance": (1, 1)}, "significance"),
         (lambda net: {"gdc_readout": "ones"}, "gdc_readout"),
         (lambda net: {"readout": CHIP8}, "readout.name"),
-        (lambda net: {"readout": dataclasses.replace(pcmref.PRESETS["paper"], dac_bits=11)}, "readout.dac_bits"),
+        (
+            lambda net: {"readout": dataclasses.replace(pcmref.PRESETS["paper"], dac=pcmref.Dac(bits=11))},
+            "readout.dac.bits",
+        ),
         (lambda net: {"readout": dataclasses.replace(pcmref.PRESETS["paper"], tile_rows=9)}, "readout.tile_rows"),
         (
             lambda net: {"readout": pcmref.calibrate_ranges(net, net.calibration.images, pcmref.PRESETS["paper"])},
@@ -242,7 +251,7 @@ def test_rows_under_other_ranges_of_converters_are_refused(net, tmp_path):
     top = dataclasses.replace(found.ranges["conv2"], sum_top_us=1.0)
     for mine, place in (
         (dataclasses.replace(found, ranges={**found.ranges, "conv2": top}), "readout.ranges.conv2.sum_top_us"),
-        (dataclasses.replace(CHIP8, adc_bits=9), "readout.adc_bits"),
+        (dataclasses.replace(CHIP8, adc=pcmref.Adc(bits=9)), "readout.adc.bits"),
     ):
         with pytest.raises(DataError, match=f"part: {place}: expected what this run has"):
             rows_left(path, asked(net, readout=mine))
@@ -435,6 +444,7 @@ def test_more_chips_and_other_times_can_be_asked_for(tmp_path, until_seed_1):
         (["--nonconverged", "0.1"], "model.nonconverged_share"),
         (["--preset", "chip8"], "readout.name"),
         (["--scale", "column"], "scale"),
+        (["--significance", "1,1"], "significance"),
         (["--gdc", "ones"], "gdc_readout"),
     ],
 )
@@ -481,6 +491,6 @@ def test_the_name_of_the_unfinished_file_is_taken(tmp_path, capsys):
 
 def test_the_threads_of_a_command_look_for_the_ranges_again(tmp_path, monkeypatch):
     asked = []
-    monkeypatch.setattr(cli, "rows_left", lambda path, study, threads: asked.append(threads) or [])
+    monkeypatch.setattr(cli.retention, "rows_left", lambda path, study, threads: asked.append(threads) or [])
     assert cli.main([*RUN, "--chips", "1", "--threads", "1", "--json", str(tmp_path / "out.json")]) == 0
     assert asked == [1]

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 import pcmref
-from pcmref import cli
+from pcmref.cli.options import time_s
 from pcmref.profiling import Profile
 from pcmref.studies import report
 from pcmref.studies.retention import Retention, Row
@@ -91,4 +91,4 @@ def test_times_are_whole_numbers_of_the_largest_unit(t_s, text):
 
 def test_times_round_trip():
     for seconds in (*TIMES_S, 60.0, 7200.0, 1.5, 90.0):
-        assert cli._time(report.time_text(seconds)) == pytest.approx(seconds)
+        assert time_s(report.time_text(seconds)) == pytest.approx(seconds)

@@ -138,7 +138,9 @@ def test_ranges_that_come_with_a_network_are_used(net):
     assert found.readout == calibrated.readout == own
     with pytest.raises(ParameterError, match=r"^calibration"):
         asked(with_ranges, 20, readout=CHIP8, scale="column")
-    other = dataclasses.replace(CHIP8, adc_bits=7)  # no longer the preset that they are for
+    other = dataclasses.replace(CHIP8, adc=pcmref.Adc(bits=7), read_noise="frozen")  # its full scales are the same
+    assert retention(asked(with_ranges, 1, readout=other)).readout == dataclasses.replace(other, ranges=own.ranges)
+    other = dataclasses.replace(CHIP8, tile_rows=128)  # no longer the tiles that they are for
     with pytest.raises(ParameterError, match=r"^calibration"):
         asked(with_ranges, 20, readout=other)
     small = pcmref.MODELS["HERMES_1"]
