@@ -1,7 +1,7 @@
 """Which vectors catch which fault of a tile, and what random vectors alone let pass.
 
-Twelve kinds of tiles, 64 x 16, with 2,000 random vectors each; a row of the table is a fault, of the first tile that can
-have it.
+Twelve kinds of tiles, 64 x 16, with 2,000 random vectors each; a row of the table is a fault, of the first
+tile that can have it.
 
     python examples/faults.py
 """
