@@ -88,7 +88,8 @@ def describe(value: object, limit: int = 60) -> str:
 def instance(where: str, value: object, kind: type, source: str = "") -> None:
     """Raise `ParameterError` unless `value` is of type `kind`, which `source` has."""
     if not isinstance(value, kind):
-        raise ParameterError(where, f"a {kind.__name__}" + (f" ({source})" if source else ""), describe(value))
+        article = "an" if kind.__name__[0] in "AEIO" else "a"
+        raise ParameterError(where, f"{article} {kind.__name__}" + (f" ({source})" if source else ""), describe(value))
 
 
 def one_of(where: str, value: object, choices: Iterable[str]) -> None:

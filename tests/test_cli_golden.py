@@ -184,3 +184,67 @@ def test_selfcheck_prints_versions_processor_cases_and_one_digest(capsys, monkey
     assert "SPEC.md version 3" in out
     assert "elementary" in out
     assert "digest " in out
+
+
+# What a newcomer ran into
+
+
+def test_words_that_were_tampered_with_or_are_missing_damage_the_case(case, tmp_path, capsys):
+    answers = tmp_path / "answers"
+    shutil.copytree(case / "expected", answers)
+    for name, content in (("hex/expected/tile0/D.hex", b"00\n"), ("hex/prompt/tile0/g.hex", None)):
+        damaged = tmp_path / name.replace("/", "-")
+        shutil.copytree(case, damaged)
+        if content is None:
+            (damaged / name).unlink()
+        else:
+            (damaged / name).write_bytes(content)
+        assert f"{name}: expected the words of the array" in fails(capsys, "check", damaged, "--got", answers)
+
+
+@pytest.mark.parametrize("name", ["hex/got.hex", "expected/tile0/mine.npy", "notes.txt"])
+def test_a_file_of_ones_own_in_a_case_is_never_deleted(name, tmp_path, capsys):
+    folder = tmp_path / "case"
+    assert cli.main(["export", str(folder), *TILE, "--hex"]) == 0
+    (folder / name).write_text("mine")
+    capsys.readouterr()
+    assert cli.main(["export", str(folder), *TILE]) == 1
+    assert name in capsys.readouterr().err
+    assert (folder / name).read_text() == "mine"
+
+
+def test_an_empty_folder_is_as_good_as_none(tmp_path):
+    (tmp_path / "case").mkdir()
+    assert cli.main(["export", str(tmp_path / "case"), *TILE]) == 0
+
+
+def test_a_tile_of_few_bits_takes_its_own_weights_alone(tmp_path, capsys):
+    np.save(tmp_path / "g.npy", np.arange(-24, 24).reshape(12, 4) * 80)
+    options = ["--conductance", str(tmp_path / "g.npy"), "--gain", "640/2^21", "--matrices", "weights"]
+    assert cli.main(["export", str(tmp_path / "case"), *options]) == 0
+    case = read_case(tmp_path / "case")
+    assert [name for name in case.arrays if "/g-" in name] == ["tile0/g-weights"]
+    assert {group.conductance for group in case.groups} == {"weights"}
+    capsys.readouterr()
+    assert "matrices: expected some of weights, directed, full, found 'all'" in fails(
+        capsys, "export", tmp_path / "other", *TILE, "--matrices", "all"
+    )
+
+
+def test_one_wrong_column_is_told(case, tmp_path, capsys):
+    codes = np.load(case / "expected" / "tile0" / "D.npy")
+    codes[:, 2] ^= 1
+    np.save(tmp_path / "answers.npy", codes)
+    assert cli.main(["check", str(case), "--got", str(tmp_path / "answers.npy")]) == 3
+    assert "all of them in column 2\n" in capsys.readouterr().out
+
+
+def test_an_empty_file_of_weights_is_one_clear_line(tmp_path, capsys):
+    (tmp_path / "g.npy").write_bytes(b"")
+    assert "g.npy: expected an .npy file" in fails(
+        capsys, "export", tmp_path / "case", "--gain", "5/2^9", "--conductance", tmp_path / "g.npy"
+    )
+
+
+def test_a_wrong_time_names_its_option(tmp_path, capsys):
+    assert "--at: expected" in fails(capsys, "export", tmp_path / "case", "--network", "digits-resnet8", "--at", "1w")

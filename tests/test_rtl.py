@@ -10,8 +10,9 @@ from pathlib import Path
 import pytest
 
 from pcmref.arithmetic.codes import ROUNDINGS
-from pcmref.crossbar.converters import Adc, Dac, FixedPoint
+from pcmref.crossbar.converters import Accumulator, Adc, Dac, FixedPoint
 from pcmref.crossbar.readout import Readout
+from pcmref.golden.check import check
 from pcmref.golden.folders import write_case
 from pcmref.golden.tiles import tile_case
 
@@ -61,6 +62,50 @@ def test_icarus_gives_codes_with_other_limits(tmp_path):
     installed("iverilog")
     done = run(build("iverilog", case_of(tmp_path, low=-128, high=100), tmp_path))
     assert done.returncode == 0, done.stdout
+
+
+def test_icarus_gives_codes_with_offsets_noise_and_a_register_that_wraps(tmp_path):
+    installed("iverilog")
+    adc = replace(READOUT.adc, offset=(300, -5, 0, 7000))
+    readout = replace(READOUT, adc=adc, read_noise="fresh", accumulator=Accumulator(bits=20, beyond="wrap"))
+    write_case(tmp_path / "case", tile_case(readout, size=(12, 4), random=30), hex=True)
+    done = run(build("iverilog", tmp_path / "case" / "hex", tmp_path))
+    assert done.returncode == 0, done.stdout
+
+
+@pytest.mark.parametrize("simulator", ["iverilog", "verilator"])
+def test_words_that_are_missing_or_cut_never_pass(simulator, tmp_path):
+    installed(simulator)
+    words = case_of(tmp_path)
+    command = build(simulator, words, tmp_path)
+    assert run([*command[:-1], f"+case={tmp_path / 'nowhere'}"]).returncode != 0
+    path = words / "expected" / "tile0" / "D.hex"
+    path.write_bytes(path.read_bytes()[:-3])
+    assert run(command).returncode != 0
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"dac": Dac(bits=8, codes="unsigned")},
+        {"dac": Dac(bits=6, drive="bit-serial")},
+        {"accumulator": Accumulator(bits=20, beyond="saturate")},
+        {"adc": Adc(bits=8, gain=7.6e-5)},
+    ],
+)
+def test_converters_that_the_tile_does_not_have_are_refused(changes, tmp_path):
+    installed("iverilog")
+    write_case(tmp_path / "case", tile_case(replace(READOUT, **changes), size=(12, 4), random=5), hex=True)
+    done = run(build("iverilog", tmp_path / "case" / "hex", tmp_path))
+    assert done.returncode != 0
+    assert "no such converters" in done.stdout
+
+
+def test_the_answers_of_the_rtl_can_be_checked(tmp_path):
+    installed("iverilog")
+    words = case_of(tmp_path)
+    assert run([*build("iverilog", words, tmp_path), f"+got={tmp_path / 'answers.hex'}"]).returncode == 0
+    assert check(tmp_path / "case", tmp_path / "answers.hex").status == "equal"
 
 
 def test_verilator_gives_the_codes_of_a_case(tmp_path):

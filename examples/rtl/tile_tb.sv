@@ -5,34 +5,54 @@
 //   $ verilator --binary --timing -Icase/hex --top tile_tb pcm_tile.sv pcm_adc.sv tile_tb.sv
 //   $ obj_dir/Vtile_tb +case=case/hex
 //
-// Prints the first mismatch and how many there are; ends with $fatal, hence an exit status, if there is one.
+// Prints the first mismatch and how many there are; ends with $fatal, hence an exit status, if there is one.  +got=FILE
+// writes the answers, one word a line, vector by vector, column 0 first, for `pcmref check case --got FILE`.
+//
+// It is for cases with one conversion a product, codes in two's complement, one shift, no register or one that wraps.
 module tile_tb;
     `include "tile0.svh"
 
-    reg  [CODE_BITS-1:0] codes    [0:VECTORS*ROWS-1];
-    reg  [G_BITS-1:0]    weights  [0:LOADS*ROWS*COLUMNS-1];
-    reg  [MULT_BITS-1:0] gains    [0:COLUMNS-1];
-    reg  [D_BITS-1:0]    expected [0:VECTORS*COLUMNS-1];
-    string               folder;
+    reg [CODE_BITS-1:0]   codes    [0:VECTORS*ROWS-1];
+    reg [G_BITS-1:0]      weights  [0:LOADS*ROWS*COLUMNS-1];
+    reg [MULT_BITS-1:0]   gains    [0:COLUMNS-1];
+    reg [OFFSET_BITS-1:0] offsets  [0:COLUMNS-1];
+    reg [NOISE_BITS-1:0]  noises   [0:(HAS_NOISE != 0 ? VECTORS*COLUMNS : 1)-1];
+    reg [D_BITS-1:0]      expected [0:VECTORS*COLUMNS-1];
+    string                folder, answers;
 
     reg                          clk = 1'b0, rst = 1'b1, g_write = 1'b0, code_valid = 1'b0;
     reg  [$clog2(ROWS)-1:0]      g_row = '0;
     reg  [COLUMNS*G_BITS-1:0]    g = '0;
     reg  [COLUMNS*MULT_BITS-1:0] mult = '0;
+    reg  [COLUMNS*OFFSET_BITS-1:0] offset = '0;
+    reg  [COLUMNS*NOISE_BITS-1:0] noise = '0;
     reg  [CODE_BITS-1:0]         code = '0;
     wire                         d_valid;
     wire [COLUMNS*D_BITS-1:0]    d;
 
     pcm_tile #(
         .ROWS(ROWS), .COLUMNS(COLUMNS), .CODE_BITS(CODE_BITS), .G_BITS(G_BITS), .SUM_BITS(A_BITS),
-        .MULT_BITS(MULT_BITS), .SHIFT(SHIFT), .D_BITS(D_BITS), .LOW(ADC_LOW), .HIGH(ADC_HIGH), .ROUNDING(ROUNDING)
+        .NOISE_BITS(NOISE_BITS), .OFFSET_BITS(OFFSET_BITS), .MULT_BITS(MULT_BITS), .SHIFT(SHIFT), .D_BITS(D_BITS), .LOW(ADC_LOW), .HIGH(ADC_HIGH), .ROUNDING(ROUNDING)
     ) tile (
-        .clk(clk), .rst(rst), .g_write(g_write), .g_row(g_row), .g(g), .mult(mult), .offset({COLUMNS*32{1'b0}}),
-        .noise({COLUMNS*32{1'b0}}),
+        .clk(clk), .rst(rst), .g_write(g_write), .g_row(g_row), .g(g), .mult(mult), .offset(offset), .noise(noise),
         .code_valid(code_valid), .code(code), .d_valid(d_valid), .d(d)
     );
 
-    integer load, vector, row, column, wrong = 0, seen = 0;
+    integer load, vector, row, column, wrong = 0, seen = 0, file = 0;
+
+    // a file that is missing or of another size would leave words that nobody has written
+    task need(input string name, input integer words, input integer bits);
+        integer opened, size;
+        begin
+            opened = $fopen({folder, name}, "r");
+            if (opened == 0) $fatal(1, "%s%s cannot be opened", folder, name);
+            if ($fseek(opened, 0, 2) != 0) $fatal(1, "%s%s has no size", folder, name);
+            size = $ftell(opened);
+            $fclose(opened);
+            if (size != words*((bits + 3)/4 + 1))
+                $fatal(1, "%s%s: expected %0d words of %0d digits, one a line", folder, name, words, (bits + 3)/4);
+        end
+    endtask
 
     // one clock; the answers come a clock after the last code
     task tick;
@@ -40,7 +60,8 @@ module tile_tb;
             #1 clk = 1'b1;
             #1 clk = 1'b0;
             if (d_valid) begin
-                for (column = 0; column < COLUMNS; column = column + 1)
+                for (column = 0; column < COLUMNS; column = column + 1) begin
+                    if (file != 0) $fdisplay(file, "%h", d[column*D_BITS +: D_BITS]);
                     if (d[column*D_BITS +: D_BITS] !== expected[seen*COLUMNS + column]) begin
                         if (wrong == 0)
                             $display("vector %0d, column %0d: expected %0d (%h), found %0d (%h)", seen, column,
@@ -48,18 +69,39 @@ module tile_tb;
                                 $signed(d[column*D_BITS +: D_BITS]), d[column*D_BITS +: D_BITS]);
                         wrong = wrong + 1;
                     end
+                end
                 seen = seen + 1;
             end
         end
     endtask
 
     initial begin
+        if (CONVERSIONS != 1 || CODE_OFFSET != 0 || CODE_SIGNED == 0 || SATURATES != 0 || FIXED_POINT == 0)
+            $fatal(1, "this bench has no such converters: see its first lines");
         if (!$value$plusargs("case=%s", folder)) folder = ".";
+        need("/prompt/tile0/code.hex", VECTORS*ROWS, CODE_BITS);
+        need("/prompt/tile0/g.hex", LOADS*ROWS*COLUMNS, G_BITS);
+        need("/prompt/tile0/multiplier.hex", COLUMNS, MULT_BITS);
+        need("/expected/tile0/D.hex", VECTORS*COLUMNS, D_BITS);
         $readmemh({folder, "/prompt/tile0/code.hex"}, codes);
         $readmemh({folder, "/prompt/tile0/g.hex"}, weights);
         $readmemh({folder, "/prompt/tile0/multiplier.hex"}, gains);
         $readmemh({folder, "/expected/tile0/D.hex"}, expected);
         for (column = 0; column < COLUMNS; column = column + 1) mult[column*MULT_BITS +: MULT_BITS] = gains[column];
+        if (HAS_OFFSET != 0) begin
+            need("/prompt/tile0/offset.hex", COLUMNS, OFFSET_BITS);
+            $readmemh({folder, "/prompt/tile0/offset.hex"}, offsets);
+            for (column = 0; column < COLUMNS; column = column + 1)
+                offset[column*OFFSET_BITS +: OFFSET_BITS] = offsets[column];
+        end
+        if (HAS_NOISE != 0) begin
+            need("/prompt/tile0/noise.hex", VECTORS*COLUMNS, NOISE_BITS);
+            $readmemh({folder, "/prompt/tile0/noise.hex"}, noises);
+        end
+        if ($value$plusargs("got=%s", answers)) begin
+            file = $fopen(answers, "w");
+            if (file == 0) $fatal(1, "%s cannot be written", answers);
+        end
         tick;
         rst = 1'b0;
         vector = 0;
@@ -74,6 +116,9 @@ module tile_tb;
             g_write = 1'b0;
             code_valid = 1'b1;
             while (vector < LOAD_END[32*load +: 32]) begin
+                if (HAS_NOISE != 0)
+                    for (column = 0; column < COLUMNS; column = column + 1)
+                        noise[column*NOISE_BITS +: NOISE_BITS] = noises[vector*COLUMNS + column];
                 for (row = 0; row < ROWS; row = row + 1) begin
                     code = codes[vector*ROWS + row];
                     tick;
@@ -83,6 +128,7 @@ module tile_tb;
             code_valid = 1'b0;
         end
         tick;
+        if (file != 0) $fclose(file);
         if (seen != VECTORS) $fatal(1, "%0d answers to %0d vectors", seen, VECTORS);
         if (wrong != 0) $fatal(1, "%0d of %0d codes differ", wrong, VECTORS*COLUMNS);
         $display("all %0d codes of %0d vectors are equal", VECTORS*COLUMNS, VECTORS);

@@ -26,6 +26,7 @@ from pcmref.golden.cases import Case, Contract
 from pcmref.golden.check import check
 from pcmref.golden.folders import size_of, write_case
 from pcmref.golden.layers import network_case
+from pcmref.golden.loads import MATRICES
 from pcmref.golden.readouts import readout_of
 from pcmref.golden.selfcheck import selfcheck, selfcheck_text
 from pcmref.golden.tiles import GROUPS, tile_case
@@ -37,7 +38,7 @@ from pcmref.studies.study import RANGE_IMAGES, needs_calibration
 __all__ = ["add_check", "add_export", "add_selfcheck"]
 
 #: Options of the converters of one tile, which a preset of a network has.
-TILE_ONLY = ("gain", "random", "conductance", *(group.replace("-", "_") for group in GROUPS))
+TILE_ONLY = ("gain", "random", "conductance", "matrices", *(group.replace("-", "_") for group in GROUPS))
 NETWORK_ONLY = ("layer", "images", "at", "compensation", "data", "preset", "model", "scale", "significance")
 
 
@@ -62,6 +63,9 @@ def _add_tile(group: Any) -> None:
     group.add_argument("--tile", metavar="RxC", help="rows and columns (default: 256x64)")
     group.add_argument("--gain", metavar="M/2^S", help="of the ADC, or a number; without it there is no ADC")
     group.add_argument("--conductance", type=Path, metavar="FILE.npy", help="codes of the weights (default: drawn)")
+    group.add_argument(
+        "--matrices", metavar="A,B,...", help=f"of {','.join(MATRICES)}; all but the first have codes of 16 bits"
+    )
     group.add_argument("--random", type=int, metavar="N", help="random vectors (default: 1000)")
     for name in GROUPS:
         if name != "random":
@@ -182,7 +186,7 @@ def _tile_case(options: argparse.Namespace, contract: Contract, command: str) ->
     if options.conductance is not None:
         try:
             conductance = np.load(options.conductance, allow_pickle=False)
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, EOFError) as error:
             raise FileError(str(options.conductance), "an .npy file", describe(str(error), 100)) from None
         if options.tile is not None:
             raise ParameterError("--tile", "not to be given beside --conductance", options.tile)
@@ -193,6 +197,7 @@ def _tile_case(options: argparse.Namespace, contract: Contract, command: str) ->
         size=(int(match[1]), int(match[2])),
         conductance=conductance,
         groups=groups,
+        matrices=MATRICES if options.matrices is None else [name.strip() for name in options.matrices.split(",")],
         random=1000 if options.random is None else options.random,
         seed=options.seed,
         contract=contract,
@@ -272,7 +277,7 @@ def _network_case(options: argparse.Namespace, contract: Contract, command: str)
     chip = pcmref.program(
         network, model=devices, seed=options.seed, scale=scale, significance=factors(options.significance or "1")
     )
-    snapshot = chip.at(time_s(options.at or "25s"))
+    snapshot = chip.at(time_s(options.at or "25s", "--at"))
     corrections = calibrate(
         snapshot,
         compensation,

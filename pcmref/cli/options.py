@@ -29,11 +29,11 @@ def network_path(named: Path | None) -> Path:
     return bundled(str(named))
 
 
-def time_s(text: str) -> float:
+def time_s(text: str, option: str = "--times") -> float:
     """Return a time like ``1d`` in seconds."""
     match = re.fullmatch(r"\s*([0-9]+(?:\.[0-9]*)?(?:e[+-]?[0-9]+)?)\s*(s|min|h|d|y)\s*", text)
     if match is None:
-        raise ParameterError("--times", f"numbers with a unit ({', '.join(UNITS_S)})", describe(text))
+        raise ParameterError(option, f"numbers with a unit ({', '.join(UNITS_S)})", describe(text))
     return float(match[1]) * UNITS_S[match[2]]
 
 

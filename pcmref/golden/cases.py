@@ -333,7 +333,7 @@ def listed(names: Sequence[str], most: int = 6) -> str:
 
 
 def digest_of(document: Mapping[str, Any]) -> str:
-    """Return the SHA-256 of a document, its digest apart: of its JSON with sorted names and no spaces."""
-    said = {name: value for name, value in document.items() if name != "digest"}
+    """Return the SHA-256 of a document, digest and command apart: of its JSON with sorted names and no spaces."""
+    said = {name: value for name, value in document.items() if name not in ("digest", "command")}
     text = json.dumps(said, sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False)
     return hashlib.sha256(text.encode()).hexdigest()

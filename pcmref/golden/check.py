@@ -120,6 +120,7 @@ def _compared(case: Case, entry: ArrayEntry, found: npt.NDArray[Any]) -> ArrayVe
         first=_mismatch(entry, right, found, int(places[0])) if len(places) else None,
         differences=differences,
         others=others,
+        columns=tuple(int(column) for column in np.unique(places % entry.shape[-1])) if len(places) else (),
     )
 
 

@@ -18,7 +18,7 @@ from pcmref.errors import ParameterError
 from pcmref.golden.cases import ArrayEntry, Case, entry_of
 from pcmref.golden.plain import plain_adc, width_of
 
-__all__ = ["NOISE_MOST", "adc_of", "ends_of", "settings_of", "with_gains"]
+__all__ = ["NOISE_MOST", "adc_of", "ends_of", "output_most", "settings_of", "with_gains"]
 
 #: No noise exceeds this, times ``sqrt(64 B)``, in size (SPEC.md, section 4).
 NOISE_MOST = 6.34
@@ -33,6 +33,13 @@ def ends_of(shape: tuple[int, ...], readout: Readout) -> tuple[tuple[int, int], 
     products = [rows * level * code for level in levels for code in codes]
     squares = rows * dac.largest**2 * CODE_LIMIT
     return (min(products), max(products)), math.ceil(NOISE_MOST * 8 * math.sqrt(squares)), squares
+
+
+def output_most(readout: Readout, weights: Sequence[int], limits: tuple[int, int]) -> int:
+    """Return the largest size of a sum of D - D0, each times its weight, with D between these limits."""
+    low, high = limits
+    each = high - low if readout.dac.offset else max(high, -low)
+    return sum(abs(int(weight)) for weight in weights) * each
 
 
 def with_gains(adc: Adc, gains: Float64) -> Adc:
@@ -69,7 +76,9 @@ def _setting(
     axes = ("column", "step")[: values[0].ndim]
     array = values[0] if len(values) == 1 else np.stack(values)
     axes = axes if len(values) == 1 else ("line", *axes)
-    bits, signed = (64, True) if array.dtype.kind == "f" else width_of(min(0, int(array.min())), int(array.max()))
+    least = -1 if letter in ("adc_offset", "thresholds") else 0  # two's complement even if none is negative
+    ends = (64, True) if array.dtype.kind == "f" else width_of(min(least, int(array.min())), int(array.max()))
+    bits, signed = ends
     return entry_of(name, array, section="prompt", letter=letter, meaning=meaning, axes=axes, bits=bits, signed=signed)
 
 

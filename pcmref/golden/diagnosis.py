@@ -21,7 +21,7 @@ __all__ = ["diagnose"]
 #: Vectors that are looked at before all are: of those that differ, and of all.
 LOOKED_AT = 512
 #: What a guess must explain at least.
-SHARE_LEAST = 0.1
+SHARE_LEAST = 0.5
 
 #: A mix-up of answers, shape (n, columns): name, meaning, and what it makes of the right ones, given the found ones.
 MixUp: TypeAlias = tuple[str, str, Callable[[Int64, Int64, ArrayEntry], Int64]]

@@ -114,20 +114,42 @@ def _words(case: Case, entry: ArrayEntry) -> bytes:
 
 def _expect_free(target: Path) -> None:
     """Raise `OutputError` if something is there that is not a case, or a case with other files in it."""
+    if not target.parent.is_dir():
+        raise OutputError(str(target), "a folder to put it into", f"no folder {target.parent}")
     if not os.path.lexists(target):
         return
     expected = "nothing, or the folder of a case, which would be replaced"
     if target.is_symlink() or not target.is_dir():
         raise OutputError(str(target), expected, "a link" if target.is_symlink() else "a file")
     found = {entry.name for entry in target.iterdir()}
+    if not found:
+        target.rmdir()  # an empty one is as good as none
+        return
     try:
         is_case = json.loads((target / DOCUMENT).read_bytes()).get("schema") == SCHEMA
     except (OSError, ValueError, AttributeError, RecursionError):
         is_case = False
     if not is_case:
         raise OutputError(str(target), expected, "another folder")
-    if others := sorted(found - MEMBERS):
-        raise OutputError(str(target / others[0]), "only a case's own files in a folder that is replaced", "another")
+    for other in sorted(_files(target) - _own(target)):
+        raise OutputError(str(target / other), "only a case's own files in a folder that is replaced", "another")
+
+
+def _files(folder: Path) -> set[str]:
+    return {path.relative_to(folder).as_posix() for path in folder.rglob("*") if not path.is_dir()}
+
+
+def _own(target: Path) -> set[str]:
+    """Return the files that a case of these arrays has, as far as its own words can be read."""
+    try:
+        arrays = json.loads((target / DOCUMENT).read_bytes())["arrays"]
+        names = [(str(each["section"]), str(each["name"])) for each in arrays]
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        names = []
+    tiles = {name.partition("/g-")[0] for _, name in names if "/g-" in name}
+    own = {DOCUMENT, *(f"{section}/{name}.npy" for section, name in names)}
+    own |= {f"hex/{section}/{name}.hex" for section, name in names}
+    return own | {f"hex/{tile}.svh" for tile in tiles} | {f"hex/prompt/{tile}/g.hex" for tile in tiles}
 
 
 def _put(path: Path, *parts: bytes | memoryview) -> None:
@@ -205,10 +227,29 @@ def read_case(path: str | Path) -> Case:
         }
         if document["readout"]:
             readout_of(document["readout"])
-        return Case(**said)
+        case = Case(**said)
+        _check_words(folder, case)
+        return case
     except PcmrefError as error:
         where = error.where if error.where.startswith(str(folder)) else f"{folder / DOCUMENT}: {error.where}"
         raise FileError(where, error.expected, error.found) from None
+
+
+def _check_words(folder: Path, case: Case) -> None:
+    """Raise `FileError` if there are words for ``$readmemh`` that are not those of the arrays."""
+    if not (folder / "hex").exists():
+        return
+    each = case.arrays.values()
+    wanted: dict[str, tuple[ArrayEntry, ...]] = {f"{entry.section}/{entry.name}.hex": (entry,) for entry in each}
+    wanted |= {f"prompt/{tile}/g.hex": loads(case, tile) for tile in tiles_of(case)}
+    for name, entries in wanted.items():
+        path = folder / "hex" / name
+        try:
+            same = path.read_bytes() == b"".join(_words(case, entry) for entry in entries)
+        except OSError as error:
+            raise FileError(str(path), "the words of the array", error.strerror or str(error)) from None
+        if not same:
+            raise FileError(str(path), "the words of the array", "others")
 
 
 def _document(path: Path) -> dict[str, Any]:

@@ -23,7 +23,7 @@ from pcmref.devices.chip import Snapshot, SnapshotLayer
 from pcmref.devices.technology import fields_of
 from pcmref.errors import ParameterError, describe, instance
 from pcmref.golden.cases import ArrayEntry, Case, Contract, Section, entry_of
-from pcmref.golden.datapath import ends_of, settings_of, with_gains
+from pcmref.golden.datapath import ends_of, output_most, settings_of, with_gains
 from pcmref.golden.plain import width_of
 from pcmref.golden.readouts import readout_fields
 from pcmref.inference.corrections import Corrections
@@ -143,7 +143,7 @@ def _layer(
     what = "Place of each output pixel in an image's codes."
     yield _entry("prompt", f"{name}/pixel", "", ("pixel",), geometry.pixel, (0, int(geometry.pixel.max())), what)
     flat, image = codes.reshape(len(codes), -1), np.concatenate([trace.image for trace in traces])
-    matrix, spread = codes_of(devices, readout)
+    (matrix, spread), most = codes_of(devices, readout), 0
     for number, part in enumerate(cut(len(row), readout.tile_rows, len(significance))):
         tile = _Tile(
             prefix=f"{name}/tile{number}",
@@ -156,19 +156,20 @@ def _layer(
             products=[product.tiles[number] for product in products],
             image=image,
         )
+        weights = crossbar.chain.conversions.weight[tile.conversions].tolist()
+        most += output_most(readout, weights, tile.limits)
         yield from _operands(tile)
         yield from _stages(tile)
         if tile.combined:
             # the factor of the slice is that of the sum
             factor = significance[number * len(significance) // crossbar.tiles]
             total = np.concatenate([product.codes for product in tile.products]) // factor
-            size = max(int(np.abs(total).max()), 1)
+            size = output_most(readout, weights, tile.limits) // factor
             what = "Sum of D - D0 of the conversions, each times its factor; that of the slice is left out."
             yield _entry("expected", f"{tile.prefix}/output-code", "output code", PLACE, total, (-size, size), what)
     total = np.concatenate([product.output_codes for product in products])
-    size = max(int(np.abs(total).max()), 1)
     what = "Sum over the tiles."
-    yield _entry("expected", f"{name}/output-code", "output code", PLACE, total, (-size, size), what)
+    yield _entry("expected", f"{name}/output-code", "output code", PLACE, total, (-most, most), what)
     step = np.concatenate([product.output_step for product in products])
     for letter, values, axis, what in (
         ("unit", crossbar.unit, "column", "Activation per output code at a step of 1."),
@@ -203,6 +204,17 @@ class _Tile:
         """Whether its answer is a sum of codes, or a difference."""
         return len(self.conversions) > 1 or self.readout.dac.offset != 0
 
+    @property
+    def seen(self) -> tuple[int, int]:
+        """Ends of the sums that an ADC sees."""
+        (least, most), noise, _ = ends_of(self.conductance.shape, self.readout)
+        return (least - noise, most + noise) if self.crossbar.chain.noise is not None else (least, most)
+
+    @property
+    def limits(self) -> tuple[int, int]:
+        """Smallest and largest D."""
+        return self.seen if self.readout.adc is None else self.readout.adc.limits
+
     def stage(self, field: str) -> Int64:
         """Return a stage of all conversions, shape (conversions, n, pixels, columns)."""
         each = [product.parts or (product,) for product in self.products]
@@ -235,10 +247,9 @@ def _stages(tile: _Tile) -> Arrays:
     """Give the noise, the stages up to D, and D, which is the answer unless codes are combined."""
     chain, prefix = tile.crossbar.chain, tile.prefix
     exact, noise, squares = ends_of(tile.conductance.shape, tile.readout)
-    seen, noise_free = exact, tile.stage("noise_free")
+    noise_free = tile.stage("noise_free")
     if chain.noise is not None:
         variance = tile.stage("variance")
-        seen = (exact[0] - noise, exact[1] + noise)
         what = "Read noise of each conversion: load it, no hardware computes it."
         yield _conversions(
             "prompt", f"{prefix}/noise", "noise", _noise(tile, noise_free, variance), (-noise, noise), what
@@ -248,10 +259,9 @@ def _stages(tile: _Tile) -> Arrays:
     if chain.noise is not None or chain.register is not None:
         what = "Sum of levels times conductance codes."
         yield _conversions("internal", f"{prefix}/A-noise-free", "A before noise", noise_free, exact, what)
-    yield _conversions("internal", f"{prefix}/A", "A", tile.stage("sums"), seen, "Sum as the ADC sees it.")
-    limits = seen if tile.readout.adc is None else tile.readout.adc.limits
+    yield _conversions("internal", f"{prefix}/A", "A", tile.stage("sums"), tile.seen, "Sum as the ADC sees it.")
     section: Section = "internal" if tile.combined else "expected"
-    yield _conversions(section, f"{prefix}/D", "D", tile.stage("codes"), limits, "Code of each conversion.")
+    yield _conversions(section, f"{prefix}/D", "D", tile.stage("codes"), tile.limits, "Code of each conversion.")
 
 
 def _noise(tile: _Tile, noise_free: Int64, variance: Int64) -> Int64:

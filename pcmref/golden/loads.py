@@ -22,7 +22,7 @@ from pcmref.golden.datapath import NOISE_MOST
 from pcmref.golden.stimuli import Group, aimed, corners, drawn, one_hot, patterns, widest
 from pcmref.golden.weights import directed_conductance, full_conductance
 
-__all__ = ["GROUPS", "Load", "Stages", "loads_of", "stages_of"]
+__all__ = ["GROUPS", "MATRICES", "Load", "Stages", "loads_of", "stages_of"]
 
 #: Names of the groups that a case of a tile may have.
 GROUPS = (
@@ -37,6 +37,8 @@ GROUPS = (
     "boundaries",
     "random",
 )
+#: What a tile is loaded with: its own weights; codes of 16 bits with which every sum can be made; the largest codes.
+MATRICES = ("weights", "directed", "full")
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -85,9 +87,15 @@ class Stages:
 
 
 def loads_of(
-    readout: Readout, weights: Int64, variance: Int64 | None, names: Collection[str], random: int, seed: int
+    readout: Readout,
+    weights: Int64,
+    variance: Int64 | None,
+    names: Collection[str],
+    random: int,
+    seed: int,
+    matrices: Collection[str] = MATRICES,
 ) -> tuple[Load, ...]:
-    """Return the loads of a case that have vectors, with the groups of these names.
+    """Return the loads of a case that have vectors, with the groups and matrices of these names.
 
     Vectors are aimed at sums where no read noise moves them.
     """
@@ -107,6 +115,8 @@ def loads_of(
     )
     found = []
     for name, conductance, spread, groups in made:
+        if name not in matrices:
+            continue
         kept = tuple(group for group in groups if group.name in names)
         load = Load(name=name, conductance=conductance.reshape(lines, rows, columns), variance=spread, groups=kept)
         found.append(_without_overflow(load, readout))

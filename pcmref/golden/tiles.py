@@ -16,9 +16,9 @@ from pcmref.crossbar.readout import Readout
 from pcmref.errors import ParameterError, describe, instance, integer
 from pcmref.golden.cases import ArrayEntry, Case, Contract, FaultEntry, GroupEntry, Section, entry_of
 from pcmref.golden.coverage import coverage_of
-from pcmref.golden.datapath import adc_of, ends_of, settings_of
+from pcmref.golden.datapath import adc_of, ends_of, output_most, settings_of
 from pcmref.golden.faults import catches, fault
-from pcmref.golden.loads import GROUPS, Load, Stages, loads_of, stages_of
+from pcmref.golden.loads import GROUPS, MATRICES, Load, Stages, loads_of, stages_of
 from pcmref.golden.plain import Trial, trial, width_of
 from pcmref.golden.readouts import readout_fields, readout_of
 from pcmref.golden.weights import drawn_conductance, drawn_variance
@@ -38,6 +38,7 @@ def tile_case(
     conductance: npt.ArrayLike | None = None,
     variance_code: npt.ArrayLike | None = None,
     groups: Collection[str] = GROUPS,
+    matrices: Collection[str] = MATRICES,
     random: int = 1000,
     seed: int = 0,
     contract: Contract | None = None,
@@ -57,6 +58,8 @@ def tile_case(
         For fresh read noise; drawn by default.
     groups : collection of str
         Which of `GROUPS`.
+    matrices : collection of str
+        Which of "weights", "directed" and "full"; all but the first have codes of 16 bits.
     random : int
         Vectors of the group "random".
     seed : int
@@ -78,9 +81,11 @@ def tile_case(
     seed, random = check_seed(seed), integer("random", random, "an integer from 0 to 1,000,000", 0, 1_000_000)
     if unknown := sorted(set(groups) - set(GROUPS)):
         raise ParameterError("groups", f"some of {', '.join(GROUPS)}", describe(unknown[0]))
+    if unknown := sorted(set(matrices) - set(MATRICES)):
+        raise ParameterError("matrices", f"some of {', '.join(MATRICES)}", describe(unknown[0]))
     weights = _weights(readout, size, conductance, seed)
     variance = _variance(readout, weights, variance_code, seed)
-    loads = loads_of(readout, weights, variance, set(groups), random, seed)
+    loads = loads_of(readout, weights, variance, set(groups), random, seed, matrices)
     if not loads:
         raise ParameterError("groups", "some whose vectors the tile can be driven with", "none")
     stages = stages_of(loads, readout, stream_key(seed, Purpose.PRODUCT, 0))
@@ -216,8 +221,7 @@ def _arrays(loads: tuple[Load, ...], readout: Readout, stages: Stages) -> Arrays
         yield _entry("expected", "D", "D", "vector column", stages.answers, (low, high), "Code of the ADC.")
         return
     yield _entry("internal", "D", "D", stage, stages.codes, (low, high), "Code of each conversion.")
-    counts = len(stages.codes) // len(dac.weights) * sum(abs(weight) for weight in dac.weights)
-    most = counts * (high - low if dac.offset else max(high, -low))
+    most = output_most(readout, dac.weights * (len(stages.codes) // len(dac.weights)), (low, high))
     what = "Sum of D - D0 of the conversions, each times its factor."
     yield _entry("expected", "output-code", "output code", "vector column", stages.answers, (-most, most), what)
 

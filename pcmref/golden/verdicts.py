@@ -18,6 +18,8 @@ EXIT: Mapping[Status, int] = MappingProxyType({"equal": 0, "different": 3, "miss
 
 #: Most stages that are told by their letters: those of one tile.
 STAGES = 6
+#: Most columns that are told by their numbers.
+COLUMNS = 2
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,6 +57,8 @@ class ArrayVerdict:
         Found minus expected, and how often, the most frequent first.
     others : int
         Mismatches of other differences.
+    columns : tuple of int
+        Where they are along the last axis.
     """
 
     name: str
@@ -64,6 +68,7 @@ class ArrayVerdict:
     first: Mismatch | None
     differences: tuple[tuple[int | float, int], ...]
     others: int
+    columns: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -170,6 +175,8 @@ def _lines(verdict: Verdict) -> Iterator[str]:
         for array in verdict.arrays:
             if array.mismatches:
                 yield f"  differences of {array.name}, found minus expected: {_differences(array)}"
+                if len(array.columns) <= COLUMNS:
+                    yield f"    all of them in column {' and '.join(str(column) for column in array.columns)}"
         yield from _stages(verdict)
         yield from _diagnosis(verdict.diagnosis)
 

@@ -531,8 +531,8 @@ def converters(draw, columns):
     """ADCs of three conversions: gain and offset of each column."""
     rng = np.random.default_rng(draw(seeds))
     bits, shape = draw(st.integers(2, 24)), (3, columns)
-    gain = draw(st.sampled_from([2.0**-100, 1e-9, 1e-3, 0.5, 1.0, 1 / 3, 1e3])) * rng.choice([0.5, 1.0, 1.5], shape)
-    offset = rng.integers(-draw(st.sampled_from([0, 0, 5, 2**40])), 1, shape) * rng.choice([-1, 1], shape)
+    gain = draw(st.sampled_from([0.5, 1 / 3, 1e-3, 1e3, 1e-9, 2.0**-100])) * rng.choice([0.5, 1.0, 1.5], shape)
+    offset = rng.integers(-draw(st.sampled_from([300, 10**5, 0, 2**40])), 1, shape) * rng.choice([-1, 1], shape)
     return adc_of(gain, bits, columns, offset=offset, low=draw(lows(bits)), rounding=draw(ROUNDING))
 
 
@@ -561,6 +561,15 @@ def test_digitise(seed, shape, kind, number, data):
         more = np.concatenate([sums, sums], axis=2)  # columns that fill up are not looked at
         same(kernels.digitise(more, columns, adc, number), found)
         same(kernels.digitise(sums[0, 0], columns, adc, number), found[0, 0])
+
+
+@both
+def test_every_conversion_and_column_has_its_gain_offset_and_thresholds(kernels):
+    adc = adc_of([[1, 2], [3, 4]], 16, 2, offset=[[0, 10], [20, 30]])
+    table = filled_table([[[0, 1, 2], [0, 2, 3]], [[5, 6, 7], [1, 1, 9]]], 0)
+    for number, codes_of, reached in ((0, [1, 22], [2, 1]), (1, [63, 124], [0, 2])):
+        assert kernels.digitise(np.ones((1, 2), np.int64), 2, adc, number).tolist() == [codes_of]
+        assert kernels.compare(np.ones((1, 2), np.int64), 2, table, number).tolist() == [reached]
 
 
 @quiet

@@ -168,7 +168,7 @@ def test_the_seed_and_nothing_else_decides():
     case, again, other = (tile_case(settings, size=(9, 3), random=9, seed=seed) for seed in (1, 1, 2**63))
     assert case.digest == again.digest != other.digest
     assert (other.values["tile0/g-weights"] != case.values["tile0/g-weights"]).any()
-    assert tile_case(settings, size=(9, 3), random=9, seed=1, command="other").digest != case.digest
+    assert tile_case(settings, size=(9, 3), random=9, seed=1, command="other").digest == case.digest
 
 
 def test_no_vector_is_aimed_where_read_noise_moves_the_sums():
@@ -371,7 +371,7 @@ def test_only_a_case_is_replaced(tmp_path, folder):
 
 
 def test_a_folder_that_cannot_be_made(tmp_path):
-    with pytest.raises(OutputError, match="expected a complete write, found No such file or directory"):
+    with pytest.raises(OutputError, match="expected a folder to put it into, found no folder"):
         write_case(tmp_path / "none" / "case", case_of("pair"))
 
 
@@ -518,10 +518,10 @@ def test_an_answer_that_is_changed_together_with_its_sha256_is_refused(folder):
     assert read_case(folder).digest != case_of("pair").digest
 
 
-@pytest.mark.parametrize("name", ["command", "seed", "t_s", "model", "coverage", "faults", "pcmref"])
+@pytest.mark.parametrize("name", ["seed", "t_s", "model", "coverage", "faults", "pcmref"])
 def test_every_word_of_the_description_is_in_the_digest(name):
     case = case_of("pair")
-    other = {"command": "x", "seed": 1, "t_s": 1.5, "model": {"a": 1}, "coverage": {}, "faults": (), "pcmref": "0"}
+    other = {"seed": 1, "t_s": 1.5, "model": {"a": 1}, "coverage": {}, "faults": (), "pcmref": "0"}
     assert replace(case, **{name: other[name]}).digest != case.digest
 
 

@@ -34,7 +34,13 @@ def test_sizes_widths_and_the_adc(name):
         assert (found["ADC_LOW"], found["ADC_HIGH"]) == readout.adc.limits
         assert ROUNDINGS[found["ROUNDING"]] == readout.adc.rounding
     shifts = set(case.values["tile0/shift"].tolist()) if "tile0/shift" in case.arrays else set()
-    assert [found["SHIFT"]] == list(shifts) if len(shifts) == 1 else "SHIFT" not in found
+    assert found["FIXED_POINT"] == (len(shifts) == 1)
+    assert found["SHIFT"] == (shifts.pop() if len(shifts) == 1 else 0)
+    assert found["CODE_SIGNED"] == (readout.dac.low < 0)
+    assert found["CODE_OFFSET"] == readout.dac.offset
+    assert found["HAS_NOISE"] == (readout.read_noise == "fresh")
+    assert found["HAS_OFFSET"] == ("tile0/offset" in case.arrays)
+    assert found["SATURATES"] == (readout.accumulator is not None and readout.accumulator.beyond == "saturate")
 
 
 @pytest.mark.parametrize("name", ["pair", "fresh"])
