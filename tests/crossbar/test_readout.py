@@ -35,8 +35,8 @@ def test_an_unknown_preset(name):
     ("changes", "message"),
     [
         *(({"dac": dac}, "dac: expected a Dac, found") for dac in (None, 8, Adc(bits=8), Dac)),
-        *(({"adc": adc}, "adc: expected a Adc, found") for adc in (8, DAC, Adc)),
-        *(({"accumulator": bits}, "accumulator: expected a Accumulator, found") for bits in (24, DAC)),
+        *(({"adc": adc}, "adc: expected an Adc, found") for adc in (8, DAC, Adc)),
+        *(({"accumulator": bits}, "accumulator: expected an Accumulator, found") for bits in (24, DAC)),
         *(({"tile_rows": rows}, "tile_rows: expected a positive integer") for rows in (0, -1, 1.0, "1", True)),
         *(({"tile_columns": n}, "tile_columns: expected a positive integer") for n in (0, -1, 1.0, "1", 2**31 + 1)),
         *(({"read_noise": x}, "read_noise: expected one of frozen, fresh") for x in ("none", "", None, True)),
@@ -44,7 +44,7 @@ def test_an_unknown_preset(name):
         *(({"ranges": x}, "ranges: expected a Mapping") for x in ([RANGE], RANGE)),
         ({"ranges": {"a": (1, 2)}}, "ranges of 'a': expected a Range"),
         ({"adc": Adc(bits=8), "measured": [Adc(bits=8)]}, "measured: expected a Mapping"),
-        ({"adc": Adc(bits=8), "measured": {"a": 8}}, "measured 'a': expected a Adc"),
+        ({"adc": Adc(bits=8), "measured": {"a": 8}}, "measured 'a': expected an Adc"),
     ],
     ids=str,
 )
