@@ -248,3 +248,22 @@ def test_an_empty_file_of_weights_is_one_clear_line(tmp_path, capsys):
 
 def test_a_wrong_time_names_its_option(tmp_path, capsys):
     assert "--at: expected" in fails(capsys, "export", tmp_path / "case", "--network", "digits-resnet8", "--at", "1w")
+
+
+def test_a_part_of_the_answers_is_compared_if_asked_for(tmp_path, capsys):
+    folder = tmp_path / "case"
+    layer = ["--network", "digits-resnet8", "--layer", "stage3.block1.conv2", "--at", "1d"]
+    assert cli.main(["export", str(folder), *layer]) == 0
+    part = tmp_path / "answers" / "stage3.block1.conv2" / "tile1"
+    part.mkdir(parents=True)
+    shutil.copy(folder / "expected" / "stage3.block1.conv2" / "tile1" / "D.npy", part)
+    command = ["check", str(folder), "--got", str(tmp_path / "answers")]
+    assert cli.main(command) == 4
+    assert cli.main([*command, "--partial"]) == 0
+    assert "not given, hence not compared: stage3.block1.conv2/tile0/D, " in capsys.readouterr().out
+    codes = np.load(part / "D.npy")
+    codes[0, 0, 0] ^= 1
+    np.save(part / "D.npy", codes)
+    assert cli.main([*command, "--partial"]) == 3
+    (part / "D.npy").unlink()
+    assert cli.main([*command, "--partial"]) == 4

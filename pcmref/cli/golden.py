@@ -112,6 +112,7 @@ def add_check(commands: Any) -> None:
     )
     command.set_defaults(run=_check)
     command.add_argument("folder", type=Path, metavar="DIR", help="a case")
+    command.add_argument("--partial", action="store_true", help="compare what is there, and say what is not")
     command.add_argument(
         "--got",
         type=Path,
@@ -297,7 +298,7 @@ def _network_case(options: argparse.Namespace, contract: Contract, command: str)
 
 
 def _check(options: argparse.Namespace) -> int:
-    verdict = check(options.folder, options.got)
+    verdict = check(options.folder, options.got, partial=options.partial)
     print(verdict_text(verdict))
     return verdict.exit
 

@@ -36,7 +36,7 @@ class MissingError(FileError):
     """Answers that are not there."""
 
 
-def read_answers(path: str | Path, case: Case) -> dict[str, npt.NDArray[Any]]:
+def read_answers(path: str | Path, case: Case, *, partial: bool = False) -> dict[str, npt.NDArray[Any]]:
     """Read answers, and check that they have the form of those of a case.
 
     Parameters
@@ -44,12 +44,14 @@ def read_answers(path: str | Path, case: Case) -> dict[str, npt.NDArray[Any]]:
     path : str or Path
         A file, or a folder of files.
     case : Case
+    partial : bool
+        Whether one array is enough.
 
     Returns
     -------
     dict
-        All expected arrays, and those internal ones that were found, in the order of the case: int64, or float32 or
-        float64 where the case has them.
+        All expected arrays, or with `partial` some, and those internal ones that were found, in the order of the case:
+        int64, or float32 or float64 where the case has them.
 
     Raises
     ------
@@ -76,7 +78,7 @@ def read_answers(path: str | Path, case: Case) -> dict[str, npt.NDArray[Any]]:
     else:
         _read(_single(path, case), case, found)
     for entry in case.section("expected"):
-        if entry.name not in found:
+        if entry.name not in found and not (partial and found):
             raise MissingError(str(path), f"the array {entry.name}", f"{', '.join(found) or 'no array'}")
     return {name: found[name] for name in case.arrays if name in found}
 

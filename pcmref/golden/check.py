@@ -27,7 +27,7 @@ __all__ = ["check", "compare"]
 DIFFERENCES = 8
 
 
-def check(case: str | Path, got: str | Path) -> Verdict:
+def check(case: str | Path, got: str | Path, *, partial: bool = False) -> Verdict:
     """Check answers against a case.
 
     Parameters
@@ -36,6 +36,8 @@ def check(case: str | Path, got: str | Path) -> Verdict:
         The folder of a case.
     got : str or Path
         Answers outside of it: ``.npy``, ``.npz``, HDF5, words for ``$readmemh``, or a folder of them.
+    partial : bool
+        Compare what is there; the verdict says what is not.
 
     Returns
     -------
@@ -54,25 +56,26 @@ def check(case: str | Path, got: str | Path) -> Verdict:
         raise ParameterError("got", "answers of a device under test", "a path inside the case itself")
     golden = read_case(case)
     try:
-        found = read_answers(got, golden)
+        found = read_answers(got, golden, partial=partial)
     except FileError as error:
         status: Status = "missing" if isinstance(error, MissingError) else "malformed"
         return Verdict(status=status, case=golden.digest, contract=golden.contract, message=str(error))
-    return compare(golden, found)
+    return compare(golden, found, partial=partial)
 
 
-def compare(case: Case, found: Mapping[str, npt.NDArray[Any]]) -> Verdict:
+def compare(case: Case, found: Mapping[str, npt.NDArray[Any]], *, partial: bool = False) -> Verdict:
     """Compare arrays, as `read_answers` returns them, with those of a case.
 
     Internal arrays are held to the contract "exact" only: with another one they just say where a difference begins.
     """
     names = [entry.name for entry in case.arrays.values() if entry.section != "prompt" and entry.name in found]
-    if missing := [entry.name for entry in case.section("expected") if entry.name not in found]:
-        raise ParameterError("found", f"the array {missing[0]}", ", ".join(found) or "no array")
+    absent = tuple(entry.name for entry in case.section("expected") if entry.name not in found)
+    if absent and not (partial and names):
+        raise ParameterError("found", f"the array {absent[0]}", ", ".join(found) or "no array")
     arrays = tuple(_compared(case, case.arrays[name], found[name]) for name in names)
     judged = [a for a in arrays if case.contract.kind == "exact" or case.arrays[a.name].section == "expected"]
     if not any(array.mismatches for array in judged):
-        return Verdict(status="equal", case=case.digest, contract=case.contract, arrays=arrays)
+        return Verdict(status="equal", case=case.digest, contract=case.contract, arrays=arrays, absent=absent)
     first = next(array.first for array in arrays if array.first is not None)
     vector = _vector(case.arrays[first.array], first)
     return Verdict(
@@ -80,6 +83,7 @@ def compare(case: Case, found: Mapping[str, npt.NDArray[Any]]) -> Verdict:
         case=case.digest,
         contract=case.contract,
         arrays=arrays,
+        absent=absent,
         group=next((group for group in case.groups if group.first <= vector < group.last), None),
         converted=_converted(case, first),
         diagnosis=_diagnosis(case, arrays, found),

@@ -133,6 +133,8 @@ class Verdict:
         What is missing or malformed.
     arrays : tuple of ArrayVerdict
         Those that were compared, in the order of the datapath.
+    absent : tuple of str
+        Expected arrays that were not given, where that is allowed.
     group : GroupEntry, optional
         That of the first mismatch.
     converted : tuple of Converted
@@ -145,6 +147,7 @@ class Verdict:
     contract: Contract
     message: str = ""
     arrays: tuple[ArrayVerdict, ...] = ()
+    absent: tuple[str, ...] = ()
     group: GroupEntry | None = None
     converted: tuple[Converted, ...] = ()
     diagnosis: Diagnosis | None = None
@@ -170,6 +173,8 @@ def _lines(verdict: Verdict) -> Iterator[str]:
     yield f"case {verdict.case[:16]}, contract: {verdict.contract}"
     if verdict.message:
         yield verdict.message
+    if verdict.absent:
+        yield f"not given, hence not compared: {listed(verdict.absent)}"
     if verdict.status == "different":
         yield from _first(verdict)
         for array in verdict.arrays:
