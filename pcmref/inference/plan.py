@@ -7,7 +7,7 @@ the steps, keeps what later ones read, and shows each result to whoever watches.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, TypeAlias
 
@@ -15,8 +15,9 @@ import numpy as np
 
 from pcmref.arithmetic.choice import kernels
 from pcmref.arithmetic.operands import Digital, filled_columns
-from pcmref.arrays import Float32, UInt64, read_only
+from pcmref.arrays import Float32, Int64, UInt64, read_only
 from pcmref.crossbar.layer import Crossbar, Product, activations, multiply, window
+from pcmref.errors import ParameterError, describe
 from pcmref.inference.chains import Chain, Grain, chains
 from pcmref.inference.corrections import Corrections
 from pcmref.inference.digital import folded, operation
@@ -26,6 +27,7 @@ from pcmref.network.layers import BatchNorm, CrossbarLayer
 from pcmref.profiling import stage
 
 __all__ = [
+    "Device",
     "Plan",
     "Step",
     "Tap",
@@ -94,6 +96,9 @@ class Trace:
 #: A tap is called from the thread that called `logits`: for a chunk of at most 48 images with each node in the order of
 #: the network's layers, then for the next chunk; so a node is seen once for each chunk, images in order.
 Tap: TypeAlias = Callable[[Trace], None]
+#: A device under test in place of the tiles: it is given the name of a crossbar layer and the product as it should be,
+#: whose `input_codes` are its stimulus, and returns the output codes that it found, shape (n, pixels, columns).
+Device: TypeAlias = Callable[[str, Product], Int64]
 #: Whoever watches a walk; from whatever thread walks.
 Watch: TypeAlias = Callable[[Trace], None]
 
@@ -123,7 +128,13 @@ def walk(plan: Plan, x: Float32, image: UInt64, watch: Watch | None = None) -> F
     return values[plan.network.layers[-1].name]
 
 
-def analog_plan(network: Network, crossbars: Mapping[str, Crossbar], corrections: Corrections, grain: Grain) -> Plan:
+def analog_plan(
+    network: Network,
+    crossbars: Mapping[str, Crossbar],
+    corrections: Corrections,
+    grain: Grain,
+    device: Device | None = None,
+) -> Plan:
     """Return the plan of a chip: crossbar layers analog, the rest digital.
 
     Parameters
@@ -133,13 +144,15 @@ def analog_plan(network: Network, crossbars: Mapping[str, Crossbar], corrections
     corrections : Corrections
     grain : "layers", "norms" or "nodes"
         What is one step.  With "nodes" every stage of a product is computed and handed out.
+    device : Device, optional
+        With "nodes": whose output codes take the place of those of every product.
     """
-    in_one_call_or_staged = _staged if grain == "nodes" else _in_one_call
 
     def step(chain: Chain) -> Step:
         if (crossbar := crossbars.get(chain.head.name)) is None:
             return Step(chain=chain, compute=_digital(chain, corrections), kind="digital")
-        compute = in_one_call_or_staged(crossbar, _digital_part(chain, crossbar.unit, corrections))
+        digital = _digital_part(chain, crossbar.unit, corrections)
+        compute = _staged(crossbar, digital, device) if grain == "nodes" else _in_one_call(crossbar, digital)
         return Step(chain=chain, compute=compute, kind="analog")
 
     return Plan(network=network, steps=tuple(step(chain) for chain in chains(network, grain)))
@@ -195,15 +208,26 @@ def _in_one_call(crossbar: Crossbar, digital: Digital) -> Callable[..., Result]:
     return compute
 
 
-def _staged(crossbar: Crossbar, digital: Digital) -> Callable[..., Result]:
+def _staged(crossbar: Crossbar, digital: Digital, device: Device | None) -> Callable[..., Result]:
     shape = crossbar.geometry
 
     def compute(x: Float32, image: UInt64) -> Result:
         product = multiply(crossbar, shape.maps(x), image)
+        if device is not None:
+            product = _answered(crossbar.name, product, device)
         values = kernels().finish(product.output_codes, product.output_step, digital, None)
         return values.reshape(len(x), *shape.out_shape), product
 
     return compute
+
+
+def _answered(name: str, product: Product, device: Device) -> Product:
+    """Return a product with the output codes that a device under test found in place of its own."""
+    found, wanted = np.asarray(device(name, product)), product.output_codes
+    if found.dtype.kind not in "iu" or found.shape != wanted.shape:
+        expected = f"integers of shape {wanted.shape}"
+        raise ParameterError(f"device: {name}", expected, f"{found.dtype} of shape {describe(found.shape)}")
+    return replace(product, output_codes=read_only(found.astype(np.int64)))
 
 
 def _floats(layer: CrossbarLayer, shape: Geometry, digital: Digital) -> Callable[..., Result]:

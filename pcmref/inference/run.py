@@ -19,7 +19,7 @@ from pcmref.devices.chip import Snapshot
 from pcmref.errors import PcmrefError, instance
 from pcmref.inference.corrections import Corrections
 from pcmref.inference.images import batches, normalise
-from pcmref.inference.plan import Plan, Tap, Watch, analog_plan, digital_plan, geometry_of, walk
+from pcmref.inference.plan import Device, Plan, Tap, Watch, analog_plan, digital_plan, geometry_of, walk
 from pcmref.inference.signs import warn_of_lost_signs
 from pcmref.inference.threads import each, processors
 from pcmref.network.graph import Network
@@ -50,15 +50,20 @@ class PreparedChip:
         addresses: Sequence[int] | None = None,
         threads: int | None = None,
         tap: Tap | None = None,
+        device: Device | None = None,
         progress: Callable[[int], None] = lambda images: None,
     ) -> Float32:
         """Run images through the chip; parameters, result and errors as of `logits`."""
         workers = processors(threads)
+        if device is not None:
+            plan = analog_plan(self.network, self.crossbars, self.corrections, "nodes", device)
+        else:
+            plan = self.layers if tap is None else self.nodes
         return run(
-            self.layers if tap is None else self.nodes,
+            plan,
             images,
             addresses=addresses,
-            threads=1 if tap else workers,
+            threads=workers if tap is None and device is None else 1,
             watch=tap,
             progress=progress,
         )
@@ -141,6 +146,7 @@ def logits(
     addresses: Sequence[int] | None = None,
     threads: int | None = None,
     tap: Tap | None = None,
+    device: Device | None = None,
     progress: Callable[[int], None] = lambda images: None,
 ) -> Float32:
     """Run images through a chip.
@@ -158,10 +164,14 @@ def logits(
         Address of each image in the draws of fresh read noise; its position by default.  With it, an image
         gets the same noise in whatever batch it comes.
     threads : int, optional
-        All processors by default; one with a tap.
+        All processors by default; one with a tap or a device.
     tap : callable, optional
         Called with a `Trace` of every node, from the thread that called `logits`: the first 48 images with each node in
         the order of `Network.layers`, then the next 48.
+    device : callable, optional
+        A device under test in place of the tiles, in the thread that called `logits`: given the name of a crossbar
+        layer and its `Product`, whose `input_codes` are its stimulus, it returns output codes, integers of shape
+        (n, pixels, columns), and the network goes on with those.
     progress : callable
         Called with the number of images done since the last call.
 
@@ -174,12 +184,13 @@ def logits(
     DataError
         If the images do not fit the network.
     ParameterError
-        If the readout lacks ranges, or addresses or threads are out of range.
+        If the readout lacks ranges, addresses or threads are out of range, or a device answers with other than integers
+        of that shape.
     PcmrefError
         If an activation overflows, with the address of the image.
     """
     prepared = prepare(snapshot, corrections=corrections, readout=readout)
-    return prepared(images, addresses=addresses, threads=threads, tap=tap, progress=progress)
+    return prepared(images, addresses=addresses, threads=threads, tap=tap, device=device, progress=progress)
 
 
 def digital(

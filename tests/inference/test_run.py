@@ -312,6 +312,55 @@ def graphs(draw):
     return Network(layers=tuple(layers), input_shape=(7, 5, 3), normalisation=RGB, classes=("a", "b", "c"))
 
 
+@pytest.mark.parametrize("readout", [PRESETS["paper"], READOUTS["chip8 in tiles"]], ids=["paper", "chip8"])
+def test_a_device_that_answers_as_it_should_changes_nothing(readout):
+    asked = []
+
+    def device(name, product):
+        asked.append((name, len(product.output_codes)))
+        return sum(tile.codes for tile in product.tiles).astype(np.int32)
+
+    images = np.tile(IMAGES, (3, 1, 1, 1))
+    found = logits(SNAPSHOT, images, readout=readout, device=device, threads=2)
+    assert found.tobytes() == logits(SNAPSHOT, images, readout=readout).tobytes()
+    assert asked == [(layer.name, n) for n in (48, 12) for layer in NETWORK.crossbar_layers]
+
+
+def test_the_network_goes_on_with_what_a_device_answers():
+    """Codes of another chip in place of this one's are that chip's activations, up to the digital scale they share."""
+    other = program(NETWORK, seed=3).at(DAY)
+    codes = {}
+
+    def keep(trace):
+        if trace.product is not None:
+            codes[trace.layer] = trace.product.output_codes
+
+    taps = Taps()
+    wanted = logits(other, IMAGES, readout=READOUTS["rtl8"], tap=lambda trace: (keep(trace), taps(trace)))
+    found = logits(SNAPSHOT, IMAGES, readout=READOUTS["rtl8"], device=lambda name, _: codes[name])
+    assert found.tobytes() == wanted.tobytes()
+    assert found.tobytes() != logits(SNAPSHOT, IMAGES, readout=READOUTS["rtl8"]).tobytes()
+
+
+def test_a_tap_sees_what_a_device_answered():
+    taps = Taps()
+    logits(SNAPSHOT, IMAGES, tap=taps, device=lambda name, product: product.output_codes + (name == "fc"))
+    for trace in taps.traces:
+        if trace.product is not None:
+            difference = trace.product.output_codes - sum(tile.codes for tile in trace.product.tiles)
+            assert np.array_equal(np.unique(difference), [trace.layer == "fc"])
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [lambda codes: codes[:, :-1], lambda codes: codes.astype(float), lambda codes: None, lambda codes: codes[0]],
+)
+def test_a_device_with_other_answers_than_integers_of_the_right_shape_is_refused(answer):
+    first = NETWORK.crossbar_layers[0].name
+    with pytest.raises(ParameterError, match=f"device: {first}: expected integers of shape \\(20, "):
+        logits(SNAPSHOT, IMAGES, device=lambda name, product: answer(product.output_codes))
+
+
 @settings(max_examples=settings.default.max_examples // 2)
 @given(graphs())
 def test_taps_change_nothing_whatever_the_graph(network):
