@@ -1,4 +1,4 @@
-"""``pcmref export``, ``check`` and ``selfcheck``: golden cases for a device under test."""
+"""``pcmref export``, ``check``, ``dpi`` and ``selfcheck``: golden cases for a device under test."""
 
 from __future__ import annotations
 
@@ -26,6 +26,7 @@ from pcmref.golden.cases import Case, Contract
 from pcmref.golden.check import check
 from pcmref.golden.folders import size_of, write_case
 from pcmref.golden.layers import network_case
+from pcmref.golden.library import write_library
 from pcmref.golden.loads import MATRICES
 from pcmref.golden.readouts import readout_of
 from pcmref.golden.selfcheck import selfcheck, selfcheck_text
@@ -35,7 +36,7 @@ from pcmref.inference.compensation import COMPENSATIONS, calibrate
 from pcmref.inference.ranges import calibrate_ranges, stored_if_any
 from pcmref.studies.study import RANGE_IMAGES, needs_calibration
 
-__all__ = ["add_check", "add_export", "add_selfcheck"]
+__all__ = ["add_check", "add_dpi", "add_export", "add_selfcheck"]
 
 #: Options of the converters of one tile, which a preset of a network has.
 TILE_ONLY = ("gain", "random", "conductance", "matrices", *(group.replace("-", "_") for group in GROUPS))
@@ -120,6 +121,18 @@ def add_check(commands: Any) -> None:
         metavar="PATH",
         help="answers: npy, npz, HDF5, hex words, or a folder of them",
     )
+
+
+def add_dpi(commands: Any) -> None:
+    """Add ``dpi`` to a parser."""
+    command = commands.add_parser(
+        "dpi",
+        help="write a tile in C, for test benches in C, C++ and SystemVerilog (DPI)",
+        description="Write the C library as a new folder: sources, pcmref.h, pcmref.svh, a Makefile and a test "
+        "program.  It reads golden cases and needs no Python.",
+    )
+    command.set_defaults(run=_dpi)
+    command.add_argument("folder", type=Path, metavar="DIR", help="where to")
 
 
 def add_selfcheck(commands: Any) -> None:
@@ -301,6 +314,13 @@ def _check(options: argparse.Namespace) -> int:
     verdict = check(options.folder, options.got, partial=options.partial)
     print(verdict_text(verdict))
     return verdict.exit
+
+
+def _dpi(options: argparse.Namespace) -> None:
+    names = write_library(options.folder)
+    print(f"{options.folder}: {len(names)} files of the C library")
+    print("  interface: pcmref.h, and for SystemVerilog pcmref.svh")
+    print(f"  next: make -C {shlex.quote(str(options.folder))} check CASE=a/case")
 
 
 def _selfcheck(options: argparse.Namespace) -> int:
