@@ -2,6 +2,7 @@
 
 import doctest
 import hashlib
+import importlib.util
 import re
 import subprocess
 import sys
@@ -39,6 +40,17 @@ def test_one_tile():
     assert exact[:, 1].tolist() == [-127 * 4447 + 64 * 4639 + 32 * 5200, -127 * 4639 - 5 * 5120]
     assert ((exact != noisy) & (abs(noisy - exact) < 20_000)).all()
     assert (converted == np.rint(noisy * 127 / 2**20)).all()
+
+
+def test_own_model(monkeypatch, capsys):
+    assert "EQUAL: all 928 elements of tile0/D" in run("own_model.py")
+    spec = importlib.util.spec_from_file_location("own_model", ROOT / "examples" / "own_model.py")
+    example = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(example)
+    assert example.main() == 0
+    monkeypatch.setattr(example, "model", lambda code, g, mult, shift: ((code @ g * mult) >> shift).clip(-127, 127))
+    assert example.main() == 1
+    assert "rounds down (rounds-floor)" in capsys.readouterr().out
 
 
 def test_retention(tmp_path):

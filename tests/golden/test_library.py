@@ -17,7 +17,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import pcmref
-from pcmref.crossbar.converters import Accumulator
+from pcmref.arithmetic.codes import ROUNDINGS
+from pcmref.crossbar.converters import Accumulator, Adc, FixedPoint
 from pcmref.errors import OutputError
 from pcmref.files.networks import bundled
 from pcmref.golden.folders import read_case, write_case
@@ -190,6 +191,19 @@ def test_a_matrix_of_the_users_own_is_that_of_a_tile(name, library, tmp_path):
     kept = np.zeros(shape, np.int64)
     assert library.c.pcmref_array(handle, b"g", ctypes.c_longlong(0), *flat(kept, np.int64)) == 0
     assert np.array_equal(kept, g)
+
+
+@pytest.mark.parametrize("rounding", ROUNDINGS)
+@pytest.mark.parametrize("shift", [0, 1, 2, 28])
+def test_every_sum_around_zero_is_rounded_as_by_a_tile(shift, rounding, library, tmp_path):
+    """One cell and one row: sums from -127 to 127, each a code of its own without a shift."""
+    chosen = readout(adc=Adc(bits=24, gain=FixedPoint(3 << max(0, shift - 2), shift), rounding=rounding))
+    write_case(tmp_path / "case", tile_case(chosen, size=(1, 1), random=1, groups={"random"}))
+    handle = library.opened(tmp_path / "case")
+    assert library.load(handle, [[1]]) == 0
+    codes = np.arange(-127, 128)[:, None]
+    _, found = library.product(handle, codes, None, len(codes), 1)
+    assert np.array_equal(found, pcmref.tile([[1]], chosen)(codes).codes)
 
 
 def test_a_batch_is_its_vectors_one_by_one_and_two_tiles_do_not_know_of_each_other(library, plain):
@@ -387,17 +401,22 @@ def test_chips_of_networks_are_those_of_python(tmp_path):
     """From C: programmed, a year of drift, logits, a golden case that the C library then opens; and misuse."""
     folder = tmp_path / "dpi"
     write_library(folder)
-    done = run("make", "-C", folder, f"CFLAGS={STRICT} -O1", "python", "libpcmref.a", f"PYTHON={sys.executable}")
+    done = run("make", "-C", folder, f"CFLAGS={SANITIZED}", "python", "pcmref_check", f"PYTHON={sys.executable}")
     if done.returncode != 0 and "-lpython" in done.stderr:
         pytest.skip("this Python has no shared library to embed")
     assert done.returncode == 0, done.stderr
     program = tmp_path / "chips"
     linked = [f"-L{folder}", f"-Wl,-rpath,{folder}", "-lpcmref_python"]
-    assert run("cc", *STRICT.split(), f"-I{folder}", "-o", program, PROGRAMS / "chips.c", *linked).stderr == ""
+    assert run("cc", *SANITIZED.split(), f"-I{folder}", "-o", program, PROGRAMS / "chips.c", *linked).stderr == ""
     net = pcmref.load(pcmref.bundled())
     images = net.evaluation.images[:3]
     (tmp_path / "pixels").write_bytes(images.tobytes())
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
+    # what the interpreter does not free is its own
+    environment = {
+        **os.environ,
+        "PYTHONPATH": os.pathsep.join(filter(None, sys.path)),
+        "ASAN_OPTIONS": "detect_leaks=0",
+    }
     done = run(program, tmp_path / "pixels", tmp_path / "case", tmp_path / "logits", env=environment)
     assert (done.returncode, done.stderr) == (0, "")
     chip = pcmref.program(net, seed=7)
