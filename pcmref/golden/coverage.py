@@ -12,6 +12,7 @@ import numpy as np
 from pcmref.arithmetic.codes import ROUNDINGS
 from pcmref.arrays import Int64
 from pcmref.crossbar.converters import fixed_point
+from pcmref.errors import ParameterError
 from pcmref.golden.aimed import TIED, reach_of, ties_within
 from pcmref.golden.plain import PlainAdc, Trial, codes_of_sums, on_tie
 
@@ -97,7 +98,10 @@ def _why_none(work: Trial, adc: PlainAdc) -> str:
     if any(ties_within(Fraction(gain), (adc.low, adc.high), most) for gain, most in columns):
         return NO_TIES["vectors"]
     gain, most = columns[0]
-    near = fixed_point(gain, NEAR_BITS)
+    try:
+        near = fixed_point(gain, NEAR_BITS)
+    except ParameterError:  # too large or too small for a shift
+        return NO_TIES["gain"]
     if not ties_within(Fraction(float(near)), (adc.low, adc.high), most):
         return NO_TIES["gain"]
     places = 0 if adc.shift is None else max(int(adc.shift[0]) - near.shift, 0)

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 import pcmref
-from pcmref.crossbar.converters import Adc, Dac
+from pcmref.crossbar.converters import Adc, Dac, FixedPoint
 from pcmref.errors import FileError, OutputError, ParameterError
 from pcmref.golden import folders
 from pcmref.golden.cases import Case, Contract, digest_of, entry_of, stored_type
@@ -161,6 +161,13 @@ def test_coverage_counts_what_the_vectors_reach():
     few = tile_case(READOUTS["pair"], size=(20, 3), groups=["random"], random=3)
     assert few.coverage["ties"]["note"] == "there are sums that tie, but none of these vectors gives one"
     assert "outputs" not in case_of("no ADC").coverage
+
+
+@pytest.mark.parametrize("gain", [2.0**-100, 2.0**-60, 3.0, 2.0**100, FixedPoint(2**31 - 1, 0), FixedPoint(1, 0)])
+def test_gains_of_any_size_have_a_case(gain):
+    """Where no gain of about the same size ties either, none is recommended."""
+    case = tile_case(readout(adc=Adc(bits=8, gain=gain)), size=(3, 2), groups=["random"], random=3)
+    assert case.coverage["ties"] == {"sums": 0, "columns": 0, "note": "no sum of this tile ties"}
 
 
 def test_the_seed_and_nothing_else_decides():

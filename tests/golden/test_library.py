@@ -193,17 +193,27 @@ def test_a_matrix_of_the_users_own_is_that_of_a_tile(name, library, tmp_path):
     assert np.array_equal(kept, g)
 
 
+#: Gains that tie often; offsets with which products reach beyond 64 bits.
+STEPS = [
+    *((FixedPoint(3 << max(0, shift - 2), shift), 0) for shift in (0, 1, 2, 28)),
+    *((gain, 0) for gain in (0.5, 0.75, 3.0, 2.0**-40)),
+    *((FixedPoint(2**31 - 1, 28), offset) for offset in (2**52 - 1, 1 - 2**52)),
+    *((2.0**99, offset) for offset in (2**52 - 1, 1 - 2**52)),
+]
+
+
 @pytest.mark.parametrize("rounding", ROUNDINGS)
-@pytest.mark.parametrize("shift", [0, 1, 2, 28])
-def test_every_sum_around_zero_is_rounded_as_by_a_tile(shift, rounding, library, tmp_path):
-    """One cell and one row: sums from -127 to 127, each a code of its own without a shift."""
-    chosen = readout(adc=Adc(bits=24, gain=FixedPoint(3 << max(0, shift - 2), shift), rounding=rounding))
+@pytest.mark.parametrize(("gain", "offset"), STEPS)
+def test_every_sum_around_zero_is_rounded_as_by_a_tile(gain, offset, rounding, library, tmp_path):
+    """One cell and one row: sums from -127 to 127."""
+    chosen = readout(adc=Adc(bits=16, gain=gain, rounding=rounding, offset=offset))
     write_case(tmp_path / "case", tile_case(chosen, size=(1, 1), random=1, groups={"random"}))
     handle = library.opened(tmp_path / "case")
     assert library.load(handle, [[1]]) == 0
     codes = np.arange(-127, 128)[:, None]
     _, found = library.product(handle, codes, None, len(codes), 1)
     assert np.array_equal(found, pcmref.tile([[1]], chosen)(codes).codes)
+    assert library.c.pcmref_close(handle) == 0
 
 
 def test_a_batch_is_its_vectors_one_by_one_and_two_tiles_do_not_know_of_each_other(library, plain):
