@@ -35,7 +35,7 @@ def write_library(path: str | Path) -> tuple[str, ...]:
     if os.path.lexists(target) and (target.is_symlink() or not target.is_dir() or any(target.iterdir())):
         raise OutputError(str(path), "nothing, or an empty folder", "something")
     temporary = target.with_name(f".pcmref-{secrets.token_hex(4)}")
-    sources = sorted(source for source in (files("pcmref") / "golden" / "c").iterdir() if source.is_file())
+    sources = [source for source in (files("pcmref") / "golden" / "c").iterdir() if source.is_file()]
     try:
         temporary.mkdir()
         for source in sources:
@@ -45,4 +45,4 @@ def write_library(path: str | Path) -> tuple[str, ...]:
         raise OutputError(str(path), "a complete write", error.strerror or str(error)) from error
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
-    return tuple(source.name for source in sources)
+    return tuple(sorted(source.name for source in sources))

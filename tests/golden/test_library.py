@@ -319,6 +319,14 @@ def test_other_numbers_of_elements_codes_beyond_the_dac_and_no_arrays_are_refuse
         assert library.error.startswith(reason)
 
 
+def test_unsigned_codes_have_no_negative_ones(library):
+    handle = library.opened(SUITE / "tile-unsigned-codes")
+    status, _ = library.product(handle, np.full(12, -1), None, 1, 4)
+    assert status == BAD_ARGUMENT
+    assert library.error == "code: expected 0 to 127, found -1 to 0"
+    assert library.c.pcmref_close(handle) == 0
+
+
 def test_other_matrices_vectors_and_arrays_are_refused(library, plain):
     handle, case, _ = plain
     n, c, far = ctypes.byref(ctypes.c_longlong()), library.c, ctypes.c_longlong(2**62)
