@@ -5,13 +5,17 @@
 module pcm_tile #(
     parameter integer ROWS        = 256,
     parameter integer COLUMNS     = 64,
-    parameter integer CODE_BITS   = 8,   // DAC code, two's complement
+    parameter integer CODE_BITS   = 8,   // DAC code
+    parameter integer CODE_SIGNED = 1,   // two's complement; 0: unsigned
     parameter integer G_BITS      = 16,  // conductance code of a pair, two's complement
-    parameter integer SUM_BITS    = 32,  // accumulator, two's complement
+    parameter integer SUM_BITS    = 32,  // accumulator, two's complement; it wraps
+    parameter integer HELD_BITS   = SUM_BITS,  // of the sum with its noise; fewer: it saturates, once
     parameter integer NOISE_BITS  = 32,  // read noise, two's complement; tie it to 0 where it is frozen in g
     parameter integer OFFSET_BITS = 32,
-    parameter integer MULT_BITS   = 16,
+    parameter integer MULT_BITS   = 16,  // multiplier of a gain, unsigned; or all thresholds of a column
     parameter integer SHIFT       = 33,
+    parameter [6*COLUMNS-1:0] SHIFTS = {COLUMNS{6'(SHIFT)}},  // of each column
+    parameter integer THRESHOLD_BITS = 0,  // above 0: thresholds, HIGH - LOW a column, in place of gain and offset
     parameter integer D_BITS      = 8,
     parameter integer LOW         = -127,
     parameter integer HIGH        = 127,
@@ -24,7 +28,7 @@ module pcm_tile #(
     input  logic                           g_write,
     input  logic [ROW_BITS-1:0]            g_row,
     input  logic [COLUMNS*G_BITS-1:0]      g,
-    // gain and offset of each column's ADC
+    // multiplier, or thresholds, and offset of each column's ADC
     input  logic [COLUMNS*MULT_BITS-1:0]   mult,
     input  logic [COLUMNS*OFFSET_BITS-1:0] offset,
     // a vector; the noise of its sums comes with the last code
@@ -37,7 +41,6 @@ module pcm_tile #(
 );
     logic [COLUMNS*G_BITS-1:0]   weights [0:ROWS-1];
     logic [COLUMNS*G_BITS-1:0]   row_g;
-    logic [COLUMNS*SUM_BITS-1:0] sums;
     logic [COLUMNS*D_BITS-1:0]   codes;
     logic [ROW_BITS-1:0]         row;
     logic                        last;
@@ -55,24 +58,48 @@ module pcm_tile #(
     end
 
     for (genvar c = 0; c < COLUMNS; c = c + 1) begin : column
-        logic signed [SUM_BITS-1:0]         sum, start, total;
-        logic signed [CODE_BITS+G_BITS-1:0] product;
+        logic signed [SUM_BITS-1:0]       sum, start, total, noisy;
+        logic signed [CODE_BITS:0]        level;
+        logic signed [CODE_BITS+G_BITS:0] product;
+        logic signed [HELD_BITS-1:0]      held;
 
-        assign product = $signed(code) * $signed(row_g[c*G_BITS +: G_BITS]);
+        assign level   = {CODE_SIGNED != 0 && code[CODE_BITS-1], code};
+        assign product = level * $signed(row_g[c*G_BITS +: G_BITS]);
         assign start   = row == '0 ? '0 : sum;
         assign total   = start + SUM_BITS'(product);
-        assign sums[c*SUM_BITS +: SUM_BITS] = total + SUM_BITS'($signed(noise[c*NOISE_BITS +: NOISE_BITS]));
+        assign noisy   = total + SUM_BITS'($signed(noise[c*NOISE_BITS +: NOISE_BITS]));
 
         always_ff @(posedge clk) if (code_valid) sum <= total;
 
-        pcm_adc #(
-            .SUM_BITS(SUM_BITS), .OFFSET_BITS(OFFSET_BITS), .MULT_BITS(MULT_BITS), .SHIFT(SHIFT),
-            .D_BITS(D_BITS), .LOW(LOW), .HIGH(HIGH), .ROUNDING(ROUNDING)
-        ) adc (
-            .sum(sums[c*SUM_BITS +: SUM_BITS]),
-            .offset(offset[c*OFFSET_BITS +: OFFSET_BITS]),
-            .mult(mult[c*MULT_BITS +: MULT_BITS]),
-            .d(codes[c*D_BITS +: D_BITS])
-        );
+        if (HELD_BITS < SUM_BITS) begin : saturating
+            logic fits;  // all bits above those that are held are copies of the sign
+            assign fits = noisy[SUM_BITS-1:HELD_BITS-1] == {(SUM_BITS - HELD_BITS + 1) {noisy[SUM_BITS-1]}};
+            assign held = fits ? noisy[HELD_BITS-1:0] : {noisy[SUM_BITS-1], {(HELD_BITS - 1) {!noisy[SUM_BITS-1]}}};
+        end else begin : wide
+            assign held = noisy;
+        end
+
+        if (THRESHOLD_BITS > 0) begin : by_thresholds
+            pcm_threshold_adc #(
+                .SUM_BITS(HELD_BITS), .THRESHOLD_BITS(THRESHOLD_BITS), .D_BITS(D_BITS), .LOW(LOW), .HIGH(HIGH)
+            ) adc (
+                .sum(held),
+                .thresholds(mult[c*MULT_BITS +: MULT_BITS]),
+                .d(codes[c*D_BITS +: D_BITS])
+            );
+
+            logic unused;  // thresholds have the offset in them
+            assign unused = &{1'b0, offset[c*OFFSET_BITS +: OFFSET_BITS]};
+        end else begin : by_gain
+            pcm_adc #(
+                .SUM_BITS(HELD_BITS), .OFFSET_BITS(OFFSET_BITS), .MULT_BITS(MULT_BITS), .SHIFT(32'(SHIFTS[6*c +: 6])),
+                .D_BITS(D_BITS), .LOW(LOW), .HIGH(HIGH), .ROUNDING(ROUNDING)
+            ) adc (
+                .sum(held),
+                .offset(offset[c*OFFSET_BITS +: OFFSET_BITS]),
+                .mult(mult[c*MULT_BITS +: MULT_BITS]),
+                .d(codes[c*D_BITS +: D_BITS])
+            );
+        end
     end
 endmodule
