@@ -12,6 +12,9 @@
 
 from __future__ import annotations
 
+import pcmref.startup  # noqa: F401  (first, as what follows takes a while)
+
+# isort: split
 from pcmref.arithmetic.codes import Range
 from pcmref.crossbar.converters import Accumulator, Adc, Dac, FixedPoint
 from pcmref.crossbar.product import TileProduct

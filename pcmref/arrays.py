@@ -24,7 +24,9 @@ __all__ = [
     "UInt64",
     "check_array",
     "frozen",
+    "overflowing",
     "read_only",
+    "refuse_masked",
 ]
 
 Float32: TypeAlias = npt.NDArray[np.float32]
@@ -73,6 +75,7 @@ def check_array(
     form = f"{np.dtype(dtype)} of shape ({lengths}{',' * (len(shape) == 1)})"
     if not isinstance(value, np.ndarray):
         raise ParameterError(where, form, describe(value))
+    refuse_masked(where, value)
     fits = len(value.shape) == len(shape) and all(n in (None, m) for n, m in zip(shape, value.shape, strict=True))
     if value.dtype != dtype or not fits:
         raise ParameterError(where, form, f"{value.dtype} of shape {value.shape}")
@@ -80,6 +83,17 @@ def check_array(
         place = tuple(int(i) for i in np.argwhere(~ok)[0])
         expected = "finite numbers" if least == -np.inf else f"finite numbers from {least:g} on"
         raise ParameterError(where, expected, f"{value[place]} at {list(place)}")
+
+
+def overflowing() -> np.errstate:
+    """Return a context, or a decorator, of arithmetic whose overflows are found, and told, by their infinities."""
+    return np.errstate(over="ignore", invalid="ignore")
+
+
+def refuse_masked(where: str, value: object) -> None:
+    """Raise `ParameterError` for an array some of whose elements are masked: what is behind the mask is no number."""
+    if np.ma.is_masked(value):
+        raise ParameterError(where, "an array without masked elements", "some")
 
 
 def frozen(value: npt.NDArray[Scalar]) -> npt.NDArray[Scalar]:

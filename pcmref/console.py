@@ -23,14 +23,17 @@ def attended(work: Callable[[threading.Event], int]) -> int:
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="replace")  # a terminal without "±" still gets its table
+    _open_descriptors()
+    if sys.stdout is None:
+        say("error: standard output: expected a place to write to, found it closed")
+        return 1
     status = 0
     with warnings.catch_warnings(), _interruptible() as interrupted:
         warnings.simplefilter("default", PcmrefWarning)
         warnings.showwarning = _show_warning
         try:
             status = work(interrupted)
-            if sys.stdout is not None:
-                sys.stdout.flush()
+            sys.stdout.flush()
         except PcmrefError as error:
             say(f"error: {error}")
             return 1
@@ -51,9 +54,18 @@ def attended(work: Callable[[threading.Event], int]) -> int:
 
 
 def say(text: str) -> None:
-    """Tell the user something beside the results; if nobody listens any more, the work goes on all the same."""
+    """Tell the user something beside the results; if nobody listens (any more), the work goes on all the same."""
+    if sys.stderr is None:  # which `print` would take for standard output
+        return
     with contextlib.suppress(OSError):
         print(f"pcmref: {text}", file=sys.stderr)
+
+
+def _open_descriptors() -> None:
+    """Open what the shell has closed: otherwise the next file would be taken for standard output or error."""
+    while (descriptor := os.open(os.devnull, os.O_RDWR)) < 3:
+        pass
+    os.close(descriptor)
 
 
 @contextlib.contextmanager
@@ -85,6 +97,8 @@ def progress_bar(unit: str, interrupted: threading.Event) -> Iterator[Callable[[
     try:
         from tqdm import tqdm
     except ImportError:
+        tqdm = None
+    if sys.stderr is None:
         tqdm = None
 
     def check() -> None:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+import os
+from collections.abc import Iterable, Sequence
 from numbers import Integral, Real
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -17,13 +19,21 @@ __all__ = [
     "ParameterError",
     "PcmrefError",
     "PcmrefWarning",
+    "called",
     "describe",
     "instance",
     "integer",
+    "listed",
     "one_of",
+    "path_of",
     "real",
     "require",
+    "shortened",
 ]
+
+
+#: Most characters of each part of a message.
+TEXT_MOST = 1000
 
 
 class PcmrefError(Exception):
@@ -44,7 +54,8 @@ class PcmrefError(Exception):
         self.found = found
 
     def __str__(self) -> str:
-        text = f"{self.where}: expected {self.expected}, found {self.found}"
+        where, expected, found = (shortened(part) for part in (self.where, self.expected, self.found))
+        text = f"{where}: expected {expected}, found {found}"
         return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)  # names from files
 
 
@@ -85,11 +96,38 @@ def describe(value: object, limit: int = 60) -> str:
     return text if len(text) <= limit else text[: limit - 3] + "..."
 
 
+def shortened(text: str) -> str:
+    """Return a text of a message without its middle, if it is longer than anybody reads: names come from files."""
+    return text if len(text) <= TEXT_MOST else f"{text[: TEXT_MOST // 2]}...{text[-TEXT_MOST // 2 :]}"
+
+
+def listed(names: Sequence[str]) -> str:
+    """Return some names for a message: of many, the first three."""
+    return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
+
+
 def instance(where: str, value: object, kind: type, source: str = "") -> None:
     """Raise `ParameterError` unless `value` is of type `kind`, which `source` has."""
     if not isinstance(value, kind):
         article = "an" if kind.__name__[0] in "AEIO" else "a"
         raise ParameterError(where, f"{article} {kind.__name__}" + (f" ({source})" if source else ""), describe(value))
+
+
+def called(where: str, value: object) -> None:
+    """Raise `ParameterError` unless `value` can be called."""
+    if not callable(value):
+        raise ParameterError(where, "a function", describe(value))
+
+
+def path_of(where: str, value: object) -> Path:
+    """Return the name of a file, a str or an object like a Path, as a Path."""
+    try:
+        name = os.fspath(value)  # type: ignore[call-overload]
+    except TypeError:
+        name = None
+    if not isinstance(name, str):
+        raise ParameterError(where, "the name of a file, a str or a Path", describe(value))
+    return Path(name)
 
 
 def one_of(where: str, value: object, choices: Iterable[str]) -> None:

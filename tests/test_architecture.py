@@ -19,7 +19,7 @@ from pcmref.errors import ParameterError
 PACKAGE = Path(pcmref.__file__).parent
 #: A file imports its own room and those before it, nothing else.  Files beside the rooms are named themselves.
 ORDER = (
-    ("errors", "arrays", "references", "profiling"),
+    ("startup", "errors", "arrays", "references", "profiling"),
     ("arithmetic",),
     ("network",),
     ("devices",),
@@ -28,6 +28,7 @@ ORDER = (
     ("files",),
     ("golden",),
     ("studies",),
+    ("testing",),
     ("__init__",),
     ("console",),
     ("cli",),
@@ -38,10 +39,12 @@ THIRD_PARTIES = {
     "arithmetic.fast.compiler": {"numba"},
     "arithmetic.fast.multiply_add": {"numba", "llvmlite"},
     "arithmetic.fast.noisy_adc": {"numba", "llvmlite"},
+    "files.datasets": {"h5py"},
     "files.hdf5": {"h5py"},
     "files.networks": {"h5py"},
     "files.corrections": {"h5py"},
     "golden.selfcheck": {"llvmlite"},  # if installed, for the name of the processor
+    "testing": {"hypothesis"},
     "console": {"tqdm"},  # if installed
 }
 

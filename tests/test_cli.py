@@ -1,6 +1,7 @@
 """The command line as a person meets it."""
 
 import contextlib
+import dataclasses
 import json
 import os
 import signal
@@ -8,14 +9,19 @@ import subprocess
 import sys
 import time
 
+import h5py
 import numpy as np
 import pytest
 
 import pcmref
 from pcmref import cli
 from pcmref.cli.options import time_s
+from pcmref.files.json_text import json_digest
+from pcmref.network.graph import Network
+from pcmref.network.layers import GlobalAveragePool, Linear
 from pcmref.studies.retention import retention
 from pcmref.studies.study import TIMES_S
+from tests.helpers.nets import RGB, batch_norm, conv
 
 QUICK = ["retention", "--images", "20", "--times", "25s,1d", "--compensation", "none,gdc", "--threads", "1"]
 
@@ -128,7 +134,10 @@ def test_plot_without_matplotlib(tmp_path, capsys, monkeypatch):
         (["--gdc", "two"], ["gdc_readout", "absolute"]),
         (["--nonconverged", "1.5"], ["nonconverged_share", "1.5"]),
         (["--nonconverged", "nan"], ["nonconverged_share", "nan"]),
-        (["--data", "nowhere"], ["evaluation set", "(8, 8, 1)"]),
+        (["--data", "nowhere"], ["--data: expected CIFAR-10, or an HDF5 file", "nothing at nowhere"]),
+        (["--data", "."], ["evaluation set", "(8, 8, 1)"]),
+        (["--preset", "chip8", "--readout", "r.json"], ["--preset", "beside --readout"]),
+        (["--readout", "r.json"], ["r.json: expected a readout as JSON"]),
         (["--json", "nowhere/out.json"], ["nowhere/out.json"]),
         (["--plot", "."], ["directory"]),
     ],
@@ -156,17 +165,136 @@ def test_inspect_counts_the_bundled_network(capsys):
         assert f"{layer.rows}x{layer.columns}" in out
 
 
+def test_inspect_shows_the_table_before_the_history_of_the_network(capsys):
+    assert cli.main(["inspect"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    table = next(n for n, line in enumerate(lines) if line.startswith("layer"))
+    assert table < 10
+    assert next(n for n, line in enumerate(lines) if line.startswith("commands: ")) > table
+    assert lines[-1].startswith("title: ")
+
+
+def test_inspect_as_json_says_the_same(tmp_path, capsys):
+    path = tmp_path / "net.json"
+    assert cli.main(["inspect", "--tile", "64x32", "--json", str(path)]) == 0
+    text, facts, net = capsys.readouterr().out, json.loads(path.read_text()), pcmref.load(pcmref.bundled())
+    assert (facts["sha256"], facts["digest"], facts["weights"]) == (net.sha256, net.digest, net.weights)
+    assert [row["layer"] for row in facts["layers"]] == [layer.name for layer in net.crossbar_layers]
+    assert f"{sum(row['tiles'] for row in facts['layers'])} tiles of 64x32" in text
+    assert sum(row["rows"] * row["columns"] for row in facts["layers"]) == net.weights
+    assert facts["provenance"] == dict(net.provenance)
+    assert "saturation" not in facts
+
+
+def test_inspect_lists_ranges_and_what_they_clip(tmp_path, capsys):
+    path = tmp_path / "net.json"
+    assert cli.main(["inspect", "--ranges", "--json", str(path)]) == 0
+    rows = json.loads(path.read_text())["saturation"]
+    net = pcmref.load(pcmref.bundled())
+    readout = pcmref.calibrate_ranges(net, net.calibration.images[:200], pcmref.PRESETS["chip8"])
+    chip = pcmref.prepare(pcmref.program(net).reference(), readout=readout)
+    for row, found in zip(rows, chip.saturation(net.evaluation.images[:32]), strict=True):
+        assert (row["layer"], row["dac"], row["adc"]) == (found.layer, found.dac, found.adc)
+        assert row["input_top"] == readout.ranges[found.layer].input_top
+        assert row["sum_top_us"] == [readout.ranges[found.layer].sum_top_us]
+    out = capsys.readouterr().out
+    assert f"{rows[-1]['adc']:.2%}" in out.splitlines()[-3]
+    assert "of 32 images" in out
+    assert "a readout with full scales" in fails(capsys, "inspect", "--ranges", "--preset", "paper")
+
+
+def test_ranges_that_do_not_fit_are_told_once(tmp_path, capsys):
+    net = pcmref.load(pcmref.bundled())
+    chip8 = pcmref.calibrate_ranges(net, net.calibration.images[:50], pcmref.PRESETS["chip8"])
+    small = {
+        name: {"input_top": top.input_top, "sum_top_us": top.sum_top_us / 100} for name, top in chip8.ranges.items()
+    }
+    path, out = tmp_path / "readout.json", tmp_path / "out.json"
+    assert cli.main([*QUICK, "--preset", "chip8", "--json", str(out)]) == 0
+    assert capsys.readouterr().err == ""
+    readout = json.loads(out.read_text())["readout"]
+    path.write_text(json.dumps(readout | {"ranges": small}))
+    assert cli.main([*QUICK, "--readout", str(path)]) == 0
+    err = capsys.readouterr().err
+    assert err.startswith("pcmref: warning: readout chip8: ")
+    assert "of the codes saturate in layer" in err
+    assert err.count("\n") == 1
+
+
+def test_a_readout_from_a_document_gives_the_same_rows(tmp_path, capsys):
+    first, second = tmp_path / "first.json", tmp_path / "second.json"
+    assert cli.main([*QUICK, "--preset", "chip8", "--json", str(first)]) == 0
+    assert cli.main([*QUICK, "--readout", str(first), "--json", str(second)]) == 0
+    assert second.read_bytes() == first.read_bytes()
+
+
+def test_images_of_one_s_own(tmp_path, capsys):
+    net = pcmref.load(pcmref.bundled())
+    path = tmp_path / "mine.h5"
+    with h5py.File(path, "w") as file:
+        file["images"], file["labels"] = net.evaluation.images[:30], net.evaluation.labels[:30].astype(np.uint8)
+    command = ["retention", "--times", "25s", "--compensation", "none,adabs", "--json"]
+    assert cli.main([*command, str(tmp_path / "a.json"), "--data", str(path)]) == 0
+    assert cli.main([*command, str(tmp_path / "b.json"), "--images", "30"]) == 0
+    mine, theirs = (json.loads((tmp_path / name).read_text()) for name in ("a.json", "b.json"))
+    assert mine["rows"] == theirs["rows"]
+    assert mine["images"]["count"] == 30
+    capsys.readouterr()
+    with h5py.File(path, "a") as file:
+        file["calibration/images"], file["calibration/labels"] = net.calibration.images[:9], net.calibration.labels[:9]
+    assert "at least 200 images for AdaBS" in fails(capsys, *command, str(tmp_path / "c.json"), "--data", str(path))
+    pcmref.save(tmp_path / "bare.h5", dataclasses.replace(net, evaluation=None))
+    assert cli.main([*QUICK[:1], str(tmp_path / "bare.h5"), *QUICK[1:], "--data", str(path)]) == 0
+    capsys.readouterr()
+    assert "--data FILE.h5" in fails(capsys, "retention", str(tmp_path / "bare.h5"))
+
+
+def test_cifar_files_of_a_few_records(tmp_path, capsys):
+    """Which are not the published ones: only if asked for."""
+    rng = np.random.default_rng(0)
+    net = tiny_cifar()
+    pcmref.save(tmp_path / "net.h5", net)
+    for name in ("test_batch.bin", *(f"data_batch_{n}.bin" for n in range(1, 6))):
+        records = rng.integers(0, 256, (300, 3073), np.uint8)
+        records[:, 0] %= 10
+        (tmp_path / name).write_bytes(records.tobytes())
+    command = [
+        "retention",
+        str(tmp_path / "net.h5"),
+        "--times",
+        "25s",
+        "--compensation",
+        "adabs",
+        "--data",
+        str(tmp_path),
+    ]
+    assert "10,000 records" in fails(capsys, *command)
+    assert cli.main([*command, "--any-cifar"]) == 0
+    assert "300 images" in capsys.readouterr().out
+
+
+def tiny_cifar():
+    rng = np.random.default_rng(1)
+    layers = (
+        conv(rng, "conv", "input", 3, 4, stride=4),
+        batch_norm(rng, "norm", "conv", 4),
+        GlobalAveragePool(name="mean", inputs=("norm",)),
+        Linear(name="fc", inputs=("mean",), weight=rng.standard_normal((10, 4)).astype(np.float32)),
+    )
+    return Network(layers=layers, input_shape=(32, 32, 3), normalisation=RGB, classes=tuple("abcdefghij"))
+
+
 @pytest.mark.parametrize("tile", ["0x5", "axb", "256", "-1x4"])
 def test_inspect_bad_tile(tile, capsys):
     assert "--tile" in fails(capsys, "inspect", f"--tile={tile}")
 
 
-def test_convert_needs_its_extra(tmp_path, capsys, monkeypatch):
+def test_convert_needs_no_pytorch(tmp_path, capsys, monkeypatch):
     monkeypatch.setitem(sys.modules, "torch", None)
     checkpoint = tmp_path / "x.pt"
     checkpoint.write_bytes(b"")
     message = fails(capsys, "convert", str(checkpoint), str(tmp_path / "out.h5"), "--arch", "he-resnet20")
-    assert "pcmref[train]" in message
+    assert "expected a PyTorch checkpoint of tensors alone" in message
 
 
 @pytest.mark.parametrize(("option", "text"), [("--mean", "1,2"), ("--std", "a,b,c")])
@@ -257,7 +385,8 @@ def test_reader_that_has_gone_does_not_stop_the_work(tmp_path, capsys):
     whole = path.read_bytes()
     document = json.loads(whole)
     part = tmp_path / "out.json.part"
-    part.write_text(json.dumps({**document, "rows": document["rows"][:1]}))  # of which the next run will tell
+    left = {**document, "rows": document["rows"][:1]}
+    part.write_text(json.dumps(left | {"digest": json_digest(left)}))  # of which the next run will tell
     path.unlink()
     reader, writer = os.pipe()
     os.close(reader)

@@ -1,6 +1,7 @@
 import dataclasses
 import json
 import pickle
+from pathlib import Path
 
 import h5py
 import numpy as np
@@ -18,9 +19,12 @@ from pcmref.errors import (
     describe,
     integer,
     one_of,
+    path_of,
     real,
     require,
 )
+from pcmref.files.checkpoints import convert
+from pcmref.files.samples import load_samples
 from pcmref.inference.corrections import Statistics
 from pcmref.network.images import Normalisation, Samples
 from tests.helpers.nets import replace_layer, tiny
@@ -65,6 +69,101 @@ def test_describe_an_integer_that_python_does_not_print():
 
 def test_describe_with_a_limit():
     assert describe("abcdefgh", 8) == "'abcd..."
+
+
+@pytest.mark.parametrize("length", [10, 1000, 1001, 10**6])
+def test_a_long_text_in_a_message_loses_its_middle(length):
+    """Names in files may have megabytes."""
+    text = "a" + "x" * (length - 2) + "z"
+    for error in (PcmrefError(text, "b", "c"), PcmrefError("a", text, "c"), PcmrefError("a", "b", text)):
+        assert len(str(error)) <= min(length, 1003) + 30
+        assert ("..." in str(error)) == (length > 1000)
+    assert text[:20] in str(error)
+    assert str(error).endswith(text[-10:])
+
+
+@pytest.mark.parametrize("value", [None, b"x", 3, ["a"], 1.5], ids=repr)
+def test_what_is_no_name_of_a_file(value, tmp_path):
+    snapshot = pcmref.program(tiny()).at(86400.0)
+    for use in (
+        lambda: pcmref.load(value),
+        lambda: pcmref.save(value, tiny()),
+        lambda: pcmref.load_corrections(value, pcmref.program(pcmref.load(pcmref.bundled())).at(25.0)),
+        lambda: convert(value, "he-resnet20"),
+        lambda: load_samples(value),
+    ):
+        with pytest.raises(ParameterError, match=r"^path: expected the name of a file, a str or a Path, found "):
+            use()
+    assert path_of("x", "a/b") == path_of("x", Path("a/b")) == Path("a/b")
+    assert snapshot.layers
+
+
+@pytest.mark.parametrize("value", [None, "x", 3], ids=repr)
+def test_what_is_no_function(value):
+    network = tiny()
+    snapshot, images = pcmref.program(network).at(86400.0), network.evaluation.images
+    study = pcmref.Study(network=network, samples=network.evaluation, compensations=("none",))
+    uses = [
+        ("progress", lambda: pcmref.logits(snapshot, images, progress=value)),
+        ("progress", lambda: pcmref.digital(network, images, progress=value)),
+        ("progress", lambda: pcmref.program(network, progress=value)),
+        ("progress", lambda: pcmref.retention(study, progress=value)),
+        ("keep", lambda: pcmref.retention(study, keep=value)),
+    ]
+    if value is not None:
+        uses += [
+            ("tap", lambda: pcmref.logits(snapshot, images, tap=value)),
+            ("tap", lambda: pcmref.digital(network, images, tap=value)),
+            ("device", lambda: pcmref.logits(snapshot, images, device=value)),
+        ]
+    for place, use in uses:
+        with pytest.raises(ParameterError, match=rf"^{place}: expected a function, found "):
+            use()
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"arch": 5}, "arch: expected a str, found 5"),
+        ({"mean": None}, "normalisation: expected finite numbers"),
+        ({"std": 5}, "normalisation: expected finite numbers"),
+        ({"mean": ("a", "b", "c")}, "normalisation: expected finite numbers"),
+    ],
+    ids=str,
+)
+def test_arguments_of_a_conversion(options, message):
+    with pytest.raises(PcmrefError, match=f"^{message}"):
+        convert("x.pt", **{"arch": "he-resnet20"} | options)
+
+
+def test_masked_elements_are_no_numbers():
+    network = tiny()
+    snapshot, images = pcmref.program(network).at(86400.0), network.evaluation.images
+    fc = layer_of(network, "fc")
+
+    def masked(values):
+        values = np.ma.masked_array(values, np.zeros_like(values, bool))
+        values.mask.flat[0] = True
+        return values
+
+    layer = snapshot.layers[0]
+    for use in (
+        lambda: pcmref.logits(snapshot, masked(images)),
+        lambda: pcmref.accuracy(masked(np.zeros((2, 3))), np.zeros(2, int)),
+        lambda: pcmref.accuracy(np.zeros((2, 3)), masked(np.zeros(2, int))),
+        lambda: pcmref.Corrections(gain={"fc": masked(np.ones(4))}),
+        lambda: Samples(images=masked(images), labels=network.evaluation.labels),
+        lambda: Samples(images=images, labels=masked(network.evaluation.labels)),
+        lambda: dataclasses.replace(fc, weight=masked(fc.weight)),
+        lambda: dataclasses.replace(layer, g_read_code=masked(layer.g_read_code)),
+        lambda: pcmref.tile(masked(np.ones((2, 2), int)), pcmref.PRESETS["paper"]),
+        lambda: pcmref.tile(np.ones((2, 2), int), pcmref.PRESETS["paper"])(masked(np.ones(2, int))),
+        lambda: pcmref.Adc(bits=2, thresholds=masked(np.array([-1, 0]))),
+    ):
+        with pytest.raises(ParameterError, match="an array without masked elements"):
+            use()
+    plain = np.ma.masked_array(images, False)
+    assert np.array_equal(pcmref.logits(snapshot, plain), pcmref.logits(snapshot, images))
 
 
 def test_require_returns_what_is_installed():
@@ -287,3 +386,32 @@ def test_what_a_caller_got_wrong_is_no_file_error(tmp_path):
         with pytest.raises(ParameterError):
             attempt()
     assert not list(tmp_path.iterdir())
+
+
+def too_large(net, name):
+    return replace_layer(net, name, **{"weight": layer_of(net, name).weight * 0 + np.float32(3e38)})
+
+
+@pytest.mark.parametrize("kernels", ["numba", "numpy"])
+@pytest.mark.parametrize(
+    "net",
+    [
+        replace_layer(tiny(), "bn1", gamma=np.full(5, 3e38, np.float32)),
+        too_large(tiny(), "fc"),
+        too_large(tiny(), "conv1"),
+        replace_layer(tiny(), "short", bias=np.full(7, 3e38, np.float32)),
+    ],
+    ids=["bn1", "fc", "conv1", "short"],
+)
+def test_an_overflow_is_an_error_and_nothing_beside_it(net, kernels, monkeypatch):
+    """Warnings are errors here."""
+    monkeypatch.setenv("PCMREF_KERNELS", kernels)
+    snapshot, images = pcmref.program(net).at(86400.0), net.evaluation.images
+    for use in (
+        lambda: pcmref.logits(snapshot, images),
+        lambda: pcmref.logits(snapshot, images, tap=lambda trace: None),
+        lambda: pcmref.digital(net, images, threads=2),
+        lambda: pcmref.logits(snapshot, images, corrections=pcmref.Corrections(gain={"fc": [1e300]})),
+    ):
+        with pytest.raises(PcmrefError, match="an overflow for image"):
+            use()

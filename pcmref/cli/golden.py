@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 import re
 import shlex
 from collections.abc import Iterator
@@ -15,7 +14,7 @@ import numpy as np
 
 import pcmref
 from pcmref.arithmetic.codes import ROUNDINGS
-from pcmref.cli.options import at_least_one, factors, network_path, samples_of, time_s
+from pcmref.cli.options import at_least_one, factors, network_path, readout_file, samples_of, time_s
 from pcmref.console import say
 from pcmref.crossbar.converters import Accumulator, Adc, Beyond, Codes, Dac, Drive, FixedPoint
 from pcmref.crossbar.readout import PRESETS, Lines, ReadNoise, Readout, preset
@@ -28,13 +27,12 @@ from pcmref.golden.folders import size_of, write_case
 from pcmref.golden.layers import network_case
 from pcmref.golden.library import write_library
 from pcmref.golden.loads import MATRICES
-from pcmref.golden.readouts import readout_of
 from pcmref.golden.selfcheck import selfcheck, selfcheck_text
 from pcmref.golden.tiles import GROUPS, tile_case
 from pcmref.golden.verdicts import EXIT, verdict_text
 from pcmref.inference.compensation import COMPENSATIONS, calibrate
-from pcmref.inference.ranges import calibrate_ranges, stored_if_any
-from pcmref.studies.study import RANGE_IMAGES, needs_calibration
+from pcmref.inference.ranges import RANGE_IMAGES, calibrate_ranges, stored_if_any
+from pcmref.studies.study import needs_calibration
 
 __all__ = ["add_check", "add_dpi", "add_export", "add_selfcheck"]
 
@@ -221,7 +219,7 @@ def _tile_case(options: argparse.Namespace, contract: Contract, command: str) ->
 
 def _tile_readout(options: argparse.Namespace) -> Readout:
     """Return the readout of one tile: from a file, or 8 bits with what the options say."""
-    base = Readout(name="tile", dac=Dac(bits=8)) if options.readout is None else _readout_file(options.readout)
+    base = Readout(name="tile", dac=Dac(bits=8)) if options.readout is None else readout_file(options.readout)
     readout = _with_options(base, options)
     if options.gain is None:
         return readout
@@ -265,18 +263,10 @@ def _with_options(readout: Readout, options: argparse.Namespace) -> Readout:
     return replace(readout, **{name: value for name, value in own.items() if value is not None})
 
 
-def _readout_file(path: Path) -> Readout:
-    try:
-        said = json.loads(path.read_bytes())
-    except (OSError, ValueError, RecursionError) as error:
-        raise FileError(str(path), "a readout as JSON", describe(str(error), 100)) from None
-    return readout_of(said["readout"] if isinstance(said, dict) and "readout" in said else said)
-
-
 def _network_case(options: argparse.Namespace, contract: Contract, command: str) -> Case:
     path = network_path(Path(options.network))
     network = pcmref.load(path)
-    base = preset(options.preset or "rtl8") if options.readout is None else _readout_file(options.readout)
+    base = preset(options.preset or "rtl8") if options.readout is None else readout_file(options.readout)
     compensation = options.compensation or "none"
     scale: Scale = options.scale or "layer"
     devices = model(options.model or NANDAKUMAR_2019.name)

@@ -3,18 +3,27 @@
 from __future__ import annotations
 
 import argparse
+import json
 import re
 from pathlib import Path
 from typing import Any
 
 import pcmref
-from pcmref.cli.options import network_path, triple
+from pcmref.cli.options import add_data, add_readout, network_path, readout_of_options, samples_of, triple
 from pcmref.console import progress_bar
+from pcmref.crossbar.readout import Readout
+from pcmref.devices.published import NANDAKUMAR_2019
 from pcmref.errors import ParameterError, describe
-from pcmref.files.atomic import check_outputs
+from pcmref.files.atomic import check_outputs, replacing
+from pcmref.inference.ranges import RANGE_IMAGES, calibrate_ranges, stored_if_any
+from pcmref.inference.saturation import Saturation
+from pcmref.network.graph import Network
 from pcmref.studies import report
 
 __all__ = ["add_convert", "add_fetch", "add_inspect"]
+
+#: Images among which ``inspect --ranges`` counts codes.
+RANGE_IMAGES_SHOWN = 32
 
 
 def add_inspect(commands: Any) -> None:
@@ -25,6 +34,12 @@ def add_inspect(commands: Any) -> None:
         "network", nargs="?", type=Path, metavar="NETWORK", help="a file, or a bundled name (default: digits-resnet8)"
     )
     command.add_argument("--tile", default="256x256", metavar="RxC", help="tile limit (default: %(default)s)")
+    command.add_argument("--json", type=Path, metavar="FILE", help="write the same as JSON")
+    command.add_argument(
+        "--ranges", action="store_true", help="full scales of converters, and which share of codes they clip"
+    )
+    add_readout(command, "chip8")
+    add_data(command)
 
 
 def add_convert(commands: Any) -> None:
@@ -57,7 +72,33 @@ def _inspect(options: argparse.Namespace) -> None:
     if match is None:
         raise ParameterError("--tile", "ROWSxCOLUMNS, for example 256x256", describe(options.tile))
     path = network_path(options.network)
-    print(report.network_table(pcmref.load(path), path, tile_rows=int(match[1]), tile_columns=int(match[2])))
+    check_outputs([options.json], inputs=[path, options.data, options.readout])
+    network = pcmref.load(path)
+    facts = report.network_facts(network, path, tile_rows=int(match[1]), tile_columns=int(match[2]))
+    text = report.network_table(facts)
+    if options.ranges:
+        readout, found, images = _saturation(network, options)
+        facts["saturation"] = report.ranges_facts(readout, found)
+        text += "\n\n" + report.ranges_table(facts["saturation"], images)
+    if options.json is not None:
+        with replacing(options.json) as temporary:
+            temporary.write_text(json.dumps(facts, indent=1) + "\n", encoding="utf-8")
+    print(text)
+
+
+def _saturation(network: Network, options: argparse.Namespace) -> tuple[Readout, tuple[Saturation, ...], int]:
+    """Return a readout with ranges, how codes lie between them on a chip before drift, and for how many images."""
+    readout = stored_if_any(network, readout_of_options(options, "chip8"), model=NANDAKUMAR_2019, scale="layer")
+    if readout.adc is None and readout.ranges is None:
+        raise ParameterError("--ranges", "a readout with full scales (--preset chip8)", f"readout {readout.name}")
+    samples, training = samples_of(network, options.data, readout.needs_ranges, genuine=not options.any_cifar)
+    if readout.needs_ranges:
+        if training is None:
+            raise ParameterError("--ranges", "ranges in the file, or calibration images to find them with", "none")
+        readout = calibrate_ranges(network, training.images[:RANGE_IMAGES], readout)
+    images = samples.images[:RANGE_IMAGES_SHOWN]
+    chip = pcmref.prepare(pcmref.program(network).reference(), readout=readout)
+    return readout, chip.saturation(images), len(images)
 
 
 def _convert(options: argparse.Namespace) -> None:

@@ -2,20 +2,40 @@
 
 from __future__ import annotations
 
+import argparse
 import os
 import re
 from pathlib import Path
+from typing import Any
 
-from pcmref.errors import DataError, ParameterError, describe
-from pcmref.files.cifar10 import load_cifar10
+from pcmref.crossbar.readout import PRESETS, Readout, preset
+from pcmref.errors import DataError, FileError, ParameterError, describe
+from pcmref.files.cifar10 import MD5, load_cifar10
+from pcmref.files.json_text import parsed
 from pcmref.files.networks import bundled
+from pcmref.files.regular import content_of
+from pcmref.files.samples import load_samples
+from pcmref.golden.readouts import readout_of
 from pcmref.inference.adabs import ADABS_BATCHES, ADABS_IMAGES
 from pcmref.network.graph import Network
 from pcmref.network.images import Samples
 from pcmref.studies.report import UNITS_S
 
-__all__ = ["at_least_one", "factors", "network_path", "samples_of", "time_s", "triple"]
+__all__ = [
+    "add_data",
+    "add_readout",
+    "at_least_one",
+    "factors",
+    "network_path",
+    "readout_file",
+    "readout_of_options",
+    "samples_of",
+    "time_s",
+    "triple",
+]
 
+#: Most bytes of a file with a readout.
+READOUT_LIMIT = 1 << 26
 #: Most chips, images or vectors of one command.
 COUNT_LIMIT = 1_000_000
 
@@ -61,17 +81,75 @@ def at_least_one(option: str, value: int) -> int:
     return value
 
 
-def samples_of(network: Network, data: Path | None, calibrate: bool) -> tuple[Samples, Samples | None]:
-    """Return the images to judge by and to calibrate with: those in the network file, or CIFAR-10."""
+def samples_of(
+    network: Network, data: Path | None, calibrate: bool, *, genuine: bool = True
+) -> tuple[Samples, Samples | None]:
+    """Return the images to judge by and to calibrate with: in the network file, in a file of one's own, or CIFAR-10.
+
+    Parameters
+    ----------
+    network : Network
+    data : Path, optional
+        An HDF5 file, or a place of CIFAR-10.
+    calibrate : bool
+        Whether there is need to calibrate.
+    genuine : bool
+        Whether CIFAR-10 must be the published one.
+    """
     if data is None and network.evaluation is not None:
         return network.evaluation, network.calibration
+    if data is not None and not data.exists():
+        raise DataError("--data", "CIFAR-10, or an HDF5 file of images and labels", f"nothing at {data}")
+    if data is not None and data.suffix in (".h5", ".hdf5"):
+        samples, calibration = load_samples(data)
+        return samples, calibration or network.calibration
     if network.input_shape != (32, 32, 3) or len(network.classes) != 10:
         raise DataError(
             "images",
-            "an evaluation set in the network file; --data is CIFAR-10, which takes inputs of shape (32, 32, 3)",
+            "an evaluation set in the network file, or --data FILE.h5; CIFAR-10 takes inputs of shape (32, 32, 3)",
             f"inputs of shape {network.input_shape} and {len(network.classes)} classes",
         )
-    test = load_cifar10(data, split="test")
+    md5 = MD5 if genuine else None
+    test = load_cifar10(data, split="test", md5=md5)
     if not calibrate:
         return test, None
-    return test, load_cifar10(data, split="train").first(ADABS_BATCHES * ADABS_IMAGES)
+    return test, load_cifar10(data, split="train", md5=md5).first(ADABS_BATCHES * ADABS_IMAGES)
+
+
+def add_data(command: Any) -> None:
+    """Add the options that say where images are."""
+    command.add_argument(
+        "--data",
+        type=Path,
+        metavar="PATH",
+        help="CIFAR-10 (a directory or an archive, python or binary format), or FILE.h5 with images and labels",
+    )
+    command.add_argument(
+        "--any-cifar", action="store_true", help="read CIFAR-10 files that are not the published ones, of any length"
+    )
+
+
+def add_readout(command: Any, default: str) -> None:
+    """Add the options that choose a readout as a whole."""
+    command.add_argument("--preset", metavar="NAME", help=f"converters: {' | '.join(PRESETS)} (default: {default})")
+    command.add_argument(
+        "--readout", type=Path, metavar="FILE.json", help="all of it, as in the case.json of a case, or from --json"
+    )
+
+
+def readout_of_options(options: argparse.Namespace, default: str) -> Readout:
+    """Return the readout that ``--preset`` or ``--readout`` says."""
+    if options.readout is None:
+        return preset(options.preset or default)
+    if options.preset is not None:
+        raise ParameterError("--preset", "not to be given beside --readout", options.preset)
+    return readout_file(options.readout)
+
+
+def readout_file(path: Path) -> Readout:
+    """Return the readout in a JSON file: all of it, or under the name ``readout``."""
+    try:
+        said = parsed(content_of(path, READOUT_LIMIT))
+    except (OSError, ValueError) as error:
+        raise FileError(str(path), "a readout as JSON", describe(str(error), 100)) from None
+    return readout_of(said["readout"] if isinstance(said, dict) and "readout" in said else said)

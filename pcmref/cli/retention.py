@@ -11,9 +11,17 @@ from pathlib import Path
 from typing import Any
 
 import pcmref
-from pcmref.cli.options import at_least_one, factors, network_path, samples_of, time_s
+from pcmref.cli.options import (
+    add_data,
+    add_readout,
+    at_least_one,
+    factors,
+    network_path,
+    readout_of_options,
+    samples_of,
+    time_s,
+)
 from pcmref.console import progress_bar, say
-from pcmref.crossbar.readout import PRESETS, preset
 from pcmref.devices.published import MODELS, NANDAKUMAR_2019, model
 from pcmref.errors import ParameterError
 from pcmref.files.atomic import check_outputs
@@ -45,16 +53,14 @@ def add_retention(commands: Any) -> None:
     command.add_argument(
         "network", nargs="?", type=Path, metavar="NETWORK", help="a file, or a bundled name (default: digits-resnet8)"
     )
-    command.add_argument(
-        "--data", type=Path, metavar="DIR", help="CIFAR-10, a directory or an archive, python or binary format"
-    )
+    add_data(command)
     command.add_argument("--images", type=int, metavar="N", help="judge by the first N images (default: all)")
     several("--times", (report.time_text(t).replace(" ", "") for t in TIMES_S), "since programming, units s min h d y")
     several("--compensation", COMPENSATIONS, "digital compensation of drift")
     command.add_argument("--chips", type=int, default=1, metavar="K", help="chips to program (default: 1)")
     command.add_argument("--seed", type=int, default=0, metavar="S", help="seed of the first chip (default: 0)")
-    choice("--preset", "paper", f"converters, tiles and read noise: {' | '.join(PRESETS)}")
-    command.add_argument("--read-noise", metavar="NAME", help="frozen | fresh (default: that of the preset)")
+    add_readout(command, "paper")
+    command.add_argument("--read-noise", metavar="NAME", help="frozen | fresh (default: that of the readout)")
     choice("--model", NANDAKUMAR_2019.name, f"statistics of the devices: {' | '.join(MODELS)}")
     choice("--scale", "layer", "layer | column: what the largest weight is taken over")
     several("--significance", ["1"], "of each pair of devices of a weight; 1,1 averages over two pairs")
@@ -76,7 +82,7 @@ def add_retention(commands: Any) -> None:
 def _retention(options: argparse.Namespace) -> None:
     path = network_path(options.network)
     part = None if options.json is None else part_of(options.json)
-    check_outputs([options.plot, options.json, part], inputs=[path, options.data])
+    check_outputs([options.plot, options.json, part], inputs=[path, options.data, options.readout])
     if options.plot is not None:
         check_format(options.plot)
     study = _study(options, path)
@@ -107,7 +113,7 @@ def _retention(options: argparse.Namespace) -> None:
 def _study(options: argparse.Namespace, path: Path) -> Study:
     """Return what a command asks for."""
     devices = replace(model(options.model), nonconverged_share=options.nonconverged)
-    readout = preset(options.preset)
+    readout = readout_of_options(options, "paper")
     if options.read_noise is not None:
         readout = replace(readout, read_noise=options.read_noise)
     times_s = [time_s(text) for text in options.times.split(",")]
@@ -115,7 +121,9 @@ def _study(options: argparse.Namespace, path: Path) -> Study:
     chips = at_least_one("--chips", options.chips)
     network = pcmref.load(path)
     stored = stored_if_any(network, readout, model=devices, scale=options.scale)
-    samples, calibration = samples_of(network, options.data, needs_calibration(stored, compensations))
+    samples, calibration = samples_of(
+        network, options.data, needs_calibration(stored, compensations), genuine=not options.any_cifar
+    )
     if options.images is not None:
         samples = samples.first(at_least_one("--images", options.images))
     return Study(

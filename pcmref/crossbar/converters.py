@@ -14,7 +14,7 @@ from typing import Any, Literal, TypeAlias, get_args
 import numpy as np
 
 from pcmref.arithmetic.codes import ROUNDINGS, Rounding
-from pcmref.arrays import Float64, Int64
+from pcmref.arrays import Float64, Int64, refuse_masked
 from pcmref.errors import ParameterError, describe, instance, integer, one_of, real
 
 __all__ = ["Accumulator", "Adc", "Dac", "FixedPoint", "Gain", "converters_of", "fixed_point"]
@@ -320,6 +320,7 @@ def _offset(value: object) -> int:
 
 def _thresholds(values: Any, count: int) -> tuple[tuple[int, ...], ...]:
     """Return rows of thresholds that do not fall."""
+    refuse_masked("adc: thresholds", values)
     try:
         table = np.asarray(values)
     except ValueError:  # rows of several lengths

@@ -12,7 +12,7 @@ import numpy as np
 from pcmref.arithmetic.choice import kernels
 from pcmref.arithmetic.draws import Key
 from pcmref.arithmetic.operands import AnalogLayer, Digital, Window, filled
-from pcmref.arrays import Float32, Float64, Int16, Int64, UInt64, read_only
+from pcmref.arrays import Float32, Float64, Int16, Int64, UInt64, overflowing, read_only
 from pcmref.crossbar.layout import cut, lay_out
 from pcmref.crossbar.product import TileProduct, analog_sums, combined, converted
 from pcmref.crossbar.readout import Readout
@@ -137,7 +137,8 @@ def build(
         adc=chain.adc,
         table=chain.table,
     )
-    unit = _unit(layer.name, value_us * layer.weight_per_us * gain)
+    with overflowing():
+        unit = _unit(layer.name, value_us * layer.weight_per_us * gain)
     return Crossbar(name=layer.name, geometry=geometry, operands=operands, chain=chain, tiles=len(parts), unit=unit)
 
 

@@ -16,7 +16,7 @@ from pcmref.arithmetic.choice import kernels
 from pcmref.arithmetic.codes import CODE_LIMIT
 from pcmref.arithmetic.draws import Key, Purpose, stream_key
 from pcmref.arithmetic.operands import PIXELS, Dac, Noise, Tiles
-from pcmref.arrays import Float64, Int16, IntegerArray, UInt64
+from pcmref.arrays import Float64, Int16, IntegerArray, UInt64, refuse_masked
 from pcmref.crossbar.converters import Adc
 from pcmref.crossbar.layout import cut, lay_out
 from pcmref.crossbar.product import TileProduct, analog_sums, combined, converted
@@ -280,6 +280,7 @@ def _codes(name: str, values: npt.ArrayLike, lines: int | None, least: int) -> I
 
 def _integers(name: str, values: npt.ArrayLike) -> IntegerArray:
     """Return an array of integers, in the byte order of the machine."""
+    refuse_masked(name, values)
     try:
         array = np.asarray(values)
     except ValueError:  # rows of several lengths

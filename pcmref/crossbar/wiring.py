@@ -53,6 +53,8 @@ def codes_of(layer: SnapshotLayer, readout: Readout) -> tuple[Int16, Int16 | Non
     Of the pairs, shape (1, rows, columns), or of the + and the - line, (2, rows, columns).
     """
     fresh = readout.read_noise == "fresh"
+    used = ("g_mean_code", "g_variance_code") if fresh else ("g_read_code",)
+    layer.check_replaced(used, f"{readout.read_noise} read noise")
     if readout.lines == "separate":
         return (layer.g_mean_code, layer.g_variance_code) if fresh else (layer.g_read_code, None)
     return (layer.mean_code[None], layer.variance_code[None]) if fresh else (layer.read_code[None], None)

@@ -6,8 +6,11 @@ time, on the integer grid on which all sums are exact.  SPEC.md, sections 4 to 7
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import hashlib
+import zlib
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import get_args
 
 import numpy as np
@@ -16,14 +19,19 @@ from pcmref.arithmetic.choice import kernels
 from pcmref.arithmetic.codes import CODE_LIMIT
 from pcmref.arithmetic.draws import Purpose, check_seed, stream_key
 from pcmref.arrays import Float64, Frozen, Int16, UInt32, check_array, read_only
+from pcmref.devices.limits import warn_of_saturated_codes, warn_of_unscaled_noise
 from pcmref.devices.mapping import MappedLayer, Scale, check_significance, map_network
 from pcmref.devices.published import NANDAKUMAR_2019
 from pcmref.devices.technology import DeviceCodes, State, Technology, Words, check_technology
-from pcmref.errors import ParameterError, instance, integer, one_of
+from pcmref.errors import ParameterError, called, instance, integer, one_of
 from pcmref.network.graph import Network
 from pcmref.profiling import stage
 
 __all__ = ["Chip", "ChipLayer", "Snapshot", "SnapshotLayer", "program"]
+
+
+#: The codes of the devices of a layer, by the names that `SnapshotLayer` has for them.
+CODES = ("g_mean_code", "g_read_code", "g_variance_code")
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -70,6 +78,8 @@ class SnapshotLayer(Frozen):
         Variance of the read noise of every device, in steps of the variance grid.
     weight_per_us : float64, shape (columns,)
         Weight that 1 uS stands for.
+    as_read : tuple of int
+        Check sums of the three as the chip gave them: they tell what was replaced.  None for codes from elsewhere.
 
     Raises
     ------
@@ -82,6 +92,7 @@ class SnapshotLayer(Frozen):
     g_read_code: Int16
     g_variance_code: Int16
     weight_per_us: Float64
+    as_read: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
         check_array(f"{self.name}: g_mean_code", self.g_mean_code, np.int16, (2, None, None), 0)
@@ -94,6 +105,20 @@ class SnapshotLayer(Frozen):
     def shape(self) -> tuple[int, ...]:
         """Rows, of all slices, and columns of the crossbar matrix."""
         return self.g_mean_code.shape[1:]
+
+    @cached_property
+    def replaced(self) -> tuple[str, ...]:
+        """Names of the codes that are not those that the chip gave."""
+        sums = self.as_read or (-1, -1, -1)
+        return tuple(name for name, given in zip(CODES, sums, strict=True) if _check_sum(getattr(self, name)) != given)
+
+    def check_replaced(self, used: Collection[str], use: str) -> None:
+        """Raise `ParameterError` where codes were replaced, but none of those that `use` reads."""
+        if self.replaced and not set(self.replaced) & set(used):
+            names = " and ".join(used)
+            raise ParameterError(
+                f"layer {self.name!r}", f"{names} replaced, which {use} reads", f"{' and '.join(self.replaced)} alone"
+            )
 
     @property
     def mean_code(self) -> Int16:
@@ -117,7 +142,7 @@ class Snapshot:
     """A chip at one time, for one read event; parameters as of `program`.
 
     Its layers are those of its network, in the same order.  Devices that were measured, or that are stuck, come in with
-    `dataclasses.replace`.
+    `dataclasses.replace`: as g_read_code for frozen read noise and GDC, as g_mean_code and g_variance_code for fresh.
     """
 
     network: Network
@@ -135,6 +160,20 @@ class Snapshot:
         if self.t_s != self.model.reference_time_s:
             object.__setattr__(self, "t_s", self.model.check_time(self.t_s))
         object.__setattr__(self, "read", _read_number(self.read))
+
+    @property
+    def chip(self) -> tuple[str, Technology, int, Scale, tuple[int, ...]]:
+        """What makes the chip the one that it is."""
+        return self.network.digest, self.model, self.seed, self.scale, self.significance
+
+    @cached_property
+    def devices_sha256(self) -> str:
+        """SHA-256 of all codes and scales; SPEC.md, appendix A."""
+        digest = hashlib.sha256()
+        for layer in self.layers:
+            for values in (layer.g_mean_code, layer.g_read_code, layer.g_variance_code, layer.weight_per_us):
+                digest.update(values.astype(values.dtype.newbyteorder("<")).tobytes())
+        return digest.hexdigest()
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -174,11 +213,13 @@ class Chip:
         return self._snapshot(self.model.reference_time_s, 0)
 
     def _snapshot(self, t_s: float, read: int) -> Snapshot:
-        layers = []
+        layers: list[SnapshotLayer] = []
+        found: dict[str, DeviceCodes] = {}
         for address, layer in enumerate(self.layers):
             with stage("drift and read devices"):
                 codes = self.model.read(layer.state, t_s, _words(self.seed, address, layer.mapped, t_s, read))
                 instance(f"{layer.name}: what {self.model.name} reads", codes, DeviceCodes)
+                found[layer.name] = codes
                 layers.append(
                     SnapshotLayer(
                         name=layer.name,
@@ -186,8 +227,11 @@ class Chip:
                         g_read_code=codes.read,
                         g_variance_code=codes.variance,
                         weight_per_us=layer.mapped.weight_per_us,
+                        as_read=tuple(_check_sum(values) for values in (codes.mean, codes.read, codes.variance)),
                     )
                 )
+        warn_of_saturated_codes(found, t_s)
+        warn_of_unscaled_noise([layer.mapped for layer in self.layers], found, self.scale)
         return Snapshot(
             network=self.network,
             model=self.model,
@@ -238,6 +282,7 @@ def program(
     seed = check_seed(seed)
     instance("network", network, Network)
     check_technology(model)
+    called("progress", progress)
     factors, layers = check_significance(significance), []
     targets = map_network(network, g_max_us=model.g_max_us, scale=scale, significance=factors)
     for address, mapped in enumerate(targets):
@@ -256,6 +301,10 @@ def _words(seed: int, address: int, mapped: MappedLayer, t_s: float = 0.0, read:
         return np.asarray(kernels().weight_words(key, mapped.g_target_us.size))
 
     return words
+
+
+def _check_sum(codes: Int16) -> int:
+    return zlib.crc32(np.asarray(codes).tobytes())
 
 
 def _check_origin(value: Chip | Snapshot) -> None:

@@ -80,7 +80,7 @@ def _temporary(path: Path) -> Path:
 
 
 def _check_regular(path: Path) -> None:
-    """Refuse directories, devices and pipes, which a rename would replace, and names that cannot be."""
+    """Refuse what a rename would replace, directories, devices, pipes and standard output, and names that cannot be."""
     try:
         mode = os.stat(path).st_mode
     except FileNotFoundError:
@@ -89,6 +89,9 @@ def _check_regular(path: Path) -> None:
         raise OutputError(str(path), "the name of a file", str(error)) from error
     if not stat.S_ISREG(mode):
         raise OutputError(str(path), "the name of a file", "a directory" if stat.S_ISDIR(mode) else "a device or pipe")
+    with contextlib.suppress(OSError):  # closed
+        if os.path.samestat(os.stat(path), os.fstat(1)):
+            raise OutputError(str(path), "another file than standard output", "that one")
 
 
 def sha256_of(path: Path) -> str:

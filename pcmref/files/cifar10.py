@@ -5,24 +5,24 @@ Nothing is downloaded here (`pcmref.fetch` does that) and nothing is unpacked to
 
 from __future__ import annotations
 
-import gzip
 import hashlib
 import io
 import os
-import pickle
 import sys
-import tarfile
 import zlib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from os.path import isfile
 from pathlib import Path
-from typing import IO, Any, Literal, TypeAlias
+from typing import Literal, TypeAlias
 
 import numpy as np
 
 from pcmref.arrays import Int64, UInt8
-from pcmref.errors import DataError, ParameterError, describe
+from pcmref.errors import DataError, FileError, ParameterError, describe, path_of
+from pcmref.files.archives import members_of
+from pcmref.files.pickles import Recorded, unpickled
+from pcmref.files.regular import content_of
 from pcmref.network.images import Samples
 
 __all__ = ["CLASSES", "LOCATION_VARIABLE", "MD5", "find_cifar10", "load_cifar10", "md5_of", "user_cache"]
@@ -54,8 +54,15 @@ BATCHES: Mapping[str, tuple[str, ...]] = {
 PIXELS = 3 * 32 * 32
 #: Bytes of a genuine batch in the binary format: 10,000 records of a label and an image.
 BINARY_SIZE = 10_000 * (1 + PIXELS)
-#: No batch (the genuine ones have 31 MB) and no unzipped archive (186 MB) may have more bytes.
-BATCH_LIMIT, ARCHIVE_LIMIT = 1 << 25, 1 << 28
+#: No batch may have more bytes (the genuine ones have 31 MB).
+BATCH_LIMIT = 1 << 25
+#: All that a pickle of a batch may call: the genuine files use the first three, NumPy 2 writes the fourth.
+PICKLED_NAMES = (
+    "numpy.core.multiarray._reconstruct",
+    "numpy.ndarray",
+    "numpy.dtype",
+    "numpy._core.multiarray._reconstruct",
+)
 
 Batch: TypeAlias = tuple[UInt8, Int64]
 
@@ -95,7 +102,7 @@ def find_cifar10(location: str | Path | None = None) -> Path:
         If there is none; the message says where and for what `find_cifar10` looked.
     """
     if location is not None:
-        base, origin = Path(location), ""
+        base, origin = path_of("location", location), ""
     elif named := os.environ.get(LOCATION_VARIABLE):
         base, origin = Path(named), f"{LOCATION_VARIABLE}="
     else:
@@ -188,49 +195,36 @@ def _unreadable(where: str, error: Exception) -> DataError:
     return DataError(where, "a readable file", reason or describe(str(error), 160))
 
 
-def _read(stream: IO[bytes] | io.BufferedIOBase, where: str, limit: int) -> bytes:
-    raw = stream.read(limit + 1)
-    if len(raw) > limit:
-        raise DataError(where, f"at most {limit} bytes", "more")
-    return raw
-
-
 def _from_folder(place: Path, batches: tuple[str, ...]) -> Iterator[tuple[_Form, str, str, bytes]]:
     """Yield format, file name, full name and content of each of the `batches` in a directory."""
     form = next(form for form in FORMS if any(isfile(place / name) for name in form.names))
     for batch in batches:
         path = place / (batch + form.suffix)
         try:
-            with path.open("rb") as file:
-                raw = _read(file, str(path), BATCH_LIMIT)
+            raw = content_of(path, BATCH_LIMIT)
         except OSError as error:
             raise _unreadable(str(path), error) from error
+        except FileError as error:
+            raise DataError(error.where, error.expected, error.found) from None
         yield form, path.name, str(path), raw
 
 
 def _from_archive(place: Path, batches: tuple[str, ...]) -> Iterator[tuple[_Form, str, str, bytes]]:
-    """Yield the same from an archive.
-
-    All of it is unzipped into memory first: that checks its CRC, and limits whatever tarfile may read.
-    """
+    """Yield the same from an archive."""
+    wanted = {f"{form.folder}/{batch}{form.suffix}" for form in FORMS for batch in batches}
     try:
-        with gzip.open(place) as unzipped:
-            content = io.BytesIO(_read(unzipped, f"{place}, unzipped", ARCHIVE_LIMIT))
-        with tarfile.open(fileobj=content, mode="r:") as archive:
-            members = {member.name.removeprefix("./"): member for member in archive if member.isreg()}
-            form = next((f for f in FORMS if any(f"{f.folder}/{name}" in members for name in f.names)), None)
-            if form is None:
-                folders = " or ".join(form.folder for form in FORMS)
-                raise DataError(str(place), f"batches in {folders}", describe(sorted(members)))
-            for batch in batches:
-                path = f"{form.folder}/{batch}{form.suffix}"
-                where = f"{place}: {path}"
-                file = archive.extractfile(members[path]) if path in members else None
-                if file is None:
-                    raise DataError(where, "a readable file", "no such member")
-                yield form, batch + form.suffix, where, _read(file, where, BATCH_LIMIT)
-    except (OSError, EOFError, ValueError, RecursionError, zlib.error, tarfile.TarError) as error:
+        names, contents = members_of(place, wanted, most=BATCH_LIMIT)
+    except (OSError, EOFError, ValueError, zlib.error) as error:
         raise _unreadable(str(place), error) from error
+    form = next((form for form in FORMS if any(f"{form.folder}/{name}" in names for name in form.names)), None)
+    if form is None:
+        folders = " or ".join(form.folder for form in FORMS)
+        raise DataError(str(place), f"batches in {folders}", describe(sorted(names)))
+    for batch in batches:
+        path = f"{form.folder}/{batch}{form.suffix}"
+        if path not in contents:
+            raise DataError(f"{place}: {path}", "a readable file", "no such member")
+        yield form, batch + form.suffix, f"{place}: {path}", contents[path]
 
 
 def _parse_binary(raw: bytes, where: str) -> Batch:
@@ -244,8 +238,8 @@ def _parse_binary(raw: bytes, where: str) -> Batch:
 def _parse_python(raw: bytes, where: str) -> Batch:
     """Parse a pickled dictionary with ``data`` (uint8, shape ``(n, PIXELS)``) and ``labels`` (a list)."""
     try:
-        content = _Unpickler(io.BytesIO(raw), encoding="bytes").load()
-    except Exception as error:  # a damaged pickle may raise anything: pickle promises no list
+        content = unpickled(io.BytesIO(raw), dict.fromkeys(PICKLED_NAMES, Recorded))
+    except Exception as error:  # a damaged pickle may raise anything: pickletools promises no list
         wanted = "a pickle of one uint8 array, dict, list, bytes and int"
         raise DataError(where, wanted, describe(error, 160)) from error
     if not isinstance(content, dict):
@@ -260,11 +254,11 @@ def _parse_python(raw: bytes, where: str) -> Batch:
 def _pixels(data: object, where: str) -> UInt8:
     """Return the array that NumPy pickled as (version, shape, dtype, Fortran order?, bytes)."""
     match data:
-        case _Recorded(state=(_, (int(rows), int(columns)), _Recorded(args=(b"u1" | "u1", *_)), False, bytes(raw))):
+        case Recorded(state=(_, (int(rows), int(columns)), Recorded(args=(b"u1" | "u1", *_)), False, bytes(raw))):
             if rows > 0 and columns == PIXELS and len(raw) == rows * columns:
                 return np.frombuffer(raw, np.uint8).reshape(rows, columns)
             found = f"{len(raw)} bytes for shape ({rows}, {columns})"
-        case _Recorded():
+        case Recorded():
             found = "an array of another type or order"
         case _:
             found = type(data).__name__
@@ -282,38 +276,6 @@ def _batch(planes: UInt8, labels: object, where: str) -> Batch:
             raise DataError(f"{where}: labels[{position}]", f"an integer from 0 to {len(CLASSES) - 1}", found)
     images = planes.reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1)
     return np.ascontiguousarray(images), np.array(labels, np.int64)
-
-
-class _Recorded:
-    """Stands in a pickle for anything of NumPy: it records how it was made, and does nothing."""
-
-    def __init__(self, *args: object) -> None:
-        self.args = args
-        self.state: object = None
-
-    def __setstate__(self, state: object) -> None:
-        self.state = state
-
-
-class _Unpickler(pickle.Unpickler):
-    """An unpickler that knows the four names of a pickled array, and calls none of them.
-
-    The genuine files use the first three; NumPy 2 writes the fourth.
-    """
-
-    names = frozenset(
-        {
-            "numpy.core.multiarray._reconstruct",
-            "numpy.ndarray",
-            "numpy.dtype",
-            "numpy._core.multiarray._reconstruct",
-        }
-    )
-
-    def find_class(self, module: str, name: str) -> Any:
-        if f"{module}.{name}" not in self.names:
-            raise pickle.UnpicklingError(f"the name {module}.{name}")
-        return _Recorded
 
 
 @dataclass(frozen=True)

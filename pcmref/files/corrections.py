@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
-import hashlib
-import io
 import json
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from pcmref.arrays import Float64
 from pcmref.crossbar.readout import PRESETS, Readout
 from pcmref.devices.chip import Snapshot
 from pcmref.devices.technology import fields_of
-from pcmref.errors import FileError, ParameterError, describe, instance
+from pcmref.errors import FileError, ParameterError, describe, instance, path_of
 from pcmref.files.atomic import replacing
-from pcmref.files.hdf5 import array, expect_header, expect_members, group, header, json_text, opened
-from pcmref.inference.corrections import Corrections, Statistics
+from pcmref.files.hdf5 import Contents, fixed_text, opened, written
+from pcmref.files.json_text import is_same
+from pcmref.inference.corrections import Corrections, Origin, Statistics
+from pcmref.network.layers import BatchNorm
 from pcmref.references import SPEC_VERSION
 
 if TYPE_CHECKING:
@@ -27,7 +29,7 @@ __all__ = ["FORMAT", "VERSION", "load_corrections", "save_corrections"]
 
 #: Name and version of the file format, attributes of the root group.
 FORMAT = "pcmref-corrections"
-VERSION = 5
+VERSION = 6
 
 
 def save_corrections(
@@ -51,27 +53,27 @@ def save_corrections(
     OutputError
         If the file cannot be written.
     """
-    import h5py
-
     instance("corrections", corrections, Corrections)
     instance("snapshot", snapshot, Snapshot, "Chip.at")
     instance("readout", readout, Readout, "pcmref.PRESETS")
     corrections.check(snapshot.network)
-    identity = json.dumps(_identity(snapshot, readout))
-    buffer = io.BytesIO()
-    with h5py.File(buffer, "w") as file:
-        header(file, FORMAT, VERSION)
-        file["chip"] = np.bytes_(identity)
-        for name in ("gain", "statistics"):
-            file.create_group(name)
-        for layer, gain in corrections.gain.items():
-            file["gain"][layer] = gain
-        for node, statistics in corrections.statistics.items():
-            file["statistics"].create_group(node)
-            file["statistics"][node]["mean"] = statistics.mean
-            file["statistics"][node]["var"] = statistics.var
-    with replacing(Path(path)) as temporary:
-        temporary.write_bytes(buffer.getvalue())
+    if corrections.origin not in (None, Origin.of(snapshot), Origin.of(snapshot, readout)):
+        raise ParameterError("corrections", "those of this snapshot and readout", "those of others")
+    identity = _identity(snapshot, readout)
+    content = written(FORMAT, VERSION, lambda file: _write(file, corrections, identity))
+    with replacing(path_of("path", path)) as temporary:
+        temporary.write_bytes(content)
+
+
+def _write(file: h5py.File, corrections: Corrections, identity: Mapping[str, Any]) -> None:
+    file["chip"] = fixed_text("chip", identity)
+    for name in ("gain", "statistics"):
+        file.create_group(name)
+    for layer, gain in corrections.gain.items():
+        file["gain"][layer] = gain
+    for node, statistics in corrections.statistics.items():
+        file[f"statistics/{node}/mean"] = statistics.mean
+        file[f"statistics/{node}/var"] = statistics.var
 
 
 def load_corrections(path: str | Path, snapshot: Snapshot, *, readout: Readout = PRESETS["paper"]) -> Corrections:
@@ -93,19 +95,27 @@ def load_corrections(path: str | Path, snapshot: Snapshot, *, readout: Readout =
     instance("snapshot", snapshot, Snapshot, "Chip.at")
     instance("readout", readout, Readout, "pcmref.PRESETS")
     wanted = _identity(snapshot, readout)
-    with opened(Path(path)) as file:
-        expect_header(file, FORMAT, VERSION)
-        expect_members(file, required={"chip", "gain", "statistics"})
-        found = json_text(file, "chip", dict)
-        for name, value in wanted.items():
-            if found.get(name) != value:
-                raise FileError(f"chip: {name}", describe(value, 66), describe(found.get(name), 66))
-        gains, statistics = group(file, "gain"), group(file, "statistics")
+    layers = {layer.name for layer in snapshot.network.crossbar_layers}
+    norms = {layer.name for layer in snapshot.network.layers if isinstance(layer, BatchNorm)}
+    with opened(path_of("path", path)) as contents:
+        contents.expect_header(FORMAT, VERSION)
+        contents.expect_members("", required={"chip", "gain", "statistics"})
+        contents.expect_members("gain", optional=layers)
+        contents.expect_members("statistics", optional=norms)
+        contents.expect_sizes()
+        found = contents.json("chip", dict)
+        for name in {**wanted, **found}:
+            if name not in wanted:
+                raise FileError(f"chip: {name}", "no such name", describe(found[name], 66))
+            if not is_same(wanted[name], found.get(name)):
+                raise FileError(f"chip: {name}", describe(wanted[name], 66), describe(found.get(name), 66))
         corrections = Corrections(
-            gain={name: array(gains, name, np.float64, axes=1) for name in gains},
-            statistics={name: _statistics(group(statistics, name)) for name in statistics},
+            gain={name: _numbers(contents, f"gain/{name}") for name in contents.members("gain")},
+            statistics={name: _statistics(contents, f"statistics/{name}") for name in contents.members("statistics")},
+            origin=Origin.of(snapshot, readout),
         )
         corrections.check(snapshot.network)
+        contents.expect_digest(required=True)
         return corrections
 
 
@@ -124,21 +134,16 @@ def _identity(snapshot: Snapshot, readout: Readout) -> dict[str, Any]:
         "significance": list(snapshot.significance),
         "t_s": snapshot.t_s,
         "read": snapshot.read,
-        "devices": _sha256_of_devices(snapshot),
+        "devices": snapshot.devices_sha256,
         **{f"readout.{name}": value for name, value in asdict(readout).items()},
     }
     return dict(json.loads(json.dumps(identity)))
 
 
-def _sha256_of_devices(snapshot: Snapshot) -> str:
-    """Return the SHA-256 of all codes and scales: with measured or stuck devices a chip of the same seed is another."""
-    digest = hashlib.sha256()
-    for layer in snapshot.layers:
-        for values in (layer.g_mean_code, layer.g_read_code, layer.g_variance_code, layer.weight_per_us):
-            digest.update(values.astype(values.dtype.newbyteorder("<")).tobytes())
-    return digest.hexdigest()
+def _statistics(contents: Contents, name: str) -> Statistics:
+    contents.expect_members(name, required={"mean", "var"})
+    return Statistics(mean=_numbers(contents, f"{name}/mean"), var=_numbers(contents, f"{name}/var"))
 
 
-def _statistics(parent: h5py.Group) -> Statistics:
-    expect_members(parent, required={"mean", "var"})
-    return Statistics(mean=array(parent, "mean", np.float64, axes=1), var=array(parent, "var", np.float64, axes=1))
+def _numbers(contents: Contents, name: str) -> Float64:
+    return contents.array(name, np.float64, shape=(None,))

@@ -5,7 +5,7 @@ The one gate through which networks enter; the format is appendix A of ``SPEC.md
 
 from __future__ import annotations
 
-import io
+import re
 from collections.abc import Mapping
 from dataclasses import fields
 from pathlib import Path
@@ -14,19 +14,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pcmref.arithmetic.codes import Range
-from pcmref.errors import FileError, ParameterError, describe, instance, one_of
+from pcmref.errors import FileError, ParameterError, describe, instance, one_of, path_of
 from pcmref.files.atomic import replacing, sha256_of
-from pcmref.files.hdf5 import (
-    array,
-    expect_header,
-    expect_members,
-    fixed_text,
-    group,
-    header,
-    json_text,
-    opened,
-    put_array,
-)
+from pcmref.files.hdf5 import Contents, fixed_text, opened, written
+from pcmref.network.cost import ELEMENTS_MOST, OPERATIONS_MOST, check_cost
 from pcmref.network.graph import Network
 from pcmref.network.images import Normalisation, Samples
 from pcmref.network.layers import (
@@ -39,8 +30,10 @@ from pcmref.network.layers import (
     MaxPool,
     PadShortcut,
     Relu,
+    check_input,
     number_names,
 )
+from pcmref.network.ranges import StoredRanges
 
 if TYPE_CHECKING:
     import h5py
@@ -50,6 +43,8 @@ __all__ = ["FORMAT", "VERSION", "bundled", "load", "save"]
 #: Name and version of the file format, attributes of the root group.
 FORMAT = "pcmref-network"
 VERSION = 1
+#: No graph may have more nodes.
+NODE_LIMIT = 1 << 13
 
 OPERATIONS: Mapping[str, type[Layer]] = {
     kind.op: kind for kind in (Add, BatchNorm, Conv, GlobalAveragePool, Linear, MaxPool, PadShortcut, Relu)
@@ -76,13 +71,15 @@ def bundled(name: str = "digits-resnet8") -> Path:
     return networks[name]
 
 
-def load(path: str | Path) -> Network:
+def load(path: str | Path, *, elements: int = ELEMENTS_MOST, operations: int = OPERATIONS_MOST) -> Network:
     """Read and check a network file.
 
     Parameters
     ----------
     path : str or Path
         An HDF5 file in the format of ``SPEC.md``, appendix A.
+    elements, operations : int
+        What one image may cost: elements of the largest map, padded or not, and multiplications and comparisons.
 
     Returns
     -------
@@ -93,9 +90,10 @@ def load(path: str | Path) -> Network:
     FileError
         Naming the place in the file, what belongs there and what was found.
     """
-    path = Path(path)
-    with opened(path) as file:
-        network = _read(file)
+    path = path_of("path", path)
+    with opened(path) as contents:
+        network = _read(contents)
+        check_cost(network, elements=elements, operations=operations)
         object.__setattr__(network, "sha256", sha256_of(path))
         return network
 
@@ -116,31 +114,19 @@ def save(path: str | Path, network: Network) -> None:
     OutputError
         If it cannot be written.
     """
-    import h5py
-
     instance("network", network, Network)
-    buffer = io.BytesIO()
-    with h5py.File(buffer, "w", libver=("earliest", "v110")) as file:
-        _write(file, network)
-    with replacing(Path(path)) as temporary:
-        temporary.write_bytes(buffer.getvalue())
+    _expect_nodes(len(network.layers))
+    content = written(FORMAT, VERSION, lambda file: _write(file, network), libver=("earliest", "v110"))
+    with replacing(path_of("path", path)) as temporary:
+        temporary.write_bytes(content)
 
 
 def _write(file: h5py.File, network: Network) -> None:
-    header(file, FORMAT, VERSION)
     file["graph"] = fixed_text(
         "graph",
         {
             "input": list(network.input_shape),
-            "nodes": [
-                {
-                    "name": layer.name,
-                    "op": layer.op,
-                    "inputs": list(layer.inputs),
-                    **{n: getattr(layer, n) for n in sorted(number_names(type(layer)))},
-                }
-                for layer in network.layers
-            ],
+            "nodes": [layer.as_node() for layer in network.layers],
         },
     )
     file["classes"] = fixed_text("classes", list(network.classes))
@@ -153,6 +139,8 @@ def _write(file: h5py.File, network: Network) -> None:
                 for preset, ranges in network.ranges.items()
             },
         )
+        found_with = {name: r.network for name, r in network.ranges.items() if isinstance(r, StoredRanges)}
+        file["ranges_of"] = fixed_text("ranges_of", found_with)
     for part in fields(Normalisation):
         value = getattr(network.normalisation, part.name)
         file[f"normalisation/{part.name}"] = np.asarray(value, np.float64)
@@ -161,42 +149,52 @@ def _write(file: h5py.File, network: Network) -> None:
         for tensor in layer.tensors:
             value = getattr(layer, tensor.rstrip("?"))
             if value is not None:
-                put_array(file, f"tensors/{layer.name}/{tensor.rstrip('?')}", value)
+                file[f"tensors/{layer.name}/{tensor.rstrip('?')}"] = value
     for name in ("evaluation", "calibration"):
         samples: Samples | None = getattr(network, name)
         if samples is not None:
-            put_array(file, f"{name}/images", samples.images, compression="gzip", shuffle=True)
+            file.create_dataset(f"{name}/images", data=samples.images, compression="gzip", shuffle=True)
             file[f"{name}/labels"] = samples.labels
 
 
-def _read(file: h5py.File) -> Network:
-    expect_header(file, FORMAT, VERSION)
-    expect_members(
-        file,
-        required={"graph", "classes", "provenance", "normalisation", "tensors"},
-        optional={"evaluation", "calibration", "ranges"},
+def _read(contents: Contents) -> Network:
+    contents.expect_header(FORMAT, VERSION)
+    contents.expect_members(
+        "",
+        required={"graph", "classes", "provenance", "normalisation"},
+        optional={"tensors", "evaluation", "calibration", "ranges", "ranges_of"},
     )
-    graph = json_text(file, "graph", dict)
+    contents.expect_sizes()
+    graph = contents.json("graph", dict)
     if set(graph) != {"input", "nodes"} or not all(isinstance(v, list) for v in graph.values()):
         raise FileError("graph", "an object with the lists 'input' and 'nodes'", describe(graph))
-    tensors = group(file, "tensors")
-    layers = tuple(_layer(tensors, position, node) for position, node in enumerate(graph["nodes"]))
-    expect_members(tensors, required={layer.name for layer in layers if layer.tensors})
-    classes = json_text(file, "classes", list)
-    provenance = json_text(file, "provenance", dict)
-    return Network(
-        layers=layers,
-        input_shape=tuple(graph["input"]),
-        normalisation=_normalisation(group(file, "normalisation")),
-        classes=tuple(classes),
-        provenance=provenance,
-        evaluation=_samples(file, "evaluation"),
-        calibration=_samples(file, "calibration"),
-        ranges=_ranges(file),
+    input_shape = check_input(graph["input"])
+    _expect_nodes(len(graph["nodes"]))
+    nodes = [_node(position, node) for position, node in enumerate(graph["nodes"])]
+    named = {node["name"] for kind, node in nodes if kind.tensors}
+    if named or "tensors" in contents.members(""):
+        contents.expect_members("tensors", required=named)
+    network = Network(
+        layers=tuple(kind(**node, **_tensors(contents, node["name"], kind)) for kind, node in nodes),
+        input_shape=input_shape,
+        normalisation=_normalisation(contents, input_shape[-1]),
+        classes=tuple(contents.json("classes", list)),
+        provenance=contents.json("provenance", dict),
+        evaluation=_samples(contents, "evaluation"),
+        calibration=_samples(contents, "calibration"),
+        ranges=_ranges(contents),
     )
+    contents.expect_digest(required=False)
+    return network
 
 
-def _layer(tensors: h5py.Group, position: int, node: object) -> Layer:
+def _expect_nodes(count: int) -> None:
+    if count > NODE_LIMIT:
+        raise FileError("graph/nodes", f"at most {NODE_LIMIT} nodes", str(count))
+
+
+def _node(position: int, node: object) -> tuple[type[Layer], dict[str, Any]]:
+    """Return the operation of a node, and its name, inputs and numbers."""
     where = f"graph/nodes[{position}]"
     if not isinstance(node, dict) or not isinstance(node.get("name"), str):
         raise FileError(where, "an object with a 'name'", describe(node))
@@ -206,38 +204,41 @@ def _layer(tensors: h5py.Group, position: int, node: object) -> Layer:
         raise FileError(f"{where}/op", f"one of {sorted(OPERATIONS)}", describe(node.get("op")))
     if not isinstance(node.get("inputs"), list):
         raise FileError(f"{where}/inputs", "a list of node names", describe(node.get("inputs")))
-    numbers = {key: value for key, value in node.items() if key not in ("name", "op", "inputs")}
-    if set(numbers) != number_names(kind):
-        raise FileError(where, f"the numbers {sorted(number_names(kind))}", str(sorted(numbers)))
-    arrays = _tensors(tensors, node["name"], kind) if kind.tensors else {}
-    return kind(name=node["name"], inputs=tuple(node["inputs"]), **numbers, **arrays)
+    said = {key: value for key, value in node.items() if key != "op"}
+    if set(said) != {"name", "inputs", *number_names(kind)}:
+        numbers = sorted(set(said) - {"name", "inputs"})
+        raise FileError(where, f"the numbers {sorted(number_names(kind))}", describe(numbers))
+    return kind, said | {"inputs": tuple(node["inputs"])}
 
 
-def _tensors(tensors: h5py.Group, name: str, kind: type[Layer]) -> dict[str, np.ndarray[Any, Any]]:
-    expect_members(tensors, required={name}, optional=set(tensors))
-    parent = group(tensors, name)
+def _tensors(contents: Contents, name: str, kind: type[Layer]) -> dict[str, Any]:
+    if not kind.tensors:
+        return {}
+    parent = f"tensors/{name}"
     axes = {tensor.rstrip("?"): number for tensor, number in kind.tensors.items()}
     required = {tensor for tensor in kind.tensors if not tensor.endswith("?")}
-    expect_members(parent, required=required, optional=set(axes))
-    return {tensor: array(parent, tensor, np.float32, axes=axes[tensor]) for tensor in parent}
+    contents.expect_members(parent, required=required, optional=set(axes))
+    return {
+        tensor: contents.array(f"{parent}/{tensor}", np.float32, shape=(None,) * axes[tensor])
+        for tensor in contents.members(parent)
+    }
 
 
-def _normalisation(parent: h5py.Group) -> Normalisation:
-    expect_members(parent, required={"full_scale", "mean", "std"})
-    mean, std = (tuple(array(parent, name, np.float64, axes=1).tolist()) for name in ("mean", "std"))
-    return Normalisation(full_scale=float(array(parent, "full_scale", np.float64, axes=0)), mean=mean, std=std)
+def _normalisation(contents: Contents, channels: int) -> Normalisation:
+    where = "normalisation"
+    contents.expect_members(where, required={"full_scale", "mean", "std"})
+    mean, std = (contents.array(f"{where}/{name}", np.float64, shape=(channels,)).tolist() for name in ("mean", "std"))
+    full_scale = contents.array(f"{where}/full_scale", np.float64, shape=())
+    return Normalisation(full_scale=float(full_scale), mean=tuple(mean), std=tuple(std))
 
 
-def _samples(file: h5py.File, name: str) -> Samples | None:
-    if name not in file:
+def _samples(contents: Contents, name: str) -> Samples | None:
+    if name not in contents.members(""):
         return None
-    parent = group(file, name)
-    expect_members(parent, required={"images", "labels"})
-    return Samples(
-        images=array(parent, "images", np.uint8, axes=4),
-        labels=array(parent, "labels", np.int64, axes=1),
-        where=name,
-    )
+    contents.expect_members(name, required={"images", "labels"})
+    images = contents.array(f"{name}/images", np.uint8, shape=(None,) * 4)
+    labels = contents.array(f"{name}/labels", np.int64, shape=(len(images),))
+    return Samples(images=images, labels=labels, where=name)
 
 
 def _pair(where: str, top: Range) -> list[float]:
@@ -247,15 +248,21 @@ def _pair(where: str, top: Range) -> list[float]:
     return [top.input_top, top.sum_top_us]
 
 
-def _ranges(file: h5py.File) -> dict[str, dict[str, Range]]:
-    if "ranges" not in file:
-        return {}
-    found = {}
-    for preset, tops in json_text(file, "ranges", dict).items():
+def _ranges(contents: Contents) -> dict[str, Mapping[str, Range]]:
+    """Return the ranges in a file, with the digest of the network that they were found with, where the file has it."""
+    there = contents.members("")
+    digests = contents.json("ranges_of", dict) if "ranges_of" in there else {}
+    found: dict[str, Mapping[str, Range]] = {}
+    for preset, tops in (contents.json("ranges", dict) if "ranges" in there else {}).items():
         where = f"ranges/{preset}"
         if not isinstance(tops, dict):
             raise FileError(where, "an object with two numbers for each crossbar layer", describe(tops))
         found[preset] = {name: _range(f"{where}/{name}", pair) for name, pair in tops.items()}
+    for preset, digest in digests.items():
+        if preset not in found or not isinstance(digest, str) or not re.fullmatch("[0-9a-f]{64}", digest):
+            expected = "a SHA-256 for presets that have ranges"
+            raise FileError(f"ranges_of/{preset}", expected, describe(digest))
+        found[preset] = StoredRanges(layers=found[preset], network=digest)
     return found
 
 

@@ -15,8 +15,9 @@ from typing import IO, Any, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from pcmref.errors import FileError, describe
-from pcmref.files.hdf5 import array, opened
+from pcmref.errors import FileError, PcmrefError, describe, path_of
+from pcmref.files.hdf5 import Contents, opened
+from pcmref.files.regular import open_regular
 from pcmref.golden.cases import ArrayEntry, Case, listed
 from pcmref.golden.folders import DOCUMENT, npy_description
 from pcmref.golden.memory import read_memory
@@ -60,20 +61,22 @@ def read_answers(path: str | Path, case: Case, *, partial: bool = False) -> dict
     FileError
         If an array is unknown, there twice, or of another shape, type or width.
     """
-    path = Path(path)
+    path = path_of("path", path)
     found: dict[str, npt.NDArray[Any]] = {}
     if path.is_dir():
         _read(_folder(path, case), case, found)
     elif not path.is_file():
         raise MissingError(str(path), "answers", "nothing" if not os.path.lexists(path) else "no regular file")
     elif path.suffix in (".h5", ".hdf5"):
-        with opened(path) as file:
-            _read(_datasets(file), case, found)
+        with opened(path) as contents:
+            _read(_datasets(contents), case, found)
     elif path.suffix == ".npz":
         try:
             with zipfile.ZipFile(path) as archive:
                 _read(_members(path, archive), case, found)
-        except (zipfile.BadZipFile, NotImplementedError, RuntimeError, EOFError, OSError) as error:
+        except PcmrefError:
+            raise
+        except Exception as error:  # a damaged file may raise anything: zipfile promises no list
             raise FileError(str(path), "an .npz file", describe(str(error), 100)) from None
     else:
         _read(_single(path, case), case, found)
@@ -143,8 +146,8 @@ def _words(path: Path, entry: ArrayEntry) -> npt.NDArray[Any]:
 
 def _npy_file(path: Path, entry: ArrayEntry) -> npt.NDArray[Any]:
     try:
-        with path.open("rb") as file:
-            return _npy(str(path), file, path.stat().st_size, entry)
+        with open_regular(path) as file:
+            return _npy(str(path), file, os.fstat(file.fileno()).st_size, entry)
     except OSError as error:
         raise FileError(str(path), "an array", error.strerror or str(error)) from None
 
@@ -169,21 +172,22 @@ def _npy(where: str, file: IO[bytes], size: int, entry: ArrayEntry) -> npt.NDArr
     return _native(where, np.frombuffer(file.read(count), dtype).reshape(shape, order="F" if fortran else "C"), entry)
 
 
-def _datasets(file: Any) -> Iterator[Found]:
+def _datasets(contents: Contents) -> Iterator[Found]:
     """Give the datasets that are stored in an HDF5 file; links are not followed."""
-    found: list[tuple[str, Any]] = []
-    file.visititems(lambda name, item: found.append((name, item)) if hasattr(item, "dtype") else None)
-    for name, item in found:
+    for name in contents.datasets:
 
-        def read(entry: ArrayEntry, name: str = name, item: Any = item) -> npt.NDArray[Any]:
-            _expect_form(name, item.dtype, item.shape, entry)
-            return _native(name, array(file, name, item.dtype.type, axes=len(entry.shape)), entry)
+        def read(entry: ArrayEntry, name: str = name) -> npt.NDArray[Any]:
+            dataset = contents.dataset(name)
+            _expect_form(name, dataset.dtype, dataset.shape, entry)
+            return _native(name, contents.read(name), entry)
 
         yield name, name, read
 
 
-def _expect_form(where: str, dtype: np.dtype[Any], shape: tuple[int, ...] | None, entry: ArrayEntry) -> None:
+def _expect_form(where: str, dtype: np.dtype[Any] | None, shape: tuple[int, ...] | None, entry: ArrayEntry) -> None:
     """Refuse an array of another shape, or whose numbers are of another kind."""
+    if dtype is None:
+        raise FileError(where, "numbers", "elements of another kind")
     if entry.number == "float":
         fits, expected = dtype.newbyteorder("=") == np.dtype(f"f{entry.bits // 8}"), f"float{entry.bits}"
     else:

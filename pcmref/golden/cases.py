@@ -18,6 +18,7 @@ import numpy.typing as npt
 
 from pcmref.arrays import read_only
 from pcmref.errors import ParameterError, describe, instance, integer, one_of
+from pcmref.files.json_text import json_digest
 from pcmref.references import SPEC_VERSION, VERSION
 
 __all__ = [
@@ -125,9 +126,10 @@ class ArrayEntry:
         for name in ("letter", "meaning", "unit", "sha256"):
             instance(f"{where}: {name}", getattr(self, name), str)
         instance(f"{where}: signed", self.signed, bool)
-        if self.number == "integer":
-            integer(f"{where}: bits", self.bits, "an integer from 1 to 64", 1, 64)
-        elif self.bits not in (32, 64) or not self.signed:
+        integer(f"{where}: bits", self.bits, "an integer from 1 to 64", 1, 64)
+        for name in ("axes", "shape"):
+            instance(f"{where}: {name}", getattr(self, name), tuple)
+        if self.number == "float" and (self.bits not in (32, 64) or not self.signed):
             raise ParameterError(f"{where}: bits", "32 or 64, signed, as it holds floats", describe(self.bits))
         if not re.fullmatch("[0-9a-f]{64}", self.sha256):
             raise ParameterError(f"{where}: sha256", "64 hexadecimal digits", describe(self.sha256))
@@ -183,6 +185,7 @@ class FaultEntry:
     def __post_init__(self) -> None:
         for name in ("name", "meaning"):
             instance(f"fault: {name}", getattr(self, name), str)
+        instance(f"fault {self.name}: caught_by", self.caught_by, tuple)
         for group in self.caught_by:
             instance(f"fault {self.name}: caught_by", group, str)
 
@@ -334,6 +337,4 @@ def listed(names: Sequence[str], most: int = 6) -> str:
 
 def digest_of(document: Mapping[str, Any]) -> str:
     """Return the SHA-256 of a document, digest and command apart: of its JSON with sorted names and no spaces."""
-    said = {name: value for name, value in document.items() if name not in ("digest", "command")}
-    text = json.dumps(said, sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False)
-    return hashlib.sha256(text.encode()).hexdigest()
+    return json_digest({name: value for name, value in document.items() if name != "command"})

@@ -100,7 +100,7 @@ def _diagnosis(case: Case, arrays: tuple[ArrayVerdict, ...], found: Mapping[str,
 
 
 def _compared(case: Case, entry: ArrayEntry, found: npt.NDArray[Any]) -> ArrayVerdict:
-    right, others = case.values[entry.name], 0
+    right, others, within = case.values[entry.name], 0, 0
     differences: tuple[tuple[int, int], ...] = ()
     if found.shape != right.shape:
         raise ParameterError(f"found: {entry.name}", f"shape {right.shape}", str(found.shape))
@@ -111,6 +111,7 @@ def _compared(case: Case, entry: ArrayEntry, found: npt.NDArray[Any]) -> ArrayVe
         contract = case.contract if entry.section == "expected" else Contract()
         apart = _apart(found, right)
         wrong = np.abs(apart) > contract.n
+        within = int(np.count_nonzero(apart)) - int(np.count_nonzero(wrong))
         values, counts = np.unique(apart[wrong], return_counts=True)
         order = np.argsort(-counts, kind="stable")
         differences = tuple((int(values[n]), int(counts[n])) for n in order[:DIFFERENCES])
@@ -124,6 +125,7 @@ def _compared(case: Case, entry: ArrayEntry, found: npt.NDArray[Any]) -> ArrayVe
         first=_mismatch(entry, right, found, int(places[0])) if len(places) else None,
         differences=differences,
         others=others,
+        within=within,
         columns=tuple(int(column) for column in np.unique(places % entry.shape[-1])) if len(places) else (),
     )
 

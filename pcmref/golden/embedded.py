@@ -20,10 +20,9 @@ from pcmref.golden.folders import write_case
 from pcmref.golden.layers import network_case
 from pcmref.inference.compensation import calibrate
 from pcmref.inference.corrections import Corrections
-from pcmref.inference.ranges import calibrate_ranges, stored_if_any
+from pcmref.inference.ranges import RANGE_IMAGES, calibrate_ranges, stored_if_any
 from pcmref.inference.run import PreparedChip, prepare
 from pcmref.network.graph import Network
-from pcmref.studies.study import RANGE_IMAGES
 
 __all__ = ["EmbeddedChip", "chip_at", "chip_logits", "chip_size", "export_chip", "program_chip"]
 

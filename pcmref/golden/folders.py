@@ -23,7 +23,9 @@ from typing import IO, Any, get_args
 import numpy as np
 import numpy.typing as npt
 
-from pcmref.errors import FileError, OutputError, PcmrefError, describe
+from pcmref.errors import FileError, OutputError, PcmrefError, describe, path_of
+from pcmref.files.json_text import parsed
+from pcmref.files.regular import content_of, open_regular
 from pcmref.golden.cases import (
     SCHEMA,
     SCHEMA_VERSION,
@@ -38,7 +40,7 @@ from pcmref.golden.cases import (
     little_endian,
     stored_type,
 )
-from pcmref.golden.header import loads, tiles_of, verilog_header
+from pcmref.golden.header import header_names, headers, loads, tiles_of
 from pcmref.golden.memory import memory_size, memory_words
 from pcmref.golden.readouts import readout_of
 from pcmref.references import SPEC_VERSION
@@ -61,8 +63,8 @@ def size_of(case: Case, *, hex: bool = False) -> int:
         total += len(_npy_header(entry)) + entry.size * stored_type(entry).itemsize
         total += memory_size(entry.size, entry.bits) if hex else 0
     for tile in tiles_of(case) if hex else ():
-        total += len(verilog_header(case, tile)) + sum(memory_size(e.size, e.bits) for e in loads(case, tile))
-    return total
+        total += sum(memory_size(entry.size, entry.bits) for entry in loads(case, tile))
+    return total + sum(len(text.encode()) for text in (headers(case).values() if hex else ()))
 
 
 def write_case(path: str | Path, case: Case, *, hex: bool = False) -> None:
@@ -81,7 +83,7 @@ def write_case(path: str | Path, case: Case, *, hex: bool = False) -> None:
     OutputError
         If something else is there, or the folder cannot be written; nothing has changed then.
     """
-    target = Path(path).absolute()
+    target = path_of("path", path).absolute()
     _expect_free(target)
     temporary = target.with_name(f".pcmref-{secrets.token_hex(4)}")
     try:
@@ -97,7 +99,8 @@ def write_case(path: str | Path, case: Case, *, hex: bool = False) -> None:
         for tile in tiles_of(case) if hex else ():
             matrices = (_words(case, entry) for entry in loads(case, tile))
             _put(temporary / "hex" / "prompt" / tile / "g.hex", *matrices)
-            _put(temporary / "hex" / f"{tile}.svh", verilog_header(case, tile).encode())
+        for name, text in headers(case).items() if hex else ():
+            _put(temporary / "hex" / name, text.encode())
         _put(temporary / DOCUMENT, _document_text(case))
         _replace(temporary, target)
     except OSError as error:
@@ -126,8 +129,8 @@ def _expect_free(target: Path) -> None:
         target.rmdir()  # an empty one is as good as none
         return
     try:
-        is_case = json.loads((target / DOCUMENT).read_bytes()).get("schema") == SCHEMA
-    except (OSError, ValueError, AttributeError, RecursionError):
+        is_case = parsed(content_of(target / DOCUMENT, DOCUMENT_LIMIT)).get("schema") == SCHEMA
+    except (OSError, FileError, ValueError, AttributeError):
         is_case = False
     if not is_case:
         raise OutputError(str(target), expected, "another folder")
@@ -142,14 +145,15 @@ def _files(folder: Path) -> set[str]:
 def _own(target: Path) -> set[str]:
     """Return the files that a case of these arrays has, as far as its own words can be read."""
     try:
-        arrays = json.loads((target / DOCUMENT).read_bytes())["arrays"]
+        arrays = parsed(content_of(target / DOCUMENT, DOCUMENT_LIMIT))["arrays"]
         names = [(str(each["section"]), str(each["name"])) for each in arrays]
-    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+    except (OSError, FileError, ValueError, KeyError, TypeError):
         names = []
-    tiles = {name.partition("/g-")[0] for _, name in names if "/g-" in name}
+    tiles = sorted({name.partition("/g-")[0] for _, name in names if "/g-" in name})
     own = {DOCUMENT, *(f"{section}/{name}.npy" for section, name in names)}
     own |= {f"hex/{section}/{name}.hex" for section, name in names}
-    return own | {f"hex/{tile}.svh" for tile in tiles} | {f"hex/prompt/{tile}/g.hex" for tile in tiles}
+    own |= {f"hex/prompt/{tile}/g.hex" for tile in tiles}
+    return own | {f"hex/{name}" for name in header_names(tiles).values()}
 
 
 def _put(path: Path, *parts: bytes | memoryview) -> None:
@@ -211,7 +215,7 @@ def read_case(path: str | Path) -> Case:
         Naming the file, what belongs there and what was found: another version, a missing or additional array, one that
         is not the one that ``case.json`` describes, or a ``case.json`` that is not the one that was written.
     """
-    folder = Path(path)
+    folder = path_of("path", path)
     document = _document(folder / DOCUMENT)
     try:
         arrays = {entry.name: entry for entry in (_value(ArrayEntry, each) for each in document["arrays"])}
@@ -245,7 +249,8 @@ def _check_words(folder: Path, case: Case) -> None:
     for name, entries in wanted.items():
         path = folder / "hex" / name
         try:
-            same = path.read_bytes() == b"".join(_words(case, entry) for entry in entries)
+            words = b"".join(_words(case, entry) for entry in entries)
+            same = content_of(path, len(words)) == words
         except OSError as error:
             raise FileError(str(path), "the words of the array", error.strerror or str(error)) from None
         if not same:
@@ -255,13 +260,10 @@ def _check_words(folder: Path, case: Case) -> None:
 def _document(path: Path) -> dict[str, Any]:
     """Return ``case.json``, checked to be whole."""
     try:
-        size = path.stat().st_size
-        if size > DOCUMENT_LIMIT:
-            raise FileError(str(path), f"at most {DOCUMENT_LIMIT} bytes", f"{size} bytes")
-        document = json.loads(path.read_bytes(), object_pairs_hook=_each_name_once, parse_constant=_no_number)
+        document = parsed(content_of(path, DOCUMENT_LIMIT), parse_constant=_no_number)
     except OSError as error:
         raise FileError(str(path), "the description of a case", error.strerror or str(error)) from None
-    except (ValueError, RecursionError) as error:
+    except ValueError as error:
         raise FileError(str(path), "valid JSON", describe(str(error), 100)) from None
     if not isinstance(document, dict):
         raise FileError(str(path), "a JSON object", type(document).__name__)
@@ -308,7 +310,7 @@ def npy_array(path: Path, entry: ArrayEntry) -> npt.NDArray[Any]:
     """Read the ``.npy`` file that an entry describes: type, shape, order and size are checked before its elements."""
     wanted = stored_type(entry).newbyteorder("<")
     try:
-        with path.open("rb") as file:
+        with open_regular(path) as file:
             shape, fortran, dtype = npy_description(str(path), file)
             if shape != entry.shape or fortran or dtype != wanted:
                 found = f"{dtype} of shape {describe(shape)}{' in Fortran order' if fortran else ''}"
@@ -329,15 +331,8 @@ def npy_description(where: str, file: IO[bytes]) -> tuple[tuple[int, ...], bool,
         if major == 1:
             return np.lib.format.read_array_header_1_0(file, max_header_size=HEADER_LIMIT)
         return np.lib.format.read_array_header_2_0(file, max_header_size=HEADER_LIMIT)
-    except (ValueError, EOFError, SyntaxError, RecursionError) as error:
+    except Exception as error:  # NumPy has Python parse it, and promises no list
         raise FileError(where, "an .npy file", describe(str(error), 100)) from None
-
-
-def _each_name_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) < len(pairs):
-        raise ValueError("a name twice in an object")
-    return found
 
 
 def _no_number(text: str) -> None:

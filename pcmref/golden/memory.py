@@ -17,6 +17,7 @@ import numpy.typing as npt
 from pcmref.arrays import Int64, IntegerArray, UInt8
 from pcmref.errors import FileError, ParameterError, describe, integer
 from pcmref.files.atomic import replacing
+from pcmref.files.regular import content_of
 
 __all__ = ["memory_size", "memory_words", "read_memory", "write_memory"]
 
@@ -91,10 +92,8 @@ def read_memory(path: Path, *, bits: int, signed: bool, count: int) -> Int64:
     """
     digits = digits_of(bits)
     try:
-        size = path.stat().st_size
-        if size > (most := (digits + EXTRA_BYTES) * count + 4096):
-            raise FileError(str(path), f"{count} words of {digits} digits, at most {most} bytes", f"{size} bytes")
-        text = path.read_bytes().replace(b"\r\n", b"\n")
+        most = (digits + EXTRA_BYTES) * count + 4096
+        text = content_of(path, most, f"{count} words of {digits} digits").replace(b"\r\n", b"\n")
     except OSError as error:
         raise FileError(str(path), "a file of hexadecimal words", error.strerror or str(error)) from error
     if not text.endswith(b"\n"):

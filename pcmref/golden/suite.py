@@ -21,9 +21,11 @@ from pcmref.crossbar.readout import PRESETS, Readout
 from pcmref.devices.chip import program
 from pcmref.errors import FileError, describe
 from pcmref.files.atomic import replacing
+from pcmref.files.json_text import parsed
 from pcmref.files.networks import bundled, load
+from pcmref.files.regular import content_of
 from pcmref.golden.cases import Case, digest_of
-from pcmref.golden.folders import write_case
+from pcmref.golden.folders import DOCUMENT_LIMIT, write_case
 from pcmref.golden.layers import network_case
 from pcmref.golden.readouts import readout_fields
 from pcmref.golden.rules import devices_case, elementary_case
@@ -223,9 +225,9 @@ def read_suite(folder: Path) -> dict[str, Any]:
     """
     path = folder / DOCUMENT
     try:
-        said = json.loads(path.read_bytes())
+        said = parsed(content_of(path, DOCUMENT_LIMIT))
         found = {**{name: said[name] for name in SCHEMA}, "spec": said["spec"]}
-    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+    except (OSError, FileError, ValueError, KeyError, TypeError) as error:
         raise FileError(str(path), "the contents of a conformance suite", describe(str(error), 100)) from None
     if found != {**SCHEMA, "spec": SPEC_VERSION}:
         raise FileError(str(path), describe({**SCHEMA, "spec": SPEC_VERSION}), describe(found))

@@ -59,6 +59,8 @@ class ArrayVerdict:
         Mismatches of other differences.
     columns : tuple of int
         Where they are along the last axis.
+    within : int
+        Elements that differ, but by no more than the contract allows.
     """
 
     name: str
@@ -69,6 +71,7 @@ class ArrayVerdict:
     differences: tuple[tuple[int | float, int], ...]
     others: int
     columns: tuple[int, ...] = ()
+    within: int = 0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -193,7 +196,8 @@ def _summary(verdict: Verdict) -> str:
     wrong = sum(array.mismatches for array in verdict.arrays)
     names = listed([array.name for array in verdict.arrays])
     if verdict.status == "equal":
-        return f"all {elements:,} elements of {names}"
+        unequal = wrong + sum(array.within for array in verdict.arrays)
+        return f"all {elements:,} elements of {names}" + (f", of which {unequal:,} differ" if unequal else "")
     return f"{wrong:,} of {elements:,} elements ({100 * wrong / elements:.3g} %) of {names}"
 
 

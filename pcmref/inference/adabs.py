@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
@@ -10,11 +11,11 @@ import numpy as np
 from pcmref.arithmetic.choice import kernels
 from pcmref.arithmetic.draws import Purpose
 from pcmref.arithmetic.elementary import power
-from pcmref.arrays import Float32, Float64, UInt8, UInt64
+from pcmref.arrays import Float32, Float64, UInt8, UInt64, overflowing
 from pcmref.crossbar.readout import PRESETS, Readout
 from pcmref.devices.chip import Snapshot
-from pcmref.errors import DataError, instance
-from pcmref.inference.corrections import Corrections, Statistics, stored_statistics
+from pcmref.errors import DataError, PcmrefWarning, instance
+from pcmref.inference.corrections import Corrections, Origin, Statistics, stored_statistics
 from pcmref.inference.digital import fold
 from pcmref.inference.images import batches, normalise
 from pcmref.inference.plan import Step, analog_plan, normalising
@@ -69,6 +70,11 @@ def adabs(
     ------
     DataError
         If there are fewer than 200 images.
+
+    Warns
+    -----
+    PcmrefWarning
+        If the network has no batch normalisation, so that nothing is corrected.
     """
     instance("snapshot", snapshot, Snapshot, "Chip.at")
     instance("readout", readout, Readout, "pcmref.PRESETS")
@@ -76,8 +82,14 @@ def adabs(
     count = min(ADABS_BATCHES, len(pixels) // ADABS_IMAGES)
     if count == 0:
         raise DataError("calibration images", f"at least {ADABS_IMAGES} for AdaBS", str(len(pixels)))
+    if corrections is not None:
+        corrections.check_origin(snapshot, readout)
     gain = corrections.gain if corrections is not None else {}
-    gains = Corrections(gain=gain)
+    gains, origin = Corrections(gain=gain), Origin.of(snapshot, readout)
+    if not any(isinstance(layer, BatchNorm) for layer in snapshot.network.layers):
+        text = "AdaBS does nothing here: the network has no batch normalisation whose statistics it could measure"
+        warnings.warn(text, PcmrefWarning, stacklevel=3)
+        return Corrections(gain=gain, origin=origin)
     crossbars = crossbars_of(snapshot, gains, readout, Purpose.CALIBRATION)
     steps = analog_plan(snapshot.network, crossbars, gains, "norms").steps
     keep = float(power(ADABS_REMAINDER, 1.0 / count))
@@ -94,7 +106,7 @@ def adabs(
             )
             for name, old in statistics.items()
         }
-    return Corrections(gain=gain, statistics=statistics)
+    return Corrections(gain=gain, statistics=statistics, origin=origin)
 
 
 def _batch_statistics(
@@ -139,6 +151,7 @@ def _sums(x: Float32) -> Float64:
     return np.asarray(kernels().moments(x.reshape(len(x), -1, x.shape[-1])))
 
 
+@overflowing()
 def _statistics(sums: Float64, count: int) -> Statistics:
     """Return mean and variance of `count` values a channel, the sums of the images added in order."""
     total = np.add.accumulate(sums, axis=0)[-1] / count

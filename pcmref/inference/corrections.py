@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
 
-from pcmref.arrays import Float64, ReadOnly, frozen
-from pcmref.errors import ParameterError, describe, instance
+from pcmref.arrays import Float64, ReadOnly, frozen, refuse_masked
+from pcmref.crossbar.readout import Readout
+from pcmref.devices.chip import Snapshot
+from pcmref.errors import ParameterError, PcmrefWarning, describe, instance
 from pcmref.network.graph import Network
 from pcmref.network.layers import BatchNorm
 
-__all__ = ["Corrections", "Statistics", "stored_statistics"]
+__all__ = ["Corrections", "Origin", "Statistics", "stored_statistics"]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -27,6 +30,40 @@ class Statistics(ReadOnly):
             object.__setattr__(self, name, _numbers(f"statistics {name}", getattr(self, name)))
 
 
+@dataclass(frozen=True, kw_only=True)
+class Origin:
+    """The chip that corrections were measured on, when, and how it was read.
+
+    Parameters
+    ----------
+    chip : tuple
+        `Snapshot.chip`.
+    t_s : float
+    read : int
+    devices : str
+        `Snapshot.devices_sha256`.
+    readout : Readout, optional
+        Of AdaBS; GDC reads without converters.
+    """
+
+    chip: tuple[object, ...]
+    t_s: float
+    read: int
+    devices: str
+    readout: Readout | None = None
+
+    @classmethod
+    def of(cls, snapshot: Snapshot, readout: Readout | None = None) -> Origin:
+        """Return that of what is measured on this snapshot."""
+        return cls(
+            chip=snapshot.chip,
+            t_s=snapshot.t_s,
+            read=snapshot.read,
+            devices=snapshot.devices_sha256,
+            readout=readout,
+        )
+
+
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Corrections:
     """Digital compensation of drift: what the periphery does differently for one snapshot.
@@ -37,10 +74,13 @@ class Corrections:
         Factor on the layer's outputs (GDC), kept as float64; 1 where missing.
     statistics : mapping of batch normalisation to Statistics
         In place of the stored ones (AdaBS).
+    origin : Origin, optional
+        What they were measured on; they serve no other chip.  None: made by hand, for any.
     """
 
     gain: Mapping[str, Float64] = field(default_factory=dict)
     statistics: Mapping[str, Statistics] = field(default_factory=dict)
+    origin: Origin | None = None
 
     def __post_init__(self) -> None:
         for name in ("gain", "statistics"):
@@ -51,6 +91,26 @@ class Corrections:
             if not isinstance(statistics, Statistics):
                 raise ParameterError(f"statistics/{name}", "Statistics", describe(statistics))
         object.__setattr__(self, "statistics", dict(self.statistics))
+        if self.origin is not None:
+            instance("corrections: origin", self.origin, Origin)
+
+    def check_origin(self, snapshot: Snapshot, readout: Readout) -> None:
+        """Raise `ParameterError` if they were measured on another chip; warn if at another time or otherwise read."""
+        if (origin := self.origin) is None:
+            return
+        same_read = (origin.t_s, origin.read) == (snapshot.t_s, snapshot.read)
+        if origin.chip != snapshot.chip or (same_read and origin.devices != snapshot.devices_sha256):
+            raise ParameterError("corrections", "those of this chip (pcmref.calibrate)", "those of another chip")
+        changes = []
+        if origin.t_s != snapshot.t_s:
+            changes.append(f"at {origin.t_s:g} s, not at {snapshot.t_s:g} s")
+        if origin.readout not in (None, readout):
+            changes.append(f"with another readout than this {readout.name}")
+        if changes:
+            text = (
+                f"corrections were measured {' and '.join(changes)} (pcmref.calibrate measures those for here and now)"
+            )
+            warnings.warn(text, PcmrefWarning, stacklevel=4)
 
     def check(self, network: Network) -> None:
         """Raise `ParameterError`, with the place, if the corrections do not fit `network`."""
@@ -67,6 +127,7 @@ class Corrections:
 
 def _numbers(where: str, values: object) -> Float64:
     """Return real numbers of any type as float64, in a copy that cannot be written to."""
+    refuse_masked(where, values)
     try:
         array = np.asarray(values)
     except ValueError:  # rows of several lengths

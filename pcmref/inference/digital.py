@@ -8,7 +8,7 @@ import numpy as np
 
 from pcmref.arithmetic.choice import kernels
 from pcmref.arithmetic.periphery import added, rectified
-from pcmref.arrays import Float32
+from pcmref.arrays import Float32, overflowing
 from pcmref.errors import ParameterError, describe
 from pcmref.inference.corrections import Corrections, Statistics, stored_statistics
 from pcmref.network.layers import Add, BatchNorm, GlobalAveragePool, Layer, MaxPool, PadShortcut, Relu
@@ -37,6 +37,7 @@ def folded(layer: BatchNorm, corrections: Corrections) -> tuple[Float32, Float32
     return fold(layer, corrections.statistics.get(layer.name) or stored_statistics(layer))
 
 
+@overflowing()
 def fold(layer: BatchNorm, statistics: Statistics) -> tuple[Float32, Float32]:
     """Return scale and offset of a batch normalisation, computed in float64, rounded to float32.
 
@@ -56,10 +57,19 @@ def max_pool(layer: MaxPool, x: Float32) -> Float32:
     """Return the largest value of each window, a zero as +0, shape ``(n, out_height, out_width, channels)``."""
     border = (layer.padding, layer.padding)
     padded = np.pad(x, ((0, 0), border, border, (0, 0)), constant_values=-np.inf)
-    windows = np.lib.stride_tricks.sliding_window_view(padded, (layer.kernel, layer.kernel), axis=(1, 2))
-    y = windows[:, :: layer.stride, :: layer.stride].max(axis=(-2, -1))
+    y = _largest(layer, _largest(layer, padded, axis=1), axis=2)
     y += np.float32(0)  # the larger of -0 and 0 may be either; the sum is +0
-    return np.asarray(y)
+    return y
+
+
+def _largest(layer: MaxPool, x: Float32, axis: int) -> Float32:
+    """Return the largest value of each window along one axis of the image."""
+    steps = (x.shape[axis] - layer.kernel) // layer.stride
+    first = np.moveaxis(x, axis, 0)
+    y = first[: steps * layer.stride + 1 : layer.stride].copy()
+    for place in range(1, layer.kernel):
+        np.maximum(y, first[place : place + steps * layer.stride + 1 : layer.stride], out=y)
+    return np.moveaxis(y, 0, axis)
 
 
 def global_average_pool(x: Float32) -> Float32:

@@ -10,8 +10,8 @@ import numpy as np
 from pcmref.arithmetic.codes import VARIANCE_STEP
 from pcmref.arrays import Float64, Int64
 from pcmref.devices.chip import Snapshot, SnapshotLayer
-from pcmref.errors import ParameterError, PcmrefWarning, instance, one_of
-from pcmref.inference.corrections import Corrections
+from pcmref.errors import ParameterError, PcmrefWarning, instance, listed, one_of
+from pcmref.inference.corrections import Corrections, Origin
 
 __all__ = ["GdcReadout", "gdc"]
 
@@ -45,19 +45,18 @@ def gdc(snapshot: Snapshot, reference: Snapshot, readout: GdcReadout = "absolute
     Warns
     -----
     PcmrefWarning
-        If ``|G+ - G-|`` is smaller than its read noise in a layer (or column), so that a sum of sizes measures noise.
+        If ``|G+ - G-|`` is smaller than its read noise in a layer (or column), so that a sum of sizes measures noise;
+        if all factors are 1; if devices were replaced in one of the two snapshots alone.
     """
     one_of("gdc_readout", readout, get_args(GdcReadout))
     instance("snapshot", snapshot, Snapshot, "Chip.at")
     instance("reference", reference, Snapshot, "Chip.reference")
-    same_file = reference.network.sha256 == snapshot.network.sha256 != ""
-    same_network = reference.network is snapshot.network or same_file
-    same_chip = all(getattr(reference, name) == getattr(snapshot, name) for name in ("model", "seed", "scale"))
-    if not (same_network and same_chip):
+    if reference.chip != snapshot.chip:
         raise ParameterError("reference", "a snapshot of the same chip", "one of another chip")
     if (reference.t_s, reference.read) != (snapshot.model.reference_time_s, 0):
         found = f"one at {reference.t_s:g} s, read {reference.read}"
         raise ParameterError("reference", "the chip before drift (Chip.reference())", found)
+    _warn_of_other_devices(snapshot, reference)
     gains = {}
     for now, before in zip(snapshot.layers, reference.layers, strict=True):
         ratio = _signal_to_noise(now, readout)
@@ -69,10 +68,26 @@ def gdc(snapshot: Snapshot, reference: Snapshot, readout: GdcReadout = "absolute
                 PcmrefWarning,
                 stacklevel=2,
             )
+        for layer in (now, before):
+            layer.check_replaced(("g_read_code",), "GDC")
         now_sum, before_sum = _readout_sum(now, readout), _readout_sum(before, readout)
         valid = (now_sum > 0) & (before_sum > 0)
         gains[now.name] = np.where(valid, before_sum / np.where(valid, now_sum, 1), 1.0)
-    return Corrections(gain=gains)
+    if snapshot.t_s != reference.t_s and all((gain == 1.0).all() for gain in gains.values()):
+        warnings.warn("GDC does nothing here: all of its factors are 1", PcmrefWarning, stacklevel=3)
+    return Corrections(gain=gains, origin=Origin.of(snapshot))
+
+
+def _warn_of_other_devices(snapshot: Snapshot, reference: Snapshot) -> None:
+    """Warn of layers whose devices were replaced in one of the two."""
+    pairs = zip(snapshot.layers, reference.layers, strict=True)
+    other = [now.name for now, before in pairs if ("g_read_code" in now.replaced) != ("g_read_code" in before.replaced)]
+    if other:
+        text = (
+            f"GDC: devices of {listed(other)} were replaced in the snapshot or in its reference, not in both; "
+            "the factors hold only if they changed in between"
+        )
+        warnings.warn(text, PcmrefWarning, stacklevel=4)
 
 
 def _readout_sum(layer: SnapshotLayer, readout: GdcReadout) -> Int64:

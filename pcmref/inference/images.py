@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from pcmref.arrays import Float32, UInt8, UInt64
+from pcmref.arrays import Float32, UInt8, UInt64, refuse_masked
 from pcmref.errors import DataError, ParameterError, describe, integer
 from pcmref.network.graph import Network
 
@@ -40,7 +40,8 @@ def batches(network: Network, images: UInt8, addresses: Sequence[int] | None) ->
 
 
 def array_of(name: str, values: object) -> np.ndarray[Any, Any]:
-    """Return `values` as an array, or raise `DataError`."""
+    """Return `values` as an array, or raise `DataError`; or `ParameterError` if some are masked."""
+    refuse_masked(name, values)
     try:
         return np.asarray(values)
     except ValueError as error:  # rows of several lengths

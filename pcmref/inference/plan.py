@@ -21,6 +21,8 @@ from pcmref.errors import ParameterError, describe
 from pcmref.inference.chains import Chain, Grain, chains
 from pcmref.inference.corrections import Corrections
 from pcmref.inference.digital import folded, operation
+from pcmref.inference.threads import CHUNK
+from pcmref.network.cost import images_at_once
 from pcmref.network.geometry import Geometry, geometry
 from pcmref.network.graph import Network
 from pcmref.network.layers import BatchNorm, CrossbarLayer
@@ -109,6 +111,11 @@ class Plan:
 
     network: Network
     steps: tuple[Step, ...]
+
+    @cached_property
+    def at_once(self) -> int:
+        """How many images a thread takes at a time."""
+        return images_at_once(self.network, CHUNK)
 
 
 def walk(plan: Plan, x: Float32, image: UInt64, watch: Watch | None = None) -> Float32:

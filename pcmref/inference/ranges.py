@@ -9,20 +9,26 @@ from typing import get_args
 import numpy as np
 
 from pcmref.arithmetic.codes import Range
+from pcmref.arithmetic.draws import Purpose
 from pcmref.arrays import Float64, UInt8
 from pcmref.crossbar.readout import PRESETS, Readout
 from pcmref.crossbar.wiring import input_step
-from pcmref.devices.chip import program
+from pcmref.devices.chip import Snapshot, program
 from pcmref.devices.mapping import Scale
 from pcmref.devices.published import NANDAKUMAR_2019
 from pcmref.devices.technology import Technology, check_technology
 from pcmref.errors import DataError, ParameterError, instance, one_of
+from pcmref.inference.corrections import Corrections
 from pcmref.inference.images import batches
 from pcmref.inference.plan import Trace
-from pcmref.inference.run import prepare, run
+from pcmref.inference.run import PreparedChip, crossbars_of, prepare, run
 from pcmref.network.graph import Network
+from pcmref.network.ranges import StoredRanges
 
-__all__ = ["calibrate_ranges", "stored_if_any", "with_stored_ranges"]
+__all__ = ["RANGE_IMAGES", "calibrate_ranges", "stored_if_any", "with_stored_ranges"]
+
+#: How many calibration images set the ranges of converters.
+RANGE_IMAGES = 200
 
 #: G_max that the ranges in network files are for, uS.
 STORED_G_MAX_US = 25.0
@@ -35,9 +41,9 @@ def with_stored_ranges(
 ) -> Readout:
     """Return a readout with the converter ranges that come with `network`; as it is, if it needs none.
 
-    Ranges are stored with one scale a layer and a G_max of 25 uS; partial sums are in proportion to G_max.  They fit a
-    readout whose tiles, drive and lines are those of the preset that they were found for, whatever its ADC and its read
-    noise.
+    Ranges are stored with one scale a layer and a G_max of 25 uS, for the very network that they were found with;
+    partial sums are in proportion to G_max.  They fit a readout whose tiles, drive and lines are those of the preset
+    that they were found for, whatever its ADC and its read noise.
 
     Parameters
     ----------
@@ -66,7 +72,7 @@ def stored_if_any(network: Network, readout: Readout, *, model: Technology, scal
     instance("readout", readout, Readout, "pcmref.PRESETS")
     check_technology(model)
     one_of("scale", scale, get_args(Scale))
-    fitting = [name for name in network.ranges if _fits(network, readout, name)]
+    fitting = [name for name in _of_this(network) if _fits(network, readout, name)]
     if not readout.needs_ranges or scale != "layer" or not fitting:
         return readout
     ratio = model.g_max_us / STORED_G_MAX_US
@@ -77,11 +83,17 @@ def stored_if_any(network: Network, readout: Readout, *, model: Technology, scal
     return dataclasses.replace(readout, ranges=ranges)
 
 
+def _of_this(network: Network) -> list[str]:
+    """Return the presets whose stored ranges were found with this network, and not before it was changed."""
+    found = network.ranges.items()
+    return [name for name, of in found if isinstance(of, StoredRanges) and of.network == network.digest]
+
+
 def _fits(network: Network, readout: Readout, stored: str) -> bool:
     """Return whether ranges found for the preset `stored` are those of a readout too."""
     if (preset := PRESETS.get(stored)) is None:
         return False
-    widest = max(layer.columns for layer in network.crossbar_layers)
+    widest = max((layer.columns for layer in network.crossbar_layers), default=0)
     drives = [(r.dac.codes, r.dac.drive, r.lines, r.tile_rows) for r in (readout, preset)]
     whole = [r.tile_columns is None or r.tile_columns >= widest for r in (readout, preset)]
     return drives[0] == drives[1] and (all(whole) or readout.tile_columns == preset.tile_columns)
@@ -92,7 +104,9 @@ def _why_none(network: Network, readout: Readout, scale: Scale) -> str:
         return "none in the network"
     if scale != "layer":
         return f"those of scale 'layer', not {scale!r}"
-    return f"those of {', '.join(network.ranges)}, whose tiles, codes, drive or lines are others"
+    if not (found := _of_this(network)):
+        return f"those of {', '.join(network.ranges)}, found with another network"
+    return f"those of {', '.join(found)}, whose tiles, codes, drive or lines are others"
 
 
 def _range(readout: Readout, input_top: float, sum_tops_us: Sequence[float], g_step_us: float) -> Range:
@@ -135,6 +149,11 @@ def calibrate_ranges(
     Returns
     -------
     Readout
+
+    Warns
+    -----
+    PcmrefWarning
+        If they do not fit a few of the images, as of `pcmref.logits`.
     """
     instance("network", network, Network)
     instance("readout", readout, Readout, "pcmref.PRESETS")
@@ -143,6 +162,23 @@ def calibrate_ranges(
     if len(images) == 0:
         raise DataError("calibration images", "at least one", "none")
     ideal = program(network, model=model.ideal(), scale=scale).reference()
+    ranges = {}
+    for name, (inputs, sums_us) in _largest(ideal, images, readout, threads).items():
+        tops_us = [_median(group) for group in sums_us]
+        ranges[name] = _range(readout, _median(inputs), tops_us, model.g_step_us)
+    found = dataclasses.replace(readout, ranges=ranges)
+    # neither a register, which may refuse what is converted here, nor ADCs of a chip that was measured
+    unbounded = dataclasses.replace(found, accumulator=None, measured=None)
+    crossbars = crossbars_of(ideal, Corrections(), unbounded, Purpose.PRODUCT)
+    chip = PreparedChip(network=network, crossbars=crossbars, corrections=Corrections(), readout=readout.name)
+    chip.warn_of_saturation(images, threads=threads)
+    return found
+
+
+def _largest(
+    ideal: Snapshot, images: UInt8, readout: Readout, threads: int | None
+) -> dict[str, tuple[Float64, Float64]]:
+    """Return the largest input of each layer for each image, and the largest sum, uS, in each group of columns."""
     bits = FINE_BITS if readout.dac.drive != "bit-serial" else readout.dac.bits
     fine = dataclasses.replace(
         PRESETS["paper"],
@@ -151,30 +187,24 @@ def calibrate_ranges(
         tile_rows=readout.tile_rows,
         lines=readout.lines,
     )
-    starts = {
-        layer.name: np.arange(0, layer.columns, readout.tile_columns or layer.columns)
-        for layer in network.crossbar_layers
-    }
-    inputs: dict[str, Float64] = {name: np.empty(len(images)) for name in starts}
-    totals: dict[str, Float64] = {name: np.empty((len(start), len(images))) for name, start in starts.items()}
+    layers = ideal.network.crossbar_layers
+    starts = {layer.name: np.arange(0, layer.columns, readout.tile_columns or layer.columns) for layer in layers}
+    found = {name: (np.empty(len(images)), np.empty((len(start), len(images)))) for name, start in starts.items()}
 
     def note(trace: Trace) -> None:
         product, place = trace.product, trace.image.astype(np.intp)
         if product is not None:
+            inputs, sums_us = found[trace.layer]
             step = product.input_step.astype(np.float64)
             code = np.abs(product.input_codes.astype(np.int64) - fine.dac.offset).max(axis=(1, 2, 3))
             parts = [part for tile in product.tiles for part in tile.parts or (tile,)]
             column = np.max([np.abs(part.sums).max(axis=1) for part in parts], axis=0)
-            inputs[trace.layer][place] = code * step
+            inputs[place] = code * step
             total = np.maximum.reduceat(column, starts[trace.layer], axis=1).T
-            totals[trace.layer][:, place] = total * (step * model.g_step_us)
+            sums_us[:, place] = total * (step * ideal.model.g_step_us)
 
     run(prepare(ideal, readout=fine).nodes, images, threads=threads, watch=note)
-    ranges = {}
-    for name, values in inputs.items():
-        sums = [_median(group) for group in totals[name]]
-        ranges[name] = _range(readout, _median(values), sums, model.g_step_us)
-    return dataclasses.replace(readout, ranges=ranges)
+    return found
 
 
 def _median(values: Float64) -> float:

@@ -16,10 +16,11 @@ from pcmref.arrays import Float32, UInt8
 from pcmref.crossbar.layer import Crossbar, build
 from pcmref.crossbar.readout import PRESETS, Readout
 from pcmref.devices.chip import Snapshot
-from pcmref.errors import PcmrefError, instance
+from pcmref.errors import PcmrefError, called, instance
 from pcmref.inference.corrections import Corrections
 from pcmref.inference.images import batches, normalise
 from pcmref.inference.plan import Device, Plan, Tap, Watch, analog_plan, digital_plan, geometry_of, walk
+from pcmref.inference.saturation import Saturation, Tally, few, warn_of_saturation
 from pcmref.inference.signs import warn_of_lost_signs
 from pcmref.inference.threads import each, processors
 from pcmref.network.graph import Network
@@ -37,11 +38,14 @@ class PreparedChip:
     network : Network
     crossbars : mapping of crossbar layer to Crossbar
     corrections : Corrections
+    readout : str
+        What the readout is called.
     """
 
     network: Network
     crossbars: Mapping[str, Crossbar]
     corrections: Corrections
+    readout: str
 
     def __call__(
         self,
@@ -56,6 +60,7 @@ class PreparedChip:
         """Run images through the chip; parameters, result and errors as of `logits`."""
         workers = processors(threads)
         if device is not None:
+            called("device", device)
             plan = analog_plan(self.network, self.crossbars, self.corrections, "nodes", device)
         else:
             plan = self.layers if tap is None else self.nodes
@@ -67,6 +72,31 @@ class PreparedChip:
             watch=tap,
             progress=progress,
         )
+
+    def saturation(self, images: UInt8, *, threads: int | None = None) -> tuple[Saturation, ...]:
+        """Return how the codes of each crossbar layer lie between the limits of its converters, in order.
+
+        Parameters
+        ----------
+        images : uint8, shape (n, height, width, channels)
+            A few are enough: every stage of their products is computed.
+        threads : int, optional
+
+        Raises
+        ------
+        DataError
+            If the images do not fit the network.
+        """
+        images, _ = batches(self.network, images, None)
+        tally = Tally(self.network, self.crossbars, images)
+        run(self.nodes, images, threads=threads, watch=tally)
+        return tally.found
+
+    def warn_of_saturation(self, images: UInt8, *, threads: int | None = None) -> None:
+        """Warn, after a look at a few of the images, where the full scale of a converter does not fit."""
+        operands = [crossbar.operands for crossbar in self.crossbars.values()]
+        if any(o.dac.top > 0 or (o.adc or o.table or o.register) is not None for o in operands):
+            warn_of_saturation(self.readout, self.saturation(few(images), threads=threads))
 
     def __getstate__(self) -> dict[str, object]:
         """Return what makes the chip again elsewhere: its plans are functions, which are made anew."""
@@ -105,17 +135,23 @@ def prepare(
     Raises
     ------
     ParameterError
-        If the corrections do not fit the network, or the readout lacks ranges.
+        If the corrections do not fit the network or are those of another chip, or the readout lacks ranges.
+
+    Warns
+    -----
+    PcmrefWarning
+        If the corrections were measured at another time, or by AdaBS with another readout.
     """
     corrections = Corrections() if corrections is None else corrections
     instance("snapshot", snapshot, Snapshot, "Chip.at")
     instance("corrections", corrections, Corrections)
     instance("readout", readout, Readout, "pcmref.PRESETS")
     corrections.check(snapshot.network)
+    corrections.check_origin(snapshot, readout)
     readout.check_layers([layer.name for layer in snapshot.layers])
     warn_of_lost_signs(snapshot.network, readout)
     crossbars = crossbars_of(snapshot, corrections, readout, Purpose.PRODUCT)
-    return PreparedChip(network=snapshot.network, crossbars=crossbars, corrections=corrections)
+    return PreparedChip(network=snapshot.network, crossbars=crossbars, corrections=corrections, readout=readout.name)
 
 
 def crossbars_of(
@@ -188,9 +224,17 @@ def logits(
         of that shape.
     PcmrefError
         If an activation overflows, with the address of the image.
+
+    Warns
+    -----
+    PcmrefWarning
+        If full scales do not fit: more than a tenth of the codes of a layer are at a limit, or a converter reaches less
+        than an eighth of what the one before it does.  `PreparedChip.saturation` counts them.
     """
     prepared = prepare(snapshot, corrections=corrections, readout=readout)
-    return prepared(images, addresses=addresses, threads=threads, tap=tap, device=device, progress=progress)
+    scores = prepared(images, addresses=addresses, threads=threads, tap=tap, device=device, progress=progress)
+    prepared.warn_of_saturation(images, threads=threads)
+    return scores
 
 
 def digital(
@@ -222,6 +266,9 @@ def run(
 ) -> Float32:
     """Run images through a plan, in chunks on several threads; `watch` is called from each of them."""
     network = plan.network
+    called("progress", progress)
+    if watch is not None:
+        called("tap", watch)
     x, image = batches(network, images, addresses)
     output = np.empty((len(images), len(network.classes)), np.float32)
 
@@ -229,7 +276,7 @@ def run(
         output[part] = walk(plan, normalise(network, x[part]), image[part], watch)
         return part.stop - part.start
 
-    for done in each(work, len(images), threads):
+    for done in each(work, len(images), threads, plan.at_once):
         progress(done)
     if not np.isfinite(output).all():
         place = int(np.argwhere(~np.isfinite(output))[0, 0])

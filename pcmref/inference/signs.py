@@ -5,7 +5,7 @@ from __future__ import annotations
 import warnings
 
 from pcmref.crossbar.readout import Readout
-from pcmref.errors import PcmrefWarning
+from pcmref.errors import PcmrefWarning, listed
 from pcmref.network.graph import Network
 from pcmref.network.layers import Add, GlobalAveragePool, MaxPool, PadShortcut, Relu
 
@@ -28,6 +28,5 @@ def negative_inputs(network: Network) -> tuple[str, ...]:
 def warn_of_lost_signs(network: Network, readout: Readout) -> None:
     """Warn where a readout with unsigned codes would take negative inputs for 0."""
     if readout.dac.codes == "unsigned" and (names := negative_inputs(network)):
-        shown = ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
-        text = f"readout {readout.name}: unsigned DAC codes take negative inputs for 0; {shown} may have some"
+        text = f"readout {readout.name}: unsigned DAC codes take negative inputs for 0; {listed(names)} may have some"
         warnings.warn(text, PcmrefWarning, stacklevel=3)

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
+from pcmref.arrays import overflowing
 from pcmref.errors import integer
 
 __all__ = ["CHUNK", "each", "processors"]
@@ -17,16 +18,21 @@ T = TypeVar("T")
 CHUNK = 48
 
 
-def each(work: Callable[[slice], T], count: int, threads: int | None) -> Iterator[T]:
-    """Do `work` on slices of ``range(count)``, several at a time; yield its results in order."""
+def each(work: Callable[[slice], T], count: int, threads: int | None, most: int = CHUNK) -> Iterator[T]:
+    """Do `work` on slices of ``range(count)`` of at most so many, several at a time; yield its results in order."""
+
+    def quietly(part: slice) -> T:
+        with overflowing():  # of each thread
+            return work(part)
+
     workers = processors(threads)
-    chunk = CHUNK if workers == 1 else max(1, min(CHUNK, -(-count // (4 * workers))))  # several parts a thread
+    chunk = most if workers == 1 else max(1, min(most, -(-count // (4 * workers))))  # several parts a thread
     parts = [slice(start, min(start + chunk, count)) for start in range(0, count, chunk)]
     if workers == 1 or len(parts) == 1:
-        yield from map(work, parts)
+        yield from map(quietly, parts)
         return
     with ThreadPoolExecutor(workers) as pool:
-        yield from pool.map(work, parts)
+        yield from pool.map(quietly, parts)
 
 
 def processors(threads: int | None) -> int:

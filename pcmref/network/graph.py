@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -12,7 +14,8 @@ import numpy as np
 from pcmref.arithmetic.codes import Range
 from pcmref.errors import NetworkError, ParameterError, describe, instance
 from pcmref.network.images import Normalisation, Samples
-from pcmref.network.layers import MAP_LIMIT, CrossbarLayer, Layer, Shape, check_size
+from pcmref.network.layers import MAP_LIMIT, CrossbarLayer, Layer, Shape, check_input
+from pcmref.network.ranges import StoredRanges
 
 __all__ = ["Network"]
 
@@ -34,7 +37,8 @@ class Network:
         Held-out images to judge the network by, and training images for AdaBS and converter ranges.
     ranges : mapping of preset to mapping of crossbar layer to Range
         Full scales of converters that were calibrated when the network was made, for a G_max of 25 uS and one scale a
-        layer; `pcmref.with_stored_ranges` applies them.
+        layer; `pcmref.with_stored_ranges` applies them.  They are kept as `StoredRanges`, which remember the network
+        that they were found with: this one, unless they are that already.
     sha256 : str
         Of the file that `pcmref.load` read it from; empty otherwise, also in what `dataclasses.replace` makes of it.
 
@@ -67,9 +71,7 @@ class Network:
         for layer in self.layers:
             instance("layers", layer, Layer)
         instance("normalisation", self.normalisation, Normalisation)
-        if len(self.input_shape) != 3:
-            raise NetworkError("graph/input", "(height, width, channels)", describe(self.input_shape))
-        object.__setattr__(self, "input_shape", tuple(check_size("graph/input", size) for size in self.input_shape))
+        object.__setattr__(self, "input_shape", check_input(self.input_shape))
         if len(self.normalisation.mean) != self.input_shape[2]:
             raise NetworkError(
                 "normalisation/mean", f"{self.input_shape[2]} channels", str(len(self.normalisation.mean))
@@ -97,7 +99,13 @@ class Network:
                 raise NetworkError(f"ranges/{preset}", f"the crossbar layers {names}", describe(list(ranges)))
             for name, top in ranges.items():
                 instance(f"ranges/{preset}/{name}", top, Range)
-        object.__setattr__(self, "ranges", {preset: dict(ranges) for preset, ranges in self.ranges.items()})
+        stored = {preset: self._stored(ranges) for preset, ranges in self.ranges.items()}
+        object.__setattr__(self, "ranges", stored)
+
+    def _stored(self, ranges: Mapping[str, Range]) -> StoredRanges:
+        if isinstance(ranges, StoredRanges):
+            return ranges
+        return StoredRanges(layers=dict(ranges), network=self.digest)
 
     def _check_samples(self, where: str, samples: Samples | None) -> None:
         if samples is None:
@@ -107,6 +115,20 @@ class Network:
             raise NetworkError(f"{where}/images", f"images of shape {self.input_shape}", str(samples.images.shape[1:]))
         if len(samples) and samples.labels.max() >= len(self.classes):
             raise NetworkError(f"{where}/labels", f"labels below {len(self.classes)}", str(int(samples.labels.max())))
+
+    @cached_property
+    def digest(self) -> str:
+        """SHA-256 of all that decides a result: graph, normalisation and tensors, from a file or not; appendix A."""
+        graph = {"input": list(self.input_shape), "nodes": [layer.as_node() for layer in self.layers]}
+        found = hashlib.sha256(json.dumps(graph, sort_keys=True).encode())
+        scale = self.normalisation
+        found.update(np.array([scale.full_scale, *scale.mean, *scale.std], "<f8").tobytes())
+        for layer in self.layers:
+            for tensor in sorted(name.rstrip("?") for name in layer.tensors):
+                if (values := getattr(layer, tensor)) is not None:
+                    found.update(np.array(values.shape, "<i8").tobytes())
+                    found.update(values.astype("<f4").tobytes())
+        return found.hexdigest()
 
     @cached_property
     def shapes(self) -> Mapping[str, Shape]:

@@ -2,14 +2,25 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass
 
 import numpy as np
 
-from pcmref.arrays import Float32, Int64, ReadOnly, UInt8, read_only
-from pcmref.errors import DataError, NetworkError, ParameterError, describe, instance, integer, real
+from pcmref.arrays import Float32, Int64, ReadOnly, UInt8, overflowing, read_only, refuse_masked
+from pcmref.errors import DataError, NetworkError, ParameterError, PcmrefWarning, describe, instance, integer, real
 
 __all__ = ["Normalisation", "Samples"]
+
+
+#: Least difference between the inputs of black and white, most such differences between them and 0, and largest input.
+SPAN_LEAST, DISTANCE_MOST, SIZE_MOST = 0.1, 4.0, 256.0
+
+
+def _is_likely(low: float, high: float) -> bool:
+    """Return whether a network may have been trained with inputs from `low` to `high`."""
+    span, distance = high - low, max(low, -high)
+    return span >= SPAN_LEAST and distance <= DISTANCE_MOST * span and max(-low, high) <= SIZE_MOST
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,7 +45,25 @@ class Normalisation:
             raise NetworkError("normalisation", "a positive full_scale and std", describe(numbers))
         if len(self.mean) != len(self.std):
             raise NetworkError("normalisation", "as many means as stds", f"{len(self.mean)} and {len(self.std)}")
+        self._warn_of_units()
 
+    def _warn_of_units(self) -> None:
+        """Warn where inputs would be almost constant, far from 0 or huge, as no training leaves them.
+
+        Whether the brightest pixel is 255 or full_scale.
+        """
+        for mean, std in zip(self.mean, self.std, strict=True):
+            ends = [(-mean / std, (pixel / self.full_scale - mean) / std) for pixel in (255.0, self.full_scale)]
+            if not any(_is_likely(*end) for end in ends):
+                low, high = ends[0]
+                text = (
+                    f"normalisation: pixels from 0 to 255 become inputs from {low:.4g} to {high:.4g}; "
+                    f"mean and std are of pixels divided by full_scale, which is {self.full_scale:g}"
+                )
+                warnings.warn(text, PcmrefWarning, stacklevel=4)
+                return
+
+    @overflowing()
     def table(self) -> Float32:
         """Return the normalised value of every pixel value and channel, shape ``(256, channels)``.
 
@@ -63,6 +92,7 @@ class Samples(ReadOnly):
     def __post_init__(self) -> None:
         for name in ("images", "labels"):
             instance(f"{self.where}/{name}", getattr(self, name), np.ndarray)
+            refuse_masked(f"{self.where}/{name}", getattr(self, name))
             object.__setattr__(self, name, read_only(getattr(self, name)))
         if self.images.dtype != np.uint8 or self.images.ndim != 4:
             raise DataError(

@@ -6,13 +6,13 @@ the global pooling.  Activations are channels-last everywhere.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
-from typing import ClassVar, TypeAlias
+from typing import Any, ClassVar, TypeAlias
 
 import numpy as np
 
-from pcmref.arrays import Float32, ReadOnly, frozen
+from pcmref.arrays import Float32, ReadOnly, frozen, refuse_masked
 from pcmref.errors import NetworkError, ParameterError, describe, integer
 
 __all__ = [
@@ -28,6 +28,7 @@ __all__ = [
     "PadShortcut",
     "Relu",
     "Shape",
+    "check_input",
     "check_size",
     "number_names",
 ]
@@ -47,6 +48,14 @@ def check_size(where: str, value: object, least: int = 1) -> int:
         return integer(where, value, expected, least, AXIS_LIMIT)
     except ParameterError as error:
         raise NetworkError(where, expected, error.found) from None
+
+
+def check_input(shape: Sequence[object]) -> tuple[int, int, int]:
+    """Return the shape of an image as ints if it is one: (height, width, channels)."""
+    if len(shape) != 3:
+        raise NetworkError("graph/input", "(height, width, channels)", describe(shape))
+    height, width, channels = (check_size("graph/input", size) for size in shape)
+    return height, width, channels
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -71,9 +80,12 @@ class Layer(ReadOnly):
             self.name in ("", ".", "input") or "/" in self.name
         ):
             raise NetworkError("graph", "a printable node name without '/', not 'input'", describe(self.name))
-        names = self.inputs if isinstance(self.inputs, tuple) else ()
+        several = isinstance(self.inputs, Sequence) and not isinstance(self.inputs, str)
+        names = tuple(self.inputs) if several else ()
         if len(names) != self.arity or not all(isinstance(name, str) for name in names):
-            raise NetworkError(f"graph/{self.name}/inputs", f"{self.arity} node name(s)", describe(self.inputs))
+            expected = f"a tuple of {self.arity} node name{'s' if self.arity > 1 else ''}"
+            raise NetworkError(f"graph/{self.name}/inputs", expected, describe(self.inputs))
+        object.__setattr__(self, "inputs", names)
         for tensor, axes in self.tensors.items():
             self._check_tensor(tensor.rstrip("?"), axes, optional=tensor.endswith("?"))
 
@@ -82,6 +94,7 @@ class Layer(ReadOnly):
         value = getattr(self, tensor)
         if value is None and optional:
             return
+        refuse_masked(where, value)
         if not isinstance(value, np.ndarray) or value.dtype != np.float32 or value.ndim != axes:
             found = f"{value.dtype} with {value.ndim}" if isinstance(value, np.ndarray) else describe(value)
             raise NetworkError(where, f"a float32 array with {axes} axes", found)
@@ -97,6 +110,11 @@ class Layer(ReadOnly):
         for name, smallest in least.items():
             size = check_size(f"graph/{self.name}/{name}", getattr(self, name), smallest)
             object.__setattr__(self, name, size)
+
+    def as_node(self) -> dict[str, Any]:
+        """Return what the graph of a network file says of the layer."""
+        numbers = {name: getattr(self, name) for name in sorted(number_names(type(self)))}
+        return {"name": self.name, "op": self.op, "inputs": list(self.inputs), **numbers}
 
     def shape_after(self, *shapes: Shape) -> Shape:
         """Return the output shape for the given input shapes, or raise `NetworkError`."""

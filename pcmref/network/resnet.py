@@ -15,7 +15,7 @@ from typing import Any, Literal, TypeAlias
 
 import numpy.typing as npt
 
-from pcmref.errors import NetworkError, ParameterError, describe
+from pcmref.errors import NetworkError, ParameterError, describe, instance
 from pcmref.network.graph import Network
 from pcmref.network.images import Normalisation, Samples
 from pcmref.network.layers import Add, BatchNorm, Conv, GlobalAveragePool, Layer, Linear, PadShortcut, Relu
@@ -95,6 +95,7 @@ def architecture(name: str) -> Architecture:
     ParameterError
         If there is no such family or depth.
     """
+    instance("arch", name, str)
     match = re.fullmatch(r"(.*?)([1-9][0-9]{0,3})", name)
     family, depth = (match[1], int(match[2])) if match else (name, 0)
     blocks, rest = divmod(depth - 2, 6)

@@ -8,8 +8,10 @@ from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
-from pcmref.errors import DataError, ParameterError, describe
+from pcmref.errors import DataError, FileError, ParameterError, describe
 from pcmref.files.atomic import replacing
+from pcmref.files.json_text import is_same, json_digest, parsed
+from pcmref.files.regular import content_of
 from pcmref.references import VERSION
 from pcmref.studies.retention import Retention, Row
 from pcmref.studies.study import Study
@@ -17,7 +19,9 @@ from pcmref.studies.study import Study
 __all__ = ["part_of", "rows_left", "write_document"]
 
 #: Name and version of the document.
-FORMAT = {"format": "pcmref-retention", "version": 1}
+FORMAT = {"format": "pcmref-retention", "version": 2}
+#: No document may have more bytes.
+DOCUMENT_LIMIT = 1 << 26
 
 
 def part_of(path: Path) -> Path:
@@ -33,8 +37,10 @@ def write_document(path: Path, result: Retention) -> None:
     OutputError
         If it cannot be written.
     """
+    document = json.loads(json.dumps(_document(result)))
+    document["digest"] = json_digest(document)
     with replacing(path) as temporary:
-        temporary.write_text(json.dumps(_document(result), indent=1) + "\n", encoding="utf-8")
+        temporary.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
 
 
 def rows_left(path: Path, study: Study, *, threads: int | None = None) -> list[Row]:
@@ -43,8 +49,9 @@ def rows_left(path: Path, study: Study, *, threads: int | None = None) -> list[R
     Raises
     ------
     DataError
-        If the file is damaged, or was left by another study: other seeds, times and compensations may be asked for now,
-        but not other converters (if their ranges are found with calibration images, they are found again).
+        If the file is damaged or was changed, or was left by another study: other seeds, times and compensations may
+        be asked for now, but not other converters (if their ranges are found with calibration images, they are found
+        again).
     ParameterError
         If the network was made in memory, so that nothing tells it from another.
     """
@@ -53,20 +60,27 @@ def rows_left(path: Path, study: Study, *, threads: int | None = None) -> list[R
             "network", "one that was read from a file (pcmref.save, pcmref.load)", "one made in memory"
         )
     try:
-        left = json.loads(path.read_bytes())
+        left = parsed(content_of(path, DOCUMENT_LIMIT))
         rows = [_row(values) for values in left["rows"]]
     except FileNotFoundError:
         return []
-    except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+    except FileError as error:
+        raise DataError(error.where, error.expected, error.found) from None
+    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
         raise DataError(
             str(path), "the rows of an unfinished run (without the file it begins anew)", describe(error)
         ) from error
     wanted = json.loads(json.dumps({**_header(study), "readout": asdict(study.ranged_readout(threads))}))
     for name, value in wanted.items():
-        if left.get(name) != value:
+        if not is_same(value, left.get(name)):
             place, mine, other = _difference(name, value, left.get(name))
             expected = f"what this run has: {describe(mine)} (without the file it begins anew)"
             raise DataError(f"{path}: {place}", expected, describe(other))
+    if left.get("digest") != (digest := json_digest(left)):
+        expected = f"{digest}, the digest of what it says (without the file the run begins anew)"
+        raise DataError(f"{path}: digest", expected, f"{describe(left.get('digest'), 80)}: the file was changed")
+    if len({(row.seed, row.t_s, row.compensation) for row in rows}) < len(rows):
+        raise DataError(f"{path}: rows", "one for each seed, time and compensation", "two of one")
     return rows
 
 

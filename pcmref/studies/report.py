@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
+import numpy as np
+
+from pcmref.crossbar.readout import Readout
 from pcmref.devices.pcm import PcmModel
+from pcmref.inference.saturation import Saturation
 from pcmref.network.graph import Network
-from pcmref.network.layers import Conv
+from pcmref.network.layers import Conv, CrossbarLayer
 from pcmref.profiling import Profile
 from pcmref.studies.plots import LABELS
 from pcmref.studies.retention import Retention
@@ -16,9 +22,12 @@ from pcmref.studies.study import DAY_S, HOUR_S, YEAR_S
 
 __all__ = [
     "UNITS_S",
+    "network_facts",
     "network_table",
     "numbers",
     "profile_table",
+    "ranges_facts",
+    "ranges_table",
     "retention_table",
     "time_text",
 ]
@@ -72,32 +81,100 @@ def profile_table(profile: Profile, elapsed_s: float, threads: int) -> str:
     return "\n".join(lines)
 
 
-def network_table(network: Network, path: Path, *, tile_rows: int, tile_columns: int) -> str:
-    """Return what a network file holds, and a row for each crossbar layer."""
-    scale = network.normalisation
-    lines = [
-        f"{path.name}  sha256 {network.sha256}",
-        f"input {'x'.join(map(str, network.input_shape))} uint8, (pixel / {scale.full_scale:g} - mean) / std,",
-        f"  mean {numbers(scale.mean)}, std {numbers(scale.std)}",
-        f"classes {', '.join(network.classes)}",
-    ]
+def network_facts(network: Network, path: Path, *, tile_rows: int, tile_columns: int) -> dict[str, Any]:
+    """Return what a network file holds, as JSON has it."""
     images = {"evaluation": network.evaluation, "calibration": network.calibration}
-    lines += [f"{name} {len(samples):,} images in the file" for name, samples in images.items() if samples is not None]
-    lines += [f"ranges of converters for preset {name} in the file" for name in network.ranges]
-    lines += [f"{key}: {text}" for key, text in sorted(network.provenance.items())]
+    return {
+        "file": path.name,
+        "sha256": network.sha256,
+        "digest": network.digest,
+        "input": list(network.input_shape),
+        "normalisation": asdict(network.normalisation),
+        "classes": list(network.classes),
+        "images": {name: len(samples) for name, samples in images.items() if samples is not None},
+        "ranges": list(network.ranges),
+        "layers": [_layer_facts(network, layer, tile_rows, tile_columns) for layer in network.crossbar_layers],
+        "weights": network.weights,
+        "devices": network.devices,
+        "tile": [tile_rows, tile_columns],
+        "provenance": dict(network.provenance),
+    }
+
+
+def _layer_facts(network: Network, layer: CrossbarLayer, tile_rows: int, tile_columns: int) -> dict[str, Any]:
+    return {
+        "layer": layer.name,
+        "kernel": list(layer.kernel) if isinstance(layer, Conv) else None,
+        "stride": layer.stride if isinstance(layer, Conv) else None,
+        "output": list(network.shapes[layer.name]),
+        "rows": layer.rows,
+        "columns": layer.columns,
+        "weights": layer.rows * layer.columns,
+        "tiles": math.ceil(layer.rows / tile_rows) * math.ceil(layer.columns / tile_columns),
+    }
+
+
+def network_table(facts: Mapping[str, Any]) -> str:
+    """Return the `network_facts` as text: a row for each crossbar layer, and how the network came to be."""
+    scale = facts["normalisation"]
+    lines = [
+        f"{facts['file']}  sha256 {facts['sha256']}",
+        f"input {_size(facts['input'])} uint8, (pixel / {scale['full_scale']:g} - mean) / std,",
+        f"  mean {numbers(scale['mean'])}, std {numbers(scale['std'])}",
+        f"classes {', '.join(facts['classes'])}",
+    ]
+    lines += [f"{name} {count:,} images in the file" for name, count in facts["images"].items()]
+    lines += [f"ranges of converters for preset {name} in the file" for name in facts["ranges"]]
     lines += ["", f"{'layer':28}{'kernel':>8}{'stride':>8}{'output':>12}{'crossbar':>12}{'weights':>11}{'tiles':>7}"]
-    total = 0
-    for layer in network.crossbar_layers:
-        kernel, stride = ("x".join(map(str, layer.kernel)), layer.stride) if isinstance(layer, Conv) else ("-", "-")
-        tiles = math.ceil(layer.rows / tile_rows) * math.ceil(layer.columns / tile_columns)
-        total += tiles
-        output = "x".join(map(str, network.shapes[layer.name]))
-        crossbar = f"{layer.rows}x{layer.columns}"
-        weights = layer.rows * layer.columns
-        lines.append(f"{layer.name:28}{kernel:>8}{stride:>8}{output:>12}{crossbar:>12}{weights:>11,}{tiles:>7}")
-    tile = f"{tile_rows}x{tile_columns}"
-    lines += ["", f"{network.weights:,} weights, {network.devices:,} PCM devices, {total} tiles of {tile} or less"]
+    for layer in facts["layers"]:
+        kernel, stride = ("-", "-") if layer["kernel"] is None else (_size(layer["kernel"]), layer["stride"])
+        crossbar = f"{layer['rows']}x{layer['columns']}"
+        lines.append(
+            f"{layer['layer']:28}{kernel:>8}{stride:>8}{_size(layer['output']):>12}{crossbar:>12}"
+            f"{layer['weights']:>11,}{layer['tiles']:>7}"
+        )
+    tiles = sum(layer["tiles"] for layer in facts["layers"])
+    devices, tile = f"{facts['devices']:,} PCM devices", _size(facts["tile"])
+    lines += ["", f"{facts['weights']:,} weights, {devices}, {tiles} tiles of {tile} or less"]
+    if facts["provenance"]:
+        lines.append("")
+    lines += [f"{key}: {text}" for key, text in sorted(facts["provenance"].items())]
     return "\n".join(lines)
+
+
+def ranges_table(ranges: Sequence[Mapping[str, Any]], images: int) -> str:
+    """Return the full scales of each layer and what they do to codes, as `ranges_facts` has them."""
+    lines = [f"{'layer':28}{'input_top':>12}{'sum_top, uS':>14}{'DAC':>9}{'ADC':>9}{'reach':>9}"]
+    for row in ranges:
+        tops = row["sum_top_us"]
+        top = f"{tops[0]:.4g}" if len(set(tops)) == 1 else f"{min(tops):.4g}-{max(tops):.4g}"
+        lines.append(
+            f"{row['layer']:28}{row['input_top']:>12.4g}{top:>14}{row['dac']:>9.2%}{row['adc']:>9.2%}{row['reach']:>9.0%}"
+        )
+    lines += [
+        "",
+        f"DAC, ADC: codes at a limit; reach: largest code of full scale; of {images:,} images, chip 0 before drift",
+    ]
+    return "\n".join(lines)
+
+
+def ranges_facts(readout: Readout, found: Sequence[Saturation]) -> list[dict[str, Any]]:
+    """Return the full scales of each layer and how codes lie between them, as JSON has it."""
+    return [
+        {
+            "layer": of.layer,
+            "input_top": top.input_top,
+            "sum_top_us": np.atleast_1d(top.sum_top_us).tolist(),
+            **{name: value for name, value in asdict(of).items() if name != "layer"},
+            "reach": of.reach,
+        }
+        for of in found
+        if (top := readout.range_of(of.layer)) is not None
+    ]
+
+
+def _size(lengths: Sequence[int]) -> str:
+    return "x".join(map(str, lengths))
 
 
 def time_text(t_s: float) -> str:

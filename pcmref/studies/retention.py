@@ -10,10 +10,10 @@ import numpy as np
 
 from pcmref.crossbar.readout import Readout
 from pcmref.devices.chip import Snapshot, program
-from pcmref.errors import ParameterError, describe, instance
+from pcmref.errors import ParameterError, called, describe, instance
 from pcmref.inference.accuracy import correct
 from pcmref.inference.compensation import calibrate
-from pcmref.inference.run import digital, logits
+from pcmref.inference.run import digital, prepare
 from pcmref.studies.study import Study
 
 __all__ = ["Retention", "Row", "retention"]
@@ -103,8 +103,15 @@ def retention(
     ------
     ParameterError
         If a known row is not of this study's images.
+
+    Warns
+    -----
+    PcmrefWarning
+        If full scales do not fit the first case, as of `pcmref.logits`.
     """
     instance("study", study, Study, "pcmref.Study")
+    called("progress", progress)
+    called("keep", keep)
     known = list(known)
     for found in known:
         instance("known", found, Row)
@@ -128,6 +135,7 @@ def retention(
 
     scores = digital(study.network, study.samples.images, threads=threads, progress=advance)
     baseline = correct(scores, study.samples.labels)
+    look = True
     for seed in study.seeds:
         chip = program(study.network, model=study.model, seed=seed, scale=study.scale, significance=study.significance)
         reference = chip.reference()
@@ -135,8 +143,8 @@ def retention(
             snapshot = chip.at(t_s)
             for compensation in study.compensations:
                 if (seed, t_s, compensation) not in rows:
-                    row = _row(study, snapshot, reference, compensation, readout, threads, advance)
-                    rows[seed, t_s, compensation] = row
+                    row = _row(study, snapshot, reference, compensation, readout, threads, advance, look=look)
+                    rows[seed, t_s, compensation], look = row, False
                     keep(result())
     return result()
 
@@ -149,8 +157,10 @@ def _row(
     readout: Readout,
     threads: int | None,
     progress: Callable[[int], None],
+    *,
+    look: bool,
 ) -> Row:
-    """Compensate a chip as it is at one time, and count what it then gets right."""
+    """Compensate a chip as it is at one time, count what it then gets right; `look` whether full scales fit."""
     corrections = calibrate(
         snapshot,
         compensation,
@@ -161,7 +171,10 @@ def _row(
         threads=threads,
     )
     images, labels = study.samples.images, study.samples.labels
-    scores = logits(snapshot, images, corrections=corrections, readout=readout, threads=threads, progress=progress)
+    chip = prepare(snapshot, corrections=corrections, readout=readout)
+    scores = chip(images, threads=threads, progress=progress)
+    if look:
+        chip.warn_of_saturation(images, threads=threads)
     return Row(
         t_s=snapshot.t_s,
         compensation=compensation,

@@ -19,7 +19,7 @@ from pcmref.inference.adabs import ADABS_IMAGES
 from pcmref.inference.compensation import COMPENSATIONS
 from pcmref.inference.gdc import GdcReadout
 from pcmref.inference.images import batches
-from pcmref.inference.ranges import calibrate_ranges, stored_if_any
+from pcmref.inference.ranges import RANGE_IMAGES, calibrate_ranges, stored_if_any
 from pcmref.network.graph import Network
 from pcmref.network.images import Samples
 from pcmref.references import SPEC_VERSION
@@ -33,8 +33,6 @@ DAY_S = 24 * HOUR_S
 YEAR_S = 365 * DAY_S
 #: The times of the default table: the first read of [J20], and what readers ask next.
 TIMES_S = (25.0, HOUR_S, DAY_S, 30 * DAY_S, YEAR_S)
-#: Calibration images that set the ranges of converters.
-RANGE_IMAGES = 200
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

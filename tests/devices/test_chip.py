@@ -22,7 +22,7 @@ from pcmref.devices.chip import SnapshotLayer, program
 from pcmref.devices.laws import Constant
 from pcmref.devices.mapping import MappedLayer
 from pcmref.devices.published import AIHWKIT, MODELS, NANDAKUMAR_2019
-from pcmref.errors import ParameterError
+from pcmref.errors import ParameterError, PcmrefWarning
 from pcmref.inference.run import logits
 from pcmref.network.graph import Network
 from pcmref.network.images import Normalisation
@@ -434,7 +434,8 @@ def test_the_reference_has_no_drift(model):
 def test_codes_saturate_at_16_bits():
     weight = np.random.default_rng(1).choice([-1.0, 1.0], (30, 20)).astype(np.float32)
     wild = replace(NANDAKUMAR_2019, programming_spread_us=Constant(500.0), read_noise=Constant(50.0))
-    layer = program(linear_network(weight), model=wild).at(20.0).layers[0]
+    with pytest.warns(PcmrefWarning, match=r"of the devices of layer 'fc' at 20 s conduct or fluctuate more"):
+        layer = program(linear_network(weight), model=wild).at(20.0).layers[0]
     for codes in (layer.mean_code, layer.read_code, layer.g_mean_code, layer.g_read_code):
         assert codes.dtype == np.int16
         assert codes.max() == 32767

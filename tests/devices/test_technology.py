@@ -125,6 +125,7 @@ def test_another_step_and_another_largest_conductance(net, images):
     assert np.array_equal(*logits)
 
 
+@pytest.mark.filterwarnings("ignore:GDC does nothing")
 def test_compensation(net, images):
     chip = pcmref.program(net, model=Shifted(error_us=0.5))
     snapshot, reference = chip.at(DAY), chip.reference()
@@ -176,6 +177,7 @@ def test_chips_and_snapshots_travel(net, images):
         replace(snapshot, t_s=-1.0)
 
 
+@pytest.mark.filterwarnings("ignore:readout chip8. .* do the ranges fit")
 def test_a_study_and_its_document(net, images, tmp_path):
     study = pcmref.Study(
         network=net,

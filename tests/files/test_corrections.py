@@ -86,9 +86,39 @@ def put(name, value):
     return edit
 
 
+def chip(change, **layout):
+    """What the file says of the chip, changed."""
+
+    def edit(file):
+        said = json.loads(file["chip"][()])
+        change(said)
+        put("chip", np.bytes_(json.dumps(said, **layout)))(file)
+
+    return edit
+
+
 ZOO = {
     "another format": ("/ attribute 'format'", lambda file: file.attrs.create("format", np.bytes_("pcmref-network"))),
-    "version 4": ("/ attribute 'version'", lambda file: file.attrs.create("version", 4)),
+    "version 5": ("/ attribute 'version'", lambda file: file.attrs.create("version", 5)),
+    "no digest": ("/ attribute 'digest'", lambda file: file.attrs.__delitem__("digest")),
+    "another digest": ("/ attribute 'digest'", lambda file: file.attrs.create("digest", np.bytes_("0" * 64))),
+    "another gain": ("/ attribute 'digest'", put("gain/fc", [0.9 * (1 + 2**-52)])),
+    "a gain less": ("/ attribute 'digest'", lambda file: file.__delitem__("gain/fc")),
+    "a gain more": ("/ attribute 'digest'", put("gain/conv3", [1.0])),
+    "gains of two layers exchanged": (
+        "/ attribute 'digest'",
+        lambda file: [
+            file.move(f"gain/{old}", f"gain/{new}") for old, new in (("fc", "x"), ("conv1", "fc"), ("x", "conv1"))
+        ],
+    ),
+    "statistics less": ("/ attribute 'digest'", lambda file: file.__delitem__("statistics/bn1")),
+    "another variance": ("/ attribute 'digest'", put("statistics/bn1/var", np.ones(5))),
+    "chip says more": ("chip: more", chip(lambda said: said.update(more=1))),
+    "chip says less": ("chip: seed", chip(lambda said: said.pop("seed"))),
+    "read number false": ("chip: read", chip(lambda said: said.update(read=False))),
+    "read number 0.0": ("chip: read", chip(lambda said: said.update(read=0.0))),
+    "significance [true]": ("chip: significance", chip(lambda said: said.update(significance=[True]))),
+    "chip laid out otherwise": ("/ attribute 'digest'", chip(lambda said: None, indent=1)),
     "no chip": ("chip", lambda file: file.__delitem__("chip")),
     "chip is no JSON": ("chip", put("chip", np.bytes_("{"))),
     "chip is a list": ("chip", put("chip", np.bytes_("[]"))),
@@ -152,6 +182,18 @@ def test_a_message_says_what_was_expected_and_found(path, defect, found):
     with h5py.File(path, "r+") as file:
         damage(file)
     assert refused(path, SNAPSHOT, place) == found
+
+
+def test_no_flipped_bit_gives_other_corrections(path):
+    """One in each byte of the numbers."""
+    good = path.read_bytes()
+    begin = good.index(FULL.gain["conv2"].tobytes())
+    for place in range(begin, begin + FULL.gain["conv2"].nbytes):
+        damaged = bytearray(good)
+        damaged[place] ^= 1 << place % 7
+        path.write_bytes(damaged)
+        with pytest.raises(FileError, match=r"digest|finite"):
+            load_corrections(path, SNAPSHOT)
 
 
 def test_an_unknown_part_of_statistics_is_refused(path):

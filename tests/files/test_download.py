@@ -1,10 +1,15 @@
+import contextlib
+import errno
 import hashlib
+import io
+import itertools
+import os
 import random
 import re
 import socket
 import threading
+import tracemalloc
 from http.server import BaseHTTPRequestHandler, HTTPServer
-from pathlib import Path
 
 import pytest
 
@@ -261,7 +266,7 @@ def test_a_transfer_that_stalls(server, tmp_path, part, monkeypatch):
     error = refused(DataError, tmp_path, url=server.url)
     assert (error.where, error.expected) == (server.url, "a complete transfer")
     assert error.found == "timed out; calling again resumes"
-    assert part.read_bytes() == PAYLOAD[:600]
+    assert part.read_bytes() == PAYLOAD[:650]
 
 
 def test_a_resumed_transfer_that_is_cut_again(server, tmp_path, part):
@@ -367,6 +372,115 @@ def test_only_http(tmp_path, url):
     assert (error.where, error.expected, error.found) == ("url", "an http or https address", repr(url))
 
 
+# Bad servers: what each sends after the request, piece after piece
+
+
+@contextlib.contextmanager
+def bad_server(pieces, pause=0.0):
+    """Serve one connection; give its address."""
+    over = threading.Event()
+
+    def serve():
+        connection, _ = listening.accept()
+        with connection, contextlib.suppress(OSError):
+            connection.recv(1 << 16)
+            for piece in pieces:
+                connection.sendall(piece)
+                if over.wait(pause):
+                    return
+
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        thread = threading.Thread(target=serve)
+        thread.start()
+        yield f"http://127.0.0.1:{listening.getsockname()[1]}/{ARCHIVE}"
+        over.set()
+        thread.join()
+
+
+OK = b"HTTP/1.1 200 OK\r\n"
+CHUNKED = OK + b"Transfer-Encoding: chunked\r\n\r\n"
+A_LOT = itertools.repeat(bytes(1 << 16))
+DRIP = itertools.repeat(b"x")
+BAD = {
+    "a chunk of negative size": ([CHUNKED, b"-5\r\n", *[b"x" * 3000] * 9], "a complete transfer"),
+    "a chunk of negative size, endless": (itertools.chain([CHUNKED, b"-5\r\n"], A_LOT), "at most 65536 bytes"),
+    "a chunk of 5,000 digits": ([CHUNKED, b"f" * 5000 + b"\r\n", b"x" * 1000], "a complete transfer"),
+    "a chunk of no number": ([CHUNKED, b"zz\r\n", b"x" * 1000], "a complete transfer"),
+    "an endless body": (itertools.chain([OK + b"\r\n"], A_LOT), "at most 65536 bytes"),
+    "endless chunks": (itertools.chain([CHUNKED], itertools.repeat(b"1\r\nx\r\n" * 9000)), "at most 65536 bytes"),
+    "a length above the limit": ([OK + b"Content-Length: 65537\r\n\r\n", b"x"], "at most 65536 bytes"),
+    "a length of 5,000 digits": (
+        itertools.chain([OK + b"Content-Length: " + b"9" * 5000 + b"\r\n\r\n"], A_LOT),
+        "at most 65536 bytes",
+    ),
+    "no answer but noise": ([b"\0" * 100], "a server that answers"),
+    "endless headers": (itertools.chain([OK], itertools.repeat(b"A: b\r\n" * 1000)), "a server that answers"),
+    "endless line": (itertools.chain([OK], itertools.repeat(b"A" * 70000)), "a server that answers"),
+}
+SLOW = {
+    "a drip": (itertools.chain([OK + b"\r\n"], DRIP), "at least 16384 bytes in 0.2 s"),
+    "a drip of a header": (itertools.chain([OK], DRIP), "a server that answers"),
+    "endless promises to go on": (itertools.repeat(b"HTTP/1.1 100 Continue\r\n\r\n"), "a server that answers"),
+}
+
+
+@pytest.mark.parametrize("kind", [*BAD, *SLOW])
+def test_a_bad_server_takes_neither_memory_nor_disk_nor_time(tmp_path, monkeypatch, kind):
+    pieces, expected = (BAD | SLOW)[kind]
+    monkeypatch.setattr(download, "SIZE_LIMIT", 1 << 16)
+    monkeypatch.setattr(download, "TIMEOUT", 0.2 if kind in SLOW else 5.0)
+    monkeypatch.setattr(download, "BLOCK", 1 << 13)
+    with bad_server(pieces, pause=0.01 if kind in SLOW else 0.0) as url:
+        received = [0]
+        tracemalloc.start()
+        error = refused(DataError, tmp_path, url=url, progress=lambda done, total: received.append(done))
+        peak = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+    assert (error.where, error.expected) == (url, expected)
+    assert peak < 5 << 20
+    assert max(received) <= (1 << 16) + (1 << 13)
+    assert sum(file.stat().st_size for file in tmp_path.iterdir()) <= 1 << 16
+
+
+def test_a_range_of_5000_digits_is_none(server, tmp_path, part):
+    server.content_range = f"bytes {'9' * 5000}-999/1000"
+    part.write_bytes(PAYLOAD[:400])
+    expect_complete(server.fetch(tmp_path), tmp_path)
+
+
+@pytest.mark.parametrize("target", ["ftp://127.0.0.1/a", "file:///etc/passwd", "data:,x", "gopher://127.0.0.1/"])
+def test_a_redirect_away_from_http_is_not_followed(tmp_path, monkeypatch, target):
+    monkeypatch.setenv("ftp_proxy", "http://127.0.0.1:1/")
+    monkeypatch.setenv("gopher_proxy", "http://127.0.0.1:1/")
+    answer = f"HTTP/1.1 302 Found\r\nLocation: {target}\r\nContent-Length: 0\r\n\r\n"
+    with bad_server([answer.encode()]) as url:
+        error = refused(DataError, tmp_path, url=url)
+    assert "unknown url type: ftp" in error.found or "HTTP 302" in error.found
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("target", ["victim", "missing"])
+def test_a_link_in_place_of_the_part_is_not_followed(server, tmp_path, part, target):
+    (tmp_path / "victim").write_bytes(b"precious")
+    part.symlink_to(tmp_path / target)
+    error = refused(OutputError, tmp_path, url=server.url)
+    assert (error.where, error.found) == (str(part), "a link")
+    assert sorted(tmp_path.iterdir()) == [part, tmp_path / "victim"]
+    assert (tmp_path / "victim").read_bytes() == b"precious"
+
+
+def test_a_link_that_takes_the_place_of_the_part_meanwhile_is_not_followed(server, tmp_path, part, monkeypatch):
+    (tmp_path / "victim").write_bytes(b"precious")
+    monkeypatch.setattr(download, "_expect_own", lambda part: part.symlink_to(tmp_path / "victim"))
+    refused(OutputError, tmp_path, url=server.url)
+    assert (tmp_path / "victim").read_bytes() == b"precious"
+
+
+def test_a_pipe_in_place_of_the_part_is_not_waited_for(server, tmp_path, part):
+    os.mkfifo(part)
+    assert refused(OutputError, tmp_path, url=server.url).where == str(part)
+
+
 # Nowhere to write
 
 
@@ -402,9 +516,12 @@ def test_an_archive_that_cannot_be_replaced(server, tmp_path, part):
     assert part.read_bytes() == PAYLOAD
 
 
-@pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no /dev/full")
-def test_a_full_disk(server, tmp_path, part):
-    part.symlink_to("/dev/full")
+def test_a_full_disk(server, tmp_path, monkeypatch):
+    class Full(io.BytesIO):
+        def write(self, block):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(download, "_writable", lambda part: Full())
     error = refused(OutputError, tmp_path, url=server.url)
     assert error.where == str(tmp_path / ARCHIVE)
     assert error.found == "No space left on device"

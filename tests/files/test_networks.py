@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import re
 import subprocess
 import sys
 import threading
@@ -529,8 +530,11 @@ ZOO = {
     "std negative": ("normalisation", element("normalisation/std", 1, -0.1)),
     "std infinite": ("normalisation", element("normalisation/std", 1, np.inf)),
     "mean NaN": ("normalisation", element("normalisation/mean", 1, np.nan)),
-    "two means of three": ("normalisation", entry("normalisation/mean", np.zeros(2))),
-    "no channel": ("normalisation", lambda f: [entry(f"normalisation/{n}", np.zeros(0))(f) for n in ("mean", "std")]),
+    "two means of three": ("normalisation/mean", entry("normalisation/mean", np.zeros(2))),
+    "no channel": (
+        "normalisation/mean",
+        lambda f: [entry(f"normalisation/{n}", np.zeros(0))(f) for n in ("mean", "std")],
+    ),
     "label beyond the classes": ("evaluation/labels", element("evaluation/labels", 2, 4)),
     "label negative": ("evaluation/labels", element("evaluation/labels", 2, -1)),
     "labels of int32": ("calibration/labels", entry("calibration/labels", np.zeros(3, np.int32))),
@@ -596,18 +600,18 @@ def test_what_a_file_declares_is_not_allocated(path, defect):
         ("NaN in a weight", "finite numbers, found nan at [4, 2, 0, 1]"),
         ("infinite bias", "finite numbers, found -inf at [3]"),
         ("negative variance", "no negative variance, found -9.99"),
-        ("soft link", "data stored in this file, found SoftLink"),
-        ("external link", "data stored in this file, found ExternalLink"),
+        ("soft link", "data stored in this file, found a soft link"),
+        ("external link", "data stored in this file, found an external link"),
         ("virtual dataset", "data stored in this file, found external or virtual storage"),
-        ("2^40 weights declared", "at most 536870912 elements, found shape (1048576, 1048576)"),
+        ("2^40 weights declared", "arrays of numbers that take at most 16777216 bytes, in a file of "),
         ("text of 1 GiB declared", "at most 4194304 bytes, found 1073741824 bytes"),
-        ("graph is of variable length", "one text of fixed length, found object of shape ()"),
-        ("weight is a group", "a dataset, found Group"),
-        ("tensors are a dataset", "a group, found Dataset"),
+        ("graph is of variable length", "one text of fixed length, found elements of another kind of shape ()"),
+        ("weight is a group", "a dataset, found a group"),
+        ("tensors are a dataset", "a group, found a dataset"),
         ("weight of other channels", "5 input channels, found 4"),
         ("gamma of another length", "shape (5,), found shape (4,)"),
         ("label beyond the classes", "labels below 4, found 4"),
-        ("label missing", "3 int64 labels, found int64 of shape (2,)"),
+        ("label missing", "int64 of shape (3,), found int64 of shape (2,)"),
         ("images of another size", "images of shape (6, 6, 3), found (6, 5, 3)"),
         ("stride twice", "valid JSON, found 'stride' twice in an object"),
         ("ranges of some layers", "the crossbar layers ['conv1', "),
@@ -630,24 +634,62 @@ def test_a_graph_without_nodes(path):
     assert refused(path, "graph") == "at least one node, found none"
 
 
+def one_layer():
+    layers = (Conv(name="c", inputs=("input",), weight=np.ones((4, 3, 1, 1), np.float32)),)
+    return tiny(layers=(*layers, GlobalAveragePool(name="m", inputs=("c",))))
+
+
+#: Bytes of the arrays of `one_layer`: five and three images of 6 x 6 x 3; weights, their labels, a mean, std and scale.
+IMAGES, NUMBERS = 8 * 6 * 6 * 3, 4 * 12 + 8 * 8 + 8 * 7
+
+
 @pytest.mark.parametrize(
     ("limit", "largest", "place", "message"),
     [
-        ("ELEMENT_LIMIT", 5 * 6 * 6 * 3, "evaluation/images", "at most 539 elements, found shape (5, 6, 6, 3)"),
+        ("IMAGES_MOST", IMAGES, "evaluation/images", r"arrays of bytes that take at most 863 bytes, .* 864 bytes with"),
+        ("NUMBERS_MOST", NUMBERS, "tensors/c/weight", "arrays of numbers that take at most 167 bytes, .* 168 bytes w"),
         ("TEXT_LIMIT", len("{}") + 1000, "provenance", "at most 1001 bytes, found 1002 bytes"),
     ],
 )
 def test_limits(path, monkeypatch, limit, largest, place, message):
-    """The largest array and text are still read."""
-    layers = (Conv(name="c", inputs=("input",), weight=np.ones((4, 3, 1, 1), np.float32)),)
-    layers += (GlobalAveragePool(name="m", inputs=("c",)),)
-    networks.save(path, tiny(layers=layers))
+    """The largest arrays and text are still read."""
+    networks.save(path, one_layer())
     with h5py.File(path, "r+") as file:
         put(file, "provenance", "{" + " " * 1000 + "}")
+        del file.attrs["digest"]
+        for name in ("evaluation/images", "calibration/images"):  # no chunks, which would cost more
+            put(file, name, file[name][()])
+    monkeypatch.setattr(hdf5, "IMAGES_RATIO", 0)
+    monkeypatch.setattr(hdf5, "NUMBERS_RATIO", 0)
     monkeypatch.setattr(hdf5, limit, largest)
     networks.load(path)
     monkeypatch.setattr(hdf5, limit, largest - 1)
-    assert refused(path, place) == message
+    assert re.match(message, refused(path, place))
+
+
+def test_a_large_file_may_hold_more(path, monkeypatch):
+    size = path.stat().st_size
+    monkeypatch.setattr(hdf5, "NUMBERS_MOST", 1)
+    networks.load(path)
+    monkeypatch.setattr(hdf5, "NUMBERS_RATIO", 1 / size)
+    assert f"at most 1 bytes, in a file of {size}" in refused(path, "calibration/labels")
+
+
+def test_entries_and_nodes_are_counted(path, monkeypatch):
+    with h5py.File(path) as file:
+        names = []
+        file.visit(names.append)
+    nodes = len(networks.load(path).layers)
+    for module, limit, count, message in (
+        (hdf5, "ENTRY_LIMIT", len(names), f"at most {len(names) - 1} groups and datasets, 8 deep, found more"),
+        (networks, "NODE_LIMIT", nodes, f"graph/nodes: expected at most {nodes - 1} nodes, found {nodes}"),
+    ):
+        with monkeypatch.context() as patch:
+            patch.setattr(module, limit, count)
+            networks.load(path)
+            patch.setattr(module, limit, count - 1)
+            with pytest.raises(FileError, match=message):
+                networks.load(path)
 
 
 def test_what_load_refuses_for_its_size_is_not_saved(tmp_path, monkeypatch):
@@ -657,17 +699,84 @@ def test_what_load_refuses_for_its_size_is_not_saved(tmp_path, monkeypatch):
     networks.save(path, network)
     before = path.read_bytes()
     text = len(json.dumps(dict(network.provenance)))
-    for limit, value, message in (
-        ("TEXT_LIMIT", text, r"graph: expected at most \d+ bytes, found \d+ bytes"),
-        ("ELEMENT_LIMIT", 7 * 10 * 3 * 2 - 1, r"tensors/conv3/weight: expected at most 419 elements, found shape"),
-        ("ELEMENT_LIMIT", 5 * 6 * 6 * 3 - 1, r"evaluation/images: expected at most 539 elements, found shape"),
+    for module, limit, value, message in (
+        (hdf5, "TEXT_LIMIT", text, r"graph: expected at most \d+ bytes, found \d+ bytes"),
+        (hdf5, "NUMBERS_MOST", 100, r"normalisation/std: expected arrays of numbers that take at most 100 b"),
+        (hdf5, "IMAGES_MOST", 100, r"/images: expected arrays of bytes that take at most 100 bytes"),
+        (networks, "NODE_LIMIT", 3, r"graph/nodes: expected at most 3 nodes"),
     ):
         with monkeypatch.context() as patch:
-            patch.setattr(hdf5, limit, value)
+            patch.setattr(hdf5, "IMAGES_RATIO", 0)
+            patch.setattr(hdf5, "NUMBERS_RATIO", 0)
+            patch.setattr(module, limit, value)
             with pytest.raises(FileError, match=message):
                 networks.save(path, network)
         assert path.read_bytes() == before
         assert list(tmp_path.iterdir()) == [path]
+
+
+# The digest
+
+
+def lines_of(path):
+    """The lines of the digest, as appendix A has them."""
+    lines = {}
+
+    def line(name, entry):
+        if isinstance(entry, h5py.Dataset):
+            value = entry[()]
+            if entry.dtype.kind == "S":
+                content, form = value.rstrip(b"\0"), "text"
+            else:
+                content = np.asarray(value, entry.dtype.newbyteorder("<")).tobytes()
+                form = f"{entry.dtype.name}({','.join(map(str, entry.shape))})"
+            lines[name.encode()] = f"{hashlib.sha256(content).hexdigest()} {form} {name}\n"
+
+    with h5py.File(path) as file:
+        file.visititems(line)
+    return "".join(lines[name] for name in sorted(lines))
+
+
+def test_the_digest_of_a_file_is_that_of_its_content(tmp_path):
+    network = tiny(provenance={"ö": "ü"}, ranges={"chip8": ranges_of(tiny())})
+    networks.save(tmp_path / "net.h5", network)
+    with h5py.File(tmp_path / "net.h5") as file:
+        assert file.attrs["digest"].decode() == hashlib.sha256(lines_of(tmp_path / "net.h5").encode()).hexdigest()
+
+
+CHANGES = {
+    "a weight by a bit": lambda file: element(
+        "tensors/conv1/weight", (0, 0, 0, 0), file["tensors/conv1/weight"][0, 0, 0, 0] * (1 + 2**-23)
+    )(file),
+    "a weight of 0 by its sign": lambda file: element("tensors/bn1/mean", 0, -0.0)(file),
+    "a pixel": lambda file: element("evaluation/images", (0, 0, 0, 0), file["evaluation/images"][0, 0, 0, 0] ^ 1)(file),
+    "a label": lambda file: element("evaluation/labels", 0, (file["evaluation/labels"][0] + 1) % 4)(file),
+    "a word": entry("provenance", "{}"),
+    "a mean": element("normalisation/mean", 0, 0.25),
+    "a bias taken away": drop("tensors/fc/bias"),
+    "images taken away": drop("calibration"),
+    "the digest": attribute("digest", np.bytes_("0" * 64)),
+    "the digest is a number": attribute("digest", 1),
+    "the digest is empty": attribute("digest", np.bytes_("")),
+}
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_a_file_that_was_changed_is_refused_while_it_has_its_digest(tmp_path, change):
+    path = tmp_path / "net.h5"
+    networks.save(path, replace_layer(tiny(), "bn1", mean=np.zeros(5, np.float32)))
+    with h5py.File(path, "r+") as file:
+        CHANGES[change](file)
+    assert refused(path, "/ attribute 'digest'").endswith(": the file was changed")
+    with h5py.File(path, "r+") as file:
+        del file.attrs["digest"]
+    networks.load(path)
+
+
+def test_files_of_before_have_no_digest():
+    """And are read as they are."""
+    with h5py.File(networks.bundled()) as file:
+        assert "digest" not in file.attrs
 
 
 def test_an_outer_file_is_never_opened(path, tmp_path):
@@ -675,7 +784,7 @@ def test_an_outer_file_is_never_opened(path, tmp_path):
     networks.save(tmp_path / "other.h5", tiny(seed=1))
     with h5py.File(path, "r+") as file:
         link("tensors", h5py.ExternalLink(str(tmp_path / "other.h5"), "/tensors"))(file)
-    assert refused(path, "tensors").endswith("found ExternalLink")
+    assert refused(path, "tensors").endswith("found an external link")
 
 
 @pytest.mark.parametrize("pair", [[1.0], [1.0, 1.0, 1.0], [], [True, 1.0], [1.0, "1"], [None, 1.0], 1.0, {}])

@@ -439,7 +439,7 @@ DAMAGED = {
     "no JSON": (lambda f: (f / "case.json").write_text("{"), "case.json: expected valid JSON"),
     "deep JSON": (lambda f: (f / "case.json").write_text(100_000 * "["), "case.json: expected valid JSON"),
     "NaN": (lambda f: (f / "case.json").write_text('{"a": NaN}'), "NaN is no number in JSON"),
-    "a name twice": (lambda f: (f / "case.json").write_text('{"a": 1, "a": 2}'), "a name twice in an object"),
+    "a name twice": (lambda f: (f / "case.json").write_text('{"a": 1, "a": 2}'), "'a' twice in an object"),
     "a list": (lambda f: (f / "case.json").write_text("[]"), "expected a JSON object, found list"),
     "a larger description": (
         lambda f: (f / "case.json").write_bytes(b" " * (1 << 26) + b"{}"),

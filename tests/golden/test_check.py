@@ -379,6 +379,18 @@ def test_answers_may_be_as_far_off_as_the_contract_says(n, by, status):
     assert f"contract: at most {n} LSB apart" in verdict_text(verdict)
 
 
+def test_equal_within_a_contract_says_how_many_differ():
+    case = replace(CASE, contract=Contract(kind="lsb", n=1))
+    answer = ANSWER.copy()
+    answer[0, 0] += 1 if answer[0, 0] < 0 else -1
+    answer[2, 1] += 1 if answer[2, 1] < 0 else -1
+    text = verdict_text(compare(case, {"tile0/D": answer}))
+    assert text.startswith(f"EQUAL: all {ANSWER.size:,} elements of tile0/D, of which 2 differ\n")
+    assert "differ" not in verdict_text(compare(case, {"tile0/D": ANSWER}))
+    internal = {"tile0/D": answer, "tile0/A": CASE.values["tile0/A"] + 1}
+    assert f"of which {2 + CASE.values['tile0/A'].size:,} differ" in verdict_text(compare(case, internal))
+
+
 def test_an_internal_that_differs_under_a_contract_of_some_lsb_says_where_it_begins_and_no_more():
     case = replace(CASE, contract=Contract(kind="lsb", n=1))
     shifted = CASE.values["tile0/A"] + 1

@@ -16,7 +16,7 @@ from pcmref.inference.threads import CHUNK
 from tests.helpers.nets import tiny
 from tests.inference.test_run import READOUTS, SNAPSHOT
 
-pytestmark = pytest.mark.filterwarnings("ignore:readout unsigned")
+pytestmark = pytest.mark.filterwarnings("ignore:readout (unsigned|.* do the ranges fit)")
 IMAGES = np.random.default_rng(8).integers(0, 256, (2 * CHUNK + 6, 6, 6, 3), np.uint8)
 
 

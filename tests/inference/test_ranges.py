@@ -26,6 +26,8 @@ from pcmref.network.layers import GlobalAveragePool, Linear, Relu
 from tests.helpers import naive
 from tests.helpers.nets import RGB, batch_norm, conv, normal, replace_layer, tiny
 
+pytestmark = pytest.mark.filterwarnings("ignore:readout .* do the ranges fit")  # networks of random numbers
+
 laws = settings(max_examples=settings.default.max_examples // 4)
 STEP_US = 2.0**-9
 

@@ -30,6 +30,8 @@ from pcmref.network.layers import Add, BatchNorm, GlobalAveragePool, Linear, Max
 from tests.helpers import naive
 from tests.helpers.nets import RGB, batch_norm, conv, normal, replace_layer, tiny
 
+pytestmark = pytest.mark.filterwarnings("ignore:readout .* do the ranges fit")  # networks of random numbers
+
 laws = settings(max_examples=settings.default.max_examples // 4)
 
 DAY = 86400.0
@@ -395,6 +397,7 @@ def pair(layer):
     return layer.mean.astype(np.float64), layer.var.astype(np.float64)
 
 
+@pytest.mark.filterwarnings("ignore:AdaBS does nothing")
 @laws
 @given(graphs())
 def test_calibration_equals_one_pass_for_each_normalisation_whatever_the_graph(network):

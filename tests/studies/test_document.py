@@ -3,6 +3,7 @@
 import dataclasses
 import hashlib
 import json
+import os
 
 import numpy as np
 import pytest
@@ -13,7 +14,7 @@ from pcmref.errors import DataError, ParameterError
 from pcmref.files.atomic import check_outputs
 from pcmref.network.images import Samples
 from pcmref.references import SPEC_VERSION
-from pcmref.studies import retention, study
+from pcmref.studies import document, retention, study
 from pcmref.studies.document import part_of, rows_left, write_document
 from pcmref.studies.retention import Retention, Row
 from pcmref.studies.study import Study
@@ -67,16 +68,21 @@ def sha256(array):
     return hashlib.sha256(array.tobytes()).hexdigest()
 
 
+def sha256_of_json(document):
+    said = {name: value for name, value in document.items() if name != "digest"}
+    return hashlib.sha256(json.dumps(said, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+
+
 def test_a_document_holds_all_that_its_rows_depend_on(net, tmp_path):
     model = dataclasses.replace(pcmref.MODELS["JOSHI_2020"], nonconverged_share=0.25)
     found = written(tmp_path, answer(asked(net, model=model, scale="column", significance=(2, 1), gdc_readout="ones")))
     assert list(found) == [
         *("format", "version", "pcmref", "spec", "network", "images", "calibration"),
-        *("model", "scale", "significance", "gdc_readout", "readout", "digital", "rows"),
+        *("model", "scale", "significance", "gdc_readout", "readout", "digital", "rows", "digest"),
     ]
     assert found == {
         "format": "pcmref-retention",
-        "version": 1,
+        "version": 2,
         "pcmref": pcmref.__version__,
         "spec": SPEC_VERSION,
         "network": {"file": "net.h5", "sha256": net.sha256, "provenance": {"recipe": "random numbers", "seed": "0"}},
@@ -129,6 +135,7 @@ def test_a_document_holds_all_that_its_rows_depend_on(net, tmp_path):
             {"t_s": 25.0, "compensation": "gdc", "seed": 3, "images": 5, "correct": 4, "accuracy": 0.8},
             {"t_s": 86400.0, "compensation": "gdc", "seed": 3, "images": 5, "correct": 3, "accuracy": 0.6},
         ],
+        "digest": sha256_of_json(found),
     }
 
 
@@ -303,6 +310,53 @@ def test_damaged_rows_are_refused(net, tmp_path, change):
     assert path.read_bytes() == before
 
 
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda found: found["rows"][0].update(correct=5),
+        lambda found: found["rows"].pop(),
+        lambda found: found["rows"].append({**found["rows"][0], "seed": 4}),
+        lambda found: found["digital"].update(correct=4),
+        lambda found: found.update(more=1),
+        lambda found: found.pop("digest"),
+    ],
+)
+def test_rows_that_were_changed_are_refused(net, tmp_path, change):
+    path = tmp_path / "part"
+    write_document(path, answer(asked(net)))
+    found = json.loads(path.read_text())
+    path.write_text(json.dumps(found))
+    assert len(rows_left(path, asked(net))) == 2  # how it is laid out does not count
+    change(found)
+    path.write_text(json.dumps(found))
+    with pytest.raises(DataError, match=f"part: digest: expected {sha256_of_json(found)}.* the file was changed$"):
+        rows_left(path, asked(net))
+
+
+@pytest.mark.parametrize("correct", [3, 4])
+def test_two_rows_of_one_case_are_refused(net, tmp_path, correct):
+    path = tmp_path / "part"
+    result = answer(asked(net))
+    row = dataclasses.replace(result.rows[0], correct=correct)
+    write_document(path, dataclasses.replace(result, rows=(*result.rows, row)))
+    with pytest.raises(DataError, match="part: rows: expected one for each seed, time and compensation, found two of"):
+        rows_left(path, asked(net))
+
+
+def test_what_is_no_regular_file_or_too_long_is_not_read(net, tmp_path, monkeypatch):
+    os.mkfifo(tmp_path / "pipe")
+    for path in (tmp_path, tmp_path / "pipe"):
+        with pytest.raises(DataError, match="expected the rows of an unfinished run"):
+            rows_left(path, asked(net))
+    write_document(tmp_path / "part", answer(asked(net)))
+    size = (tmp_path / "part").stat().st_size
+    monkeypatch.setattr(document, "DOCUMENT_LIMIT", size)
+    assert len(rows_left(tmp_path / "part", asked(net))) == 2
+    monkeypatch.setattr(document, "DOCUMENT_LIMIT", size - 1)
+    with pytest.raises(DataError, match=f"part: expected at most {size - 1} bytes, found {size} bytes"):
+        rows_left(tmp_path / "part", asked(net))
+
+
 @pytest.mark.parametrize("readout", [None, {}, 3, "paper"])
 def test_a_damaged_readout_is_refused(net, tmp_path, readout):
     path = tmp_path / "part"
@@ -392,9 +446,9 @@ def test_a_run_goes_on_and_ends_as_if_nothing_had_happened(tmp_path, capsys, unt
     ]
 
     until_seed_1.undo()
-    run, asked = retention.logits, []
+    made, asked = retention.prepare, []
     until_seed_1.setattr(
-        retention, "logits", lambda *args, **options: asked.append(args[0].seed) or run(*args, **options)
+        retention, "prepare", lambda *args, **options: asked.append(args[0].seed) or made(*args, **options)
     )
     assert cli.main([*RUN, "--json", str(path)]) == 0
     out, err = capsys.readouterr()

@@ -70,15 +70,17 @@ def test_profile_adds_up():
 
 
 def test_network_table_counts_tiles():
-    lines = report.network_table(NETWORK, Path("net.h5"), tile_rows=64, tile_columns=32).splitlines()
+    facts = report.network_facts(NETWORK, Path("net.h5"), tile_rows=64, tile_columns=32)
+    lines = report.network_table(facts).splitlines()
     assert lines[0] == f"net.h5  sha256 {NETWORK.sha256}"
     assert "evaluation 797 images in the file" in lines
-    rows = {line.split()[0]: line.split()[1:] for line in lines[lines.index("") + 2 : -2]}
+    end = lines.index("", lines.index("") + 1)
+    rows = {line.split()[0]: line.split()[1:] for line in lines[lines.index("") + 2 : end]}
     assert len(rows) == len(NETWORK.crossbar_layers)
     assert rows["stage3.block1.conv2"] == ["3x3", "1", "2x2x56", "504x56", "28,224", "16"]  # 8 x 2 tiles of 64x32
     assert rows["fc"] == ["-", "-", "10", "57x10", "570", "1"]
     tiles = sum(int(cells[-1]) for cells in rows.values())
-    assert lines[-1] == f"60,762 weights, 121,524 PCM devices, {tiles} tiles of 64x32 or less"
+    assert lines[end + 1] == f"60,762 weights, 121,524 PCM devices, {tiles} tiles of 64x32 or less"
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,8 @@ from pcmref.errors import ParameterError, PcmrefError
 from pcmref.studies.retention import Row, retention
 from pcmref.studies.study import DAY_S, Study
 
+pytestmark = pytest.mark.filterwarnings("ignore:readout .* do the ranges fit")  # networks of random numbers
+
 CHIP8 = pcmref.PRESETS["chip8"]
 
 

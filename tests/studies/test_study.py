@@ -243,6 +243,7 @@ def test_at_most_200_calibration_images_set_the_ranges():
 # Elsewhere
 
 
+@pytest.mark.filterwarnings("ignore:readout chip8. .* do the ranges fit")  # ranges of no network
 def test_a_study_gives_the_same_rows_in_another_process(tmp_path):
     study = asked(
         network=RANGED,
