@@ -184,10 +184,11 @@ def test_a_layer_whose_tiles_round_otherwise_is_found(icarus):
     assert "DIFFERENT: " in said
 
 
-#: Tiles and groups of columns in most layers.
+#: A network of whose layers most take several tiles and groups of columns.
 DIGITS = ("--network", "digits-resnet8", "--size", "64x16")
 
 
+@pytest.mark.soak
 def test_icarus_takes_an_image_through_a_network_tile_by_tile(icarus):
     status, said = icarus("image", *DIGITS)
     assert status == 0, said
@@ -207,7 +208,7 @@ def test_verilator_gives_a_hundred_thousand_products(verilator):
 
 
 def test_verilator_takes_an_image_through_the_resnet_32(verilator):
-    status, said = verilator("image", "--size", "256x64")
+    status, said = verilator("image")
     assert status == 0, said
     assert "1 images through 34 layers, 15361 products of 256 x 64" in said
     assert "all logits are equal" in said

@@ -321,18 +321,23 @@ def test_a_network_that_cannot_be_is_a_network_error_and_in_a_file_a_file_error(
     assert type(made.value) is NetworkError
     assert type(found.value) is FileError
     assert (made.value.where, found.value.where) == (place, f"{path}: {place}")
-    assert (made.value.expected, made.value.found) == (found.value.expected, found.value.found)
+    if place != "normalisation/mean":  # whose shape a file's reader checks before it reads it
+        assert (made.value.expected, made.value.found) == (found.value.expected, found.value.found)
 
 
 @pytest.mark.parametrize(
     ("defect", "place", "expected"),
     [
-        (lambda file: file.attrs.__setitem__("version", 9), "/ attribute 'version'", "5, found 9"),
+        (lambda file: file.attrs.__setitem__("version", 9), "/ attribute 'version'", "6, found 9"),
         (lambda file: file.__delitem__("chip"), "chip", "an entry of this name, found none"),
         (text("chip", lambda chip: chip | {"seed": 9}), "chip: seed", "0, found 9"),
         (array("gain/fc", lambda gain: np.ones(3)), "gain/fc", "shape (1,) or (4,), found (3,)"),
         (array("gain/fc", lambda gain: gain * np.nan), "gain/fc", "finite numbers, no negative variance, found nan"),
-        (lambda file: file.move("gain/fc", "gain/x"), "gain/x", "one of conv1, conv2, short, conv3, fc, found 'x'"),
+        (
+            lambda file: file.move("gain/fc", "gain/x"),
+            "gain/x",
+            "only ['conv1', 'conv2', 'conv3', 'fc', 'short'], found an",
+        ),
         (
             array("statistics/bn1/var", np.negative),
             "statistics/bn1/var",

@@ -903,15 +903,14 @@ def test_what_a_file_may_not_contain(tmp_path, change, message):
         pcmref.load(tmp_path / "network.h5")
 
 
-def test_groups_that_must_be_there_when_empty(tmp_path):
+def test_groups_that_must_be_there_when_empty_and_one_that_need_not(tmp_path):
     pool = nets.GlobalAveragePool(name="mean", inputs=("input",))
     network = nets.tiny(layers=(pool,), classes=("a", "b", "c"), evaluation=None, calibration=None)
     pcmref.save(tmp_path / "network.h5", network)
     with h5py.File(tmp_path / "network.h5", "r+") as file:
         assert not list(file["tensors"])
         del file["tensors"]
-    with pytest.raises(pcmref.PcmrefError, match="tensors: expected an entry of this name"):
-        pcmref.load(tmp_path / "network.h5")
+    pcmref.load(tmp_path / "network.h5")  # without nodes that have tensors, there need be no group of them
     chip_of(tmp_path, MODEL, pcmref.PRESETS["paper"])
     snapshot = pcmref.program(pcmref.load(tmp_path / "network.h5"), model=MODEL).at(100)
     for name in ("gain", "statistics"):

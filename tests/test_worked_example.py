@@ -221,6 +221,7 @@ def package(given, path):
         network=network,
         crossbars=crossbars_of(snapshot, none, chip8, Purpose.CALIBRATION),
         corrections=none,
+        readout=chip8,
     )
     parts = []
     measuring(ramp, tap=lambda trace: parts.append(trace.activations) if trace.layer == "conv" else None)

@@ -53,7 +53,7 @@ def check_size(where: str, value: object, least: int = 1) -> int:
 def check_input(shape: Sequence[object]) -> tuple[int, int, int]:
     """Return the shape of an image as ints if it is one: (height, width, channels)."""
     if len(shape) != 3:
-        raise NetworkError("graph/input", "(height, width, channels)", describe(shape))
+        raise NetworkError("graph/input", "(height, width, channels)", describe(tuple(shape)))
     height, width, channels = (check_size("graph/input", size) for size in shape)
     return height, width, channels
 

@@ -13,6 +13,8 @@ from pcmref.errors import ParameterError
 from pcmref.golden.header import layer_header, loads, tiles_of, verilog_header
 from pcmref.golden.tiles import tile_case
 
+#: Where `run.py` tells a bench what was built and what to do: a variable of the environment.
+SETTINGS = "PCMREF_BENCH"
 #: Vectors that a tile multiplies at a time: with more, less of the time is Python's.
 VECTORS = 64
 #: Parameters that have the names of a header.

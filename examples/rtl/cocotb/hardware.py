@@ -11,9 +11,7 @@ from typing import Any
 import numpy as np
 from buses import packed, unpacked
 from cocotb.triggers import FallingEdge, RisingEdge, Timer
-
-#: Where `run.py` tells a bench what was built and what to do.
-SETTINGS = "PCMREF_BENCH"
+from designs import SETTINGS
 
 
 def told():

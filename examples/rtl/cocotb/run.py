@@ -19,7 +19,7 @@ import sys
 import warnings
 from pathlib import Path
 
-from designs import with_parameters
+from designs import SETTINGS, with_parameters
 
 from pcmref.errors import PcmrefError
 
@@ -37,6 +37,8 @@ ARGUMENTS = {
     ],
 }
 EXECUTABLE = {"icarus": "iverilog", "verilator": "verilator"}
+#: Rows and columns of the tile, where they are not 32 and 8: all columns of a layer, and the rows that ranges are for.
+SIZES = {"image": (256, 64)}
 #: The oldest Verilator that cocotb 2 runs with.
 VERILATOR_LEAST = (5, 36)
 
@@ -56,7 +58,7 @@ def _options():
     command.add_argument("bench", nargs="+", choices=BENCHES)
     command.add_argument("--simulator", choices=ARGUMENTS, default="icarus")
     command.add_argument(
-        "--size", type=_size, default=(32, 8), metavar="ROWSxCOLUMNS", help="of the tile (default: 32x8)"
+        "--size", type=_size, metavar="ROWSxCOLUMNS", help="of the tile (default: 32x8; image: 256x64)"
     )
     command.add_argument("--case", type=Path, metavar="DIR", help="tile, layer: a case that `pcmref export` wrote")
     command.add_argument(
@@ -127,7 +129,8 @@ def _run(runner, bench, options):
     place = options.build.resolve() / f"{options.simulator}-{bench}"
     place.mkdir(parents=True, exist_ok=True)
     module = f"bench_{bench}"
-    design = importlib.import_module(module).prepare(options, place)
+    own = argparse.Namespace(**{**vars(options), "size": options.size or SIZES.get(bench, (32, 8))})
+    design = importlib.import_module(module).prepare(own, place)
     design = with_parameters(design, dict(options.set))
     build = options.build.resolve() / f"{options.simulator}-{design.top}"
     try:
@@ -143,7 +146,7 @@ def _run(runner, bench, options):
     except (RuntimeError, SystemExit) as error:  # of cocotb 2.x, of 1.9
         raise PcmrefError("build", f"RTL that {options.simulator} takes", str(error)) from None
     environment = {
-        "PCMREF_BENCH": json.dumps({"parameters": design.parameters, "settings": design.settings}),
+        SETTINGS: json.dumps({"parameters": design.parameters, "settings": design.settings}),
         # where pytest is installed, cocotb has it rewrite every module that is imported, which takes ten times as long
         # as the import; 1.9 cannot be told not to, and then Hypothesis must not take itself for a plugin of pytest
         "COCOTB_REWRITE_ASSERTION_FILES": "",
