@@ -44,7 +44,7 @@ THIRD_PARTIES = {
     "files.networks": {"h5py"},
     "files.corrections": {"h5py"},
     "golden.selfcheck": {"llvmlite"},  # if installed, for the name of the processor
-    **{f"testing.{name}": {"hypothesis"} for name in ("__init__", "converters", "networks", "tiles")},
+    **{name: {"hypothesis"} for name in ("testing", "testing.converters", "testing.networks", "testing.tiles")},
     "console": {"tqdm"},  # if installed
 }
 

@@ -1,15 +1,7 @@
 """For property-based tests: Hypothesis strategies for what pcmref takes, and comparisons whose failures read well.
 
-Whatever a strategy gives is accepted by everything that it is for, up to the logits.  All of it is built of small
-numbers, so a failure shrinks to few of them: a rounder that is wrong at a tie to one product of one row.
-
-::
-
-    @given(example=tile_examples(readout=READOUT))
-    def test_my_tile(example):
-        assert_same_codes(my_tile(example.codes, example.conductance), example)
-
-Needs the extra ``test``.
+Imports the ground and every room above but `files` and `studies`; needs the extra ``test``.
+Never knows the command line.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Strategies for one tile and what it is given, half of them aimed at ties and limits; answers are compared here, too."""
+"""Strategies for one tile and what it is given, half of them aimed at ties and limits; and how answers are compared."""
 
 from __future__ import annotations
 
@@ -127,11 +127,12 @@ def tile_examples(
     words = st.integers(0, (1 << 32) - 1)
     column = draw(st.integers(0, width - 1))
     targets = _targets(chosen, column)
-    aimed = bool(targets) and draw(st.booleans())  # one vector then, so that it shrinks on its own
+    # one vector then, and the target before the arrays, so that an example shrinks on its own
+    target = draw(st.sampled_from(targets)) if targets and draw(st.booleans()) else None
     conductance = draw(conductances(height, width, lines=chosen.lines))
-    vectors_of_codes = draw(codes(chosen.dac, height, most=1 if aimed else vectors))
-    if aimed:
-        levels, cells = _factors(draw(st.sampled_from(targets)), height)
+    vectors_of_codes = draw(codes(chosen.dac, height, most=vectors if target is None else 1))
+    if target is not None:
+        levels, cells = _factors(target, height)
         conductance[..., column] = 0
         conductance[..., : len(cells), column] = cells
         vectors_of_codes[0, : len(levels)] = np.array(levels) - chosen.dac.offset
