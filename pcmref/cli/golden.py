@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, get_args
 
 import numpy as np
+import numpy.typing as npt
 
 import pcmref
 from pcmref.arithmetic.codes import ROUNDINGS
@@ -21,9 +22,10 @@ from pcmref.crossbar.readout import PRESETS, Lines, ReadNoise, Readout, preset
 from pcmref.devices.mapping import Scale
 from pcmref.devices.published import MODELS, NANDAKUMAR_2019, model
 from pcmref.errors import FileError, ParameterError, describe
+from pcmref.files.regular import open_regular
 from pcmref.golden.cases import Case, Contract
 from pcmref.golden.check import check
-from pcmref.golden.folders import size_of, write_case
+from pcmref.golden.folders import npy_description, size_of, write_case
 from pcmref.golden.layers import network_case
 from pcmref.golden.library import write_library
 from pcmref.golden.loads import MATRICES
@@ -196,10 +198,7 @@ def _tile_case(options: argparse.Namespace, contract: Contract, command: str) ->
         raise ParameterError("--tile", "ROWSxCOLUMNS, for example 256x64", describe(options.tile))
     conductance = None
     if options.conductance is not None:
-        try:
-            conductance = np.load(options.conductance, allow_pickle=False)
-        except (OSError, ValueError, EOFError) as error:
-            raise FileError(str(options.conductance), "an .npy file", describe(str(error), 100)) from None
+        conductance = _npy(options.conductance)
         if options.tile is not None:
             raise ParameterError("--tile", "not to be given beside --conductance", options.tile)
     named = [name for name in GROUPS if name != "random" and getattr(options, name.replace("-", "_"))]
@@ -215,6 +214,16 @@ def _tile_case(options: argparse.Namespace, contract: Contract, command: str) ->
         contract=contract,
         command=command,
     )
+
+
+def _npy(path: Path) -> npt.NDArray[Any]:
+    """Return the array of an ``.npy`` file, whose size is what its header says."""
+    try:
+        with open_regular(path) as file:
+            npy_description(str(path), file)
+        return np.array(np.load(path, mmap_mode="r", allow_pickle=False))
+    except (OSError, ValueError, OverflowError) as error:
+        raise FileError(str(path), "an .npy file", describe(str(error), 100)) from None
 
 
 def _tile_readout(options: argparse.Namespace) -> Readout:

@@ -128,7 +128,8 @@ def tile_examples(
     column = draw(st.integers(0, width - 1))
     targets = _targets(chosen, column)
     # one vector then, and the target before the arrays, so that an example shrinks on its own
-    target = draw(st.sampled_from(targets)) if targets and draw(st.booleans()) else None
+    aimed: bool = bool(targets) and draw(st.booleans())
+    target: int | None = draw(st.sampled_from(targets)) if aimed else None
     conductance = draw(conductances(height, width, lines=chosen.lines))
     vectors_of_codes = draw(codes(chosen.dac, height, most=vectors if target is None else 1))
     if target is not None:
