@@ -127,17 +127,18 @@ def our_tile(codes, g, *, add=(1 << 22) - 1, odd=1, low=-127, high=127):
     return np.clip((product + add + (product >> 23 & odd)) >> 23, low, high)
 
 
-#: Ties up, down, and limits that are one off.
-FAULTS = [{"add": 1 << 22, "odd": 0}, {"add": 0, "odd": 0}, {"high": 128}, {"low": -128}]
+#: Ties up and down; limits that are one off, whose sums may take several rows.
+FAULTS = [({"add": 1 << 22, "odd": 0}, 1), ({"add": 0, "odd": 0}, 1), ({"high": 128}, 8), ({"low": -128}, 8)]
 
 
-@pytest.mark.parametrize("fault", FAULTS)
-def test_a_planted_fault_shrinks_to_one_product_of_one_row(fault):
+@pytest.mark.parametrize(("fault", "rows"), FAULTS)
+def test_a_planted_fault_shrinks_to_one_vector_and_at_a_tie_to_one_row(fault, rows):
     def differs(example):
         return not np.array_equal(our_tile(example.codes, example.conductance, **fault), example.product.codes)
 
     example = find(tile_examples(readout=READOUT), differs, settings=search)
-    assert (example.codes.shape, example.conductance.shape) == ((1, 1), (1, 1))
+    assert len(example.codes) == 1
+    assert example.codes.shape[1] <= rows
 
 
 def test_rows_that_are_swapped_shrink_to_two():

@@ -15,6 +15,7 @@ from pcmref.network.resnet import Architecture
 torch = pytest.importorskip("torch")
 sys.path.append(str(Path(__file__).resolve().parent.parent))
 data, feed, model = map(importlib.import_module, ("data", "feed", "model"))
+torch.set_num_threads(1)  # sums in one order, whatever ran before in this process
 CPU, META = torch.device("cpu"), torch.device("meta")
 
 
