@@ -27,12 +27,12 @@ def test_images():
 
 
 def torch_logits(path, images, blocks):
-    """The same network in PyTorch, written out."""
+    """The same network in PyTorch, written out, in float64: its float32 differs from processor to processor."""
     torch = pytest.importorskip("torch")
     F = torch.nn.functional
     state = torch.load(path, map_location="cpu", weights_only=True)["state_dict"]
-    state = {name.removeprefix("module."): tensor for name, tensor in state.items()}
-    mean, std = (torch.tensor(v).view(1, 3, 1, 1) for v in ([0.485, 0.456, 0.406], [0.229, 0.224, 0.225]))
+    state = {name.removeprefix("module."): tensor.double() for name, tensor in state.items()}
+    mean, std = (torch.tensor(v).double().view(1, 3, 1, 1) for v in ([0.485, 0.456, 0.406], [0.229, 0.224, 0.225]))
 
     def norm(x, name):
         parts = (state[f"{name}.{part}"] for part in ("running_mean", "running_var", "weight", "bias"))
@@ -49,7 +49,7 @@ def torch_logits(path, images, blocks):
     outputs = []
     with torch.no_grad():
         for start in range(0, len(images), 200):
-            x = torch.tensor(images[start : start + 200]).permute(0, 3, 1, 2).float() / 255
+            x = torch.tensor(images[start : start + 200]).permute(0, 3, 1, 2).double() / 255
             x = F.relu(norm(F.conv2d((x - mean) / std, state["conv1.weight"], padding=1), "bn1"))
             for stage in (1, 2, 3):
                 for number in range(blocks):
@@ -69,7 +69,7 @@ def test_digital_agrees_with_torch(arch, count, test_images):
     path, samples = Path(FOLDER) / name, test_images.first(count)
     ours = pcmref.digital(convert(path, arch), samples.images)
     theirs = torch_logits(path, samples.images, blocks)
-    assert np.abs(ours - theirs).max() < 1e-4
+    assert np.abs(ours - theirs).max() < 5e-5  # 2e-5 measured
     assert int((ours.argmax(axis=1) != theirs.argmax(axis=1)).sum()) <= 3 * count / 10_000
     if count == 10_000:
         assert int((ours.argmax(axis=1) == samples.labels).sum()) == correct

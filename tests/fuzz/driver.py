@@ -18,8 +18,10 @@ import time
 from collections import Counter
 from pathlib import Path
 
-#: Longest time for one input, in seconds of CPU, and largest memory of the process, in bytes.
+#: Longest time for one input, in seconds of CPU, and largest memory of a process, in bytes.
 SECONDS, MEMORY = 5.0, 1 << 30
+#: Of it, what the interpreter and its libraries have; a process forked from a larger one holds more before it begins.
+INTERPRETER = 256 << 20
 #: Inputs that one process reads.
 BATCH = 20_000
 DEATHS = {"SIGPROF": f"more than {SECONDS:g} s of CPU", "SIGKILL": "no end"}
@@ -54,6 +56,12 @@ def read(reader, files, folder):
     return "read"
 
 
+def held():
+    """Return the address space and the resident memory of this process, in bytes."""
+    size, resident, *_ = Path("/proc/self/statm").read_text().split()
+    return int(size) * resource.getpagesize(), int(resident) * resource.getpagesize()
+
+
 def work(reader, seed, first, until, last, shared, folder):
     """Read inputs one after another; the shared memory tells which one."""
     count = Counter()
@@ -79,9 +87,10 @@ def fuzz(reader, *, seed, first, runs, seconds, folder):
     count, found = Counter(), []
     until, number, end = time.monotonic() + seconds, first, first + runs
     while number < end and time.monotonic() < until and len(found) < 20:
+        size, resident = held()
         STATE.pack_into(shared, 0, number, 0.0, 0, 0, 0)
         if (child := os.fork()) == 0:
-            resource.setrlimit(resource.RLIMIT_AS, (4 * MEMORY, 4 * MEMORY))
+            resource.setrlimit(resource.RLIMIT_AS, (size + 4 * MEMORY,) * 2)
             work(reader, seed, number, until, min(end, number + BATCH), shared, folder)
         status, used = None, None
         while status is None:
@@ -99,8 +108,8 @@ def fuzz(reader, *, seed, first, runs, seconds, folder):
             if os.WIFSIGNALED(status):
                 name = signal.Signals(os.WTERMSIG(status)).name
                 print(f"input {at}: " + DEATHS.get(name, f"died of {name}"))
-        if used.ru_maxrss << 10 > MEMORY:
-            print(f"inputs {number} to {at}: {used.ru_maxrss >> 10} MB")
+        if (more := (used.ru_maxrss << 10) - resident) > MEMORY - INTERPRETER:
+            print(f"inputs {number} to {at}: {more >> 20} MB more than before")
             found.append(at)
         number = at + 1
     return count, found
