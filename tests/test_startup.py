@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+from functools import partial
 
 import pytest
 
@@ -36,7 +37,9 @@ def interrupted_while_numpy_is_imported(tmp_path, *arguments):
     )
     path = os.pathsep.join([str(tmp_path), *(p for p in sys.path if p)])
     environment = {**os.environ, "PYTHONPATH": path}
-    return subprocess.run([sys.executable, *arguments], capture_output=True, text=True, check=False, env=environment)
+    heard = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)  # which a process in the background inherits ignored
+    command = [sys.executable, *arguments]
+    return subprocess.run(command, capture_output=True, text=True, check=False, env=environment, preexec_fn=heard)
 
 
 @pytest.mark.skipif(os.name == "nt", reason="signals of POSIX")

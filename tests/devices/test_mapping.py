@@ -35,7 +35,12 @@ def test_round_trip(matrix, g_max_us, scale):
 @laws
 @given(matrices, g_max, any_scale)
 def test_the_sign_of_a_weight_picks_the_device(matrix, g_max_us, scale):
-    assert np.array_equal(np.sign(mapped(matrix, g_max_us, scale).g_target_us), np.sign(matrix))
+    layer = mapped(matrix, g_max_us, scale)
+    assert np.array_equal(np.sign(layer.g_target_us), np.sign(matrix))
+    plus, minus = layer.pair_targets_us()
+    assert np.array_equal(plus > 0, matrix > 0)
+    assert np.array_equal(minus > 0, matrix < 0)
+    assert np.array_equal(plus - minus, layer.g_target_us)
 
 
 @laws

@@ -72,6 +72,8 @@ def test_round_trip(tmp_path, corrections):
 def test_the_same_corrections_give_the_same_bytes(tmp_path, path):
     save_corrections(tmp_path / "again.h5", FULL, SNAPSHOT)
     assert (tmp_path / "again.h5").read_bytes() == path.read_bytes()
+    save_corrections(tmp_path / "loaded.h5", load_corrections(path, SNAPSHOT), SNAPSHOT)
+    assert (tmp_path / "loaded.h5").read_bytes() == path.read_bytes()
     with h5py.File(path) as file:
         times = [h5py.h5g.get_objinfo(file[name].id).mtime for name in ("gain/fc", "statistics", "statistics/bn1/var")]
     assert set(times) == {0}

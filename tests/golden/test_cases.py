@@ -296,6 +296,12 @@ def test_a_case_comes_back_from_its_folder(tmp_path, name):
         assert values.tobytes() == case.values[entry.name].tobytes()
         assert not values.flags.writeable
     assert (found.groups, found.faults, found.contract, found.seed) == (case.groups, case.faults, case.contract, 7)
+    write_case(tmp_path / "again", found)
+    first, again = (
+        {path.relative_to(folder): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+        for folder in (tmp_path / "case", tmp_path / "again")
+    )
+    assert first == again
 
 
 def test_files_are_little_endian_arrays_and_words_in_the_same_order(tmp_path):
