@@ -10,7 +10,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pcmref.arithmetic.draws import Purpose, normals, stream_key, weight_words
 from pcmref.devices import pcm, published
 from pcmref.devices.laws import Constant, Logarithm, Piecewise, Polynomial, PowerLaw
 from pcmref.devices.published import AIHWKIT, MODELS, NANDAKUMAR_2019, model
@@ -423,39 +422,3 @@ def test_parameter_sets_at_the_edge_of_what_is_allowed():
 def test_an_unknown_set_is_refused_with_the_list_of_names():
     with pytest.raises(ParameterError, match="NANDAKUMAR_2019, AIHWKIT, JOSHI_2020, HERMES_1, HERMES_2, found 'x'"):
         model("x")
-
-
-# Against aihwkit itself
-
-
-def same_moments(ours, theirs):
-    """Means and variances of two samples agree within 5 sigma, estimated from both."""
-    for x, y in ((ours, theirs), ((ours - ours.mean()) ** 2, (theirs - theirs.mean()) ** 2)):
-        error = math.sqrt(x.var() / x.size + y.var() / y.size)
-        assert abs(x.mean() - y.mean()) <= 5 * error + 1e-6 * abs(y.mean())  # torch works in float32
-
-
-@pytest.mark.filterwarnings("ignore")  # of other people's packages
-@pytest.mark.parametrize("g", [0.0, *CONDUCTANCES])
-def test_aihwkit_s_own_code_gives_the_same_statistics(g):
-    inference = pytest.importorskip("aihwkit.inference")
-    torch = pytest.importorskip("torch")
-    torch.manual_seed(1)
-    n = 50_000
-    peer = inference.PCMLikeNoiseModel(g_max=25.0)
-    words = [weight_words(stream_key(7, purpose, 0), n) for purpose in (Purpose.PROGRAM, Purpose.READ)]
-    target = np.full(n, 25.0 * g)
-    g_prog = pcm.programmed_us(AIHWKIT, target, normals(words[0][0]))
-    nu = pcm.drift_exponent(AIHWKIT, target / 25.0, normals(words[0][2]))
-    q_s = pcm.relative_read_noise(AIHWKIT, g_prog / 25.0)
-
-    tensor = torch.full((n,), 25.0 * g, dtype=torch.float32)
-    their_g_prog = peer.apply_programming_noise_to_conductance(tensor.clone())
-    their_nu = peer.generate_drift_coefficients(tensor.clone())
-    same_moments(g_prog, their_g_prog.double().numpy())
-    same_moments(nu, their_nu.double().numpy())
-    for t in (1.0, HOUR, DAY, YEAR):
-        drifted = pcm.drifted_us(AIHWKIT, g_prog, nu, t)
-        read = pcm.read_us(drifted, pcm.read_noise_spread_us(AIHWKIT, drifted, q_s, t), normals(words[1][0]))
-        theirs = peer.apply_drift_noise_to_conductance(their_g_prog.clone(), their_nu.clone(), t)
-        same_moments(read, theirs.double().numpy())
