@@ -17,7 +17,9 @@ if [ ! -d "$root" ]; then
     mkdir -p "$(dirname "$root")"
     echo "deb ${APT_OPTIONS:-} http://deb.debian.org/debian $suite main" |
         mmdebstrap --quiet --variant=extract --architectures="$arch" --include="$packages" "$suite" "$root.part" -
-    [ -e "$root.part/lib" ] || ln -s usr/lib "$root.part/lib"
+    for folder in lib lib64; do # where /usr has not been merged by a script of the packages
+        [ ! -d "$root.part/usr/$folder" ] || [ -e "$root.part/$folder" ] || ln -s "usr/$folder" "$root.part/$folder"
+    done
     mv "$root.part" "$root"
 fi
 
