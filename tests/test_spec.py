@@ -489,7 +489,8 @@ def test_sums_that_are_refused():
     assert (layout.SUM_MOST, layout.VARIANCE_MOST) == (2**52, 2**63)
     text = " ".join(section(8).split())
     assert (
-        "times the largest level, add up to 2^52 or more, or its V, times the square of that, to 2^63 or more" in text
+        "times the largest level, add up to 2^52 or more, or, with fresh read noise, its V, times the square of that, "
+        "to 2^63 or more" in text
     )
     assert (
         "The largest level is 1 (bit-serial), else `max(-dac_low, dac_high)`, with offset codes `2^bits - 1`." in text

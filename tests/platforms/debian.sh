@@ -6,7 +6,7 @@
 # NUMBA=yes takes Debian's numba too; without it, NumPy's kernels run.
 # APT_OPTIONS="[trusted=yes check-valid-until=no]" takes a suite whose keys or dates this machine does not know.
 # Needs Debian's mmdebstrap and qemu-user-static.  The packages are unpacked in build/platforms, 140 MB each, 600 MB
-# with numba; nothing is installed, and no script of theirs runs.
+# with numba; nothing is installed, and no script of theirs runs.  Exit status 3: they could not be had.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 arch=$1 suite=${2:-trixie}
@@ -15,8 +15,10 @@ packages=python3-numpy,python3-h5py${NUMBA:+,python3-numba}
 root=$PWD/build/platforms/$suite-$arch${NUMBA:+-numba}
 if [ ! -d "$root" ]; then
     mkdir -p "$(dirname "$root")"
+    rm -rf "$root.part"
     echo "deb ${APT_OPTIONS:-} http://deb.debian.org/debian $suite main" |
-        mmdebstrap --quiet --variant=extract --architectures="$arch" --include="$packages" "$suite" "$root.part" -
+        mmdebstrap --quiet --variant=extract --architectures="$arch" --include="$packages" "$suite" "$root.part" - ||
+        exit 3
     for folder in lib lib64; do # where /usr has not been merged by a script of the packages
         [ ! -d "$root.part/usr/$folder" ] || [ -e "$root.part/$folder" ] || ln -s "usr/$folder" "$root.part/$folder"
     done
