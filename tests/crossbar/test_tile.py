@@ -368,7 +368,7 @@ def window_of(layer, codes):
 
 
 def test_a_tile_of_a_chip_has_the_devices_and_the_stream_of_its_layer():
-    snapshot = program(NETWORK, seed=2).at(86_400.0)
+    snapshot = program(NETWORK, seed=2).at(86_400.0, read=6)
     layer = snapshot.layers[3]
     assert layer.name == "conv3"
     for read_noise, codes in (("frozen", layer.read_code), ("fresh", layer.mean_code)):
@@ -380,7 +380,7 @@ def test_a_tile_of_a_chip_has_the_devices_and_the_stream_of_its_layer():
             assert tile(one).noise_free.tolist() == codes[rows].tolist()
             if read_noise == "fresh":
                 assert tile(one).variance.tolist() == layer.variance_code[rows].tolist()
-                key = stream_key(2, Purpose.PRODUCT, 3, t_s=86_400.0, read=0)
+                key = stream_key(2, Purpose.PRODUCT, 3, t_s=86_400.0, read=6)
                 other = pcmref.tile(
                     codes[rows], readout, variance_code=layer.variance_code[rows], stream=key, number=number
                 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import pickle
 import warnings
 from dataclasses import replace
@@ -22,7 +23,7 @@ from pcmref.inference import threads as in_threads
 from pcmref.inference.adabs import adabs
 from pcmref.inference.compensation import COMPENSATIONS, calibrate
 from pcmref.inference.corrections import Corrections
-from pcmref.inference.gdc import gdc
+from pcmref.inference.gdc import _signal_to_noise, gdc
 from pcmref.inference.run import logits
 from pcmref.network.graph import Network
 from pcmref.network.images import Normalisation
@@ -254,6 +255,26 @@ def noisy(layer, variance, columns=slice(None)):
     mean[0], mean[0, 0] = 64, 0  # pairs at zero do not count
     code[0, 1:, columns] = variance
     return replace(layer, g_mean_code=mean, g_read_code=mean, g_variance_code=code)
+
+
+@given(st.integers(0, 2**32 - 1), st.sampled_from(["absolute", "column"]))
+def test_the_signal_to_noise_ratio_is_that_of_the_pairs_that_have_either(seed, readout):
+    """Mean ``|G+ - G-|`` over root-mean-square noise; either counts without the other."""
+    rng = np.random.default_rng(seed)
+    layer = program(tiny(), seed=6).at(DAY).layers[1]
+    mean, variance = (rng.integers(0, 4, layer.g_mean_code.shape).astype(np.int16) for _ in range(2))
+    mean[:, :, 0] = 0  # a column without conductance, and one without noise
+    variance[:, :, 1] = 0
+    found = _signal_to_noise(replace(layer, g_mean_code=mean, g_variance_code=variance), readout)
+    size, noise = abs(mean[0].astype(int) - mean[1]), 64 * variance.sum(axis=0, dtype=int)
+    columns = [np.s_[:, c] for c in range(size.shape[1])] if readout == "column" else [np.s_[:, :]]
+    for ratio, some in zip(found, columns, strict=True):
+        counted = int(((size[some] > 0) | (noise[some] > 0)).sum())
+        if noise[some].sum():
+            wanted = (size[some].sum() / counted) / math.sqrt(noise[some].sum() / counted)
+            assert ratio == pytest.approx(wanted, rel=1e-12)
+        else:
+            assert ratio == math.inf
 
 
 def test_one_column_below_its_noise_warns_if_columns_are_read():

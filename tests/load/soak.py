@@ -1,12 +1,16 @@
 """Random networks, readouts and chips for as long as one likes: python -m tests.load.soak --seconds 3600
 
-Logits are made in batches, threads and an order that are drawn too, now and then again with NumPy's kernels, and must
-be the same bits.  The memory of the process is watched: after the first quarter of the time it does not grow.
+First each configuration runs once, so that all machine code that they need is there.  Then they run again and again, in
+an order, batches and threads that are drawn, some of them with NumPy's kernels: always the same bits, and the memory of
+the process does not grow.
 """
 
 from __future__ import annotations
 
 import argparse
+import ctypes
+import gc
+import hashlib
 import os
 import statistics
 import sys
@@ -22,78 +26,80 @@ from tests.test_second import package_readout, random_case
 
 #: Largest growth of the memory, a share.
 GROWTH = 0.01
-#: One configuration in so many is made again with NumPy's kernels.
+#: One run in so many has NumPy's kernels.
 TWIN = 5
-SECTIONS = 40
 
 
-def answered(seed):
-    """Make the logits of a random configuration in random pieces; return None where it is refused."""
+def answered(seed, rng):
+    """Return the digest of the logits of a random configuration, made in random pieces; None where it is refused."""
     network, readout, options = random_case(seed)
-    rng = np.random.default_rng(seed)
-    model = pcmref.MODELS[options["model"]]
-    images = network.calibration.images
+    model, scale = pcmref.MODELS[options["model"]], options["scale"]
+    images, pairs = network.calibration.images, options["significance"]
     try:
-        chip = pcmref.program(
-            network, model=model, seed=seed, scale=options["scale"], significance=options["significance"]
-        )
+        chip = pcmref.program(network, model=model, seed=seed, scale=scale, significance=pairs)
         snapshot, readout = chip.at(options["t"], read=options["read"]), package_readout(readout)
         if options["calibrated"]:
-            readout = pcmref.calibrate_ranges(network, images, readout, model=model, scale=options["scale"])
+            readout = pcmref.calibrate_ranges(network, images, readout, model=model, scale=scale)
         name, reading = options["compensation"], options["gdc"]
         fix = pcmref.calibrate(snapshot, name, reference=chip.reference(), gdc_readout=reading, readout=readout)
         prepared = pcmref.prepare(snapshot, corrections=fix, readout=readout)
-        order, found = rng.permutation(len(images)), np.empty((len(images), len(network.classes)), np.float32)
-        for some in np.array_split(order, rng.integers(1, len(images) + 1)):
+        found = np.empty((len(images), len(network.classes)), np.float32)
+        for some in np.array_split(rng.permutation(len(images)), rng.integers(1, len(images) + 1)):
             found[some] = prepared(images[some], addresses=some, threads=int(rng.integers(1, 4)))
     except pcmref.PcmrefError:
         return None
-    return found
+    return hashlib.sha256(found.tobytes()).hexdigest()
 
 
-def with_numpy(seed):
-    """The same with NumPy's kernels."""
+def with_numpy(seed, rng):
+    """Return the same, made with NumPy's kernels."""
     before = os.environ.get(VARIABLE)
     os.environ[VARIABLE] = "numpy"
     try:
-        return answered(seed)
+        return answered(seed, rng)
     finally:
         os.environ.pop(VARIABLE) if before is None else os.environ.update({VARIABLE: before})
 
 
-def soak(seconds, first=0):
-    """Return how many configurations ran, were refused and were compared, those that differed, and the growth."""
-    ran = refused = compared = 0
-    different, memory = [], [[] for _ in range(SECTIONS)]
-    started, seed = time.monotonic(), first
+def resident():
+    """Return the memory that the process holds, after what it could give back."""
+    gc.collect()
+    ctypes.CDLL(None).malloc_trim(0)
+    return held()[1]
+
+
+def soak(seconds, configurations, seed=0):
+    """Return how many runs there were, those whose bits differed, and the growth of the memory, thirds compared."""
+    rng = np.random.default_rng(seed)
+    expected = {number: answered(number, rng) for number in range(configurations)}
+    for number in expected:
+        with_numpy(number, rng)
+    runs, different, memory = 0, [], []
+    started = time.monotonic()
     while (passed := time.monotonic() - started) < seconds:
-        found = answered(seed)
-        ran, refused = ran + 1, refused + (found is None)
-        if seed % TWIN == 0:
-            compared += 1
-            twin = with_numpy(seed)
-            if (found is None) != (twin is None) or (found is not None and found.tobytes() != twin.tobytes()):
-                different.append(seed)
-        memory[int(SECTIONS * passed / seconds)].append(held()[1])
-        seed += 1
-    early, late = (
-        statistics.median(size for section in memory[begin : begin + SECTIONS // 4] for size in section)
-        for begin in (SECTIONS // 4, 3 * SECTIONS // 4)
-    )
-    return ran, refused, compared, different, late / early - 1
+        number, twin = int(rng.integers(configurations)), runs % TWIN == 0
+        if (with_numpy if twin else answered)(number, rng) != expected[number]:
+            different.append(number)
+        runs += 1
+        if runs % 20 == 0:
+            memory.append((passed, resident()))
+    thirds = ([size for at, size in memory if part * seconds <= 3 * at < (part + 1) * seconds] for part in (1, 2))
+    early, late = (statistics.median(sizes or [1]) for sizes in thirds)
+    return runs, different, late / early - 1
 
 
 def main(arguments=None):
     parser = argparse.ArgumentParser(prog="python -m tests.load.soak", description=__doc__.partition("\n")[0])
-    parser.add_argument("--seconds", type=float, default=3600.0)
-    parser.add_argument("--first", type=int, default=0, help="seed of the first configuration")
+    parser.add_argument("--seconds", type=float, default=3600.0, help="after the first round")
+    parser.add_argument("--configurations", type=int, default=500)
+    parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args(arguments)
     warnings.simplefilter("ignore", pcmref.PcmrefWarning)
-    ran, refused, compared, different, growth = soak(options.seconds, options.first)
-    print(f"{ran} configurations, {refused} refused, {compared} again with NumPy's kernels, {len(different)} different")
-    print(f"memory: {held()[1] >> 20} MB, {growth:+.2%} from the second quarter of the time to the last")
-    for seed in different:
-        print(f"  seed {seed}: other bits with NumPy's kernels")
+    runs, different, growth = soak(options.seconds, options.configurations, options.seed)
+    print(f"{runs} runs of {options.configurations} configurations, {len(different)} with other bits than the first")
+    print(f"memory: {held()[1] >> 20} MB, {growth:+.2%} from the second third of the time to the last")
+    for number in different:
+        print(f"  configuration {number}")
     return bool(different) or growth >= GROWTH
 
 
