@@ -98,7 +98,8 @@ def test_a_fixed_point_gain_is_a_multiplier_and_a_shift():
     assert float(FixedPoint(2**31 - 1, 0)) == 2**31 - 1
     assert float(FixedPoint(1, 52)) == 2.0**-52
     assert FixedPoint(1, 3) < FixedPoint(1, 4) < FixedPoint(2, 0)
-    assert {type(value) for value in (FixedPoint(np.int32(3), np.uint8(4)).shift, gain.multiplier)} == {int}
+    other = FixedPoint(np.int32(3), np.uint8(4))
+    assert {type(value) for value in (other.multiplier, other.shift)} == {int}
 
 
 @pytest.mark.parametrize(

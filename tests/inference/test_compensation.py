@@ -64,6 +64,13 @@ def small(seed=0, eps=1e-5):
     )
 
 
+def normalised_first():
+    """The same with a batch normalisation of the image."""
+    network = small()
+    first = batch_norm(np.random.default_rng(5), "bn0", "input", 1)
+    return replace(network, layers=(first, replace(network.layers[0], inputs=("bn0",)), *network.layers[1:]))
+
+
 def images(count, shape=(3, 3, 1), seed=1):
     return np.random.default_rng(seed).integers(0, 256, (count, *shape), np.uint8)
 
@@ -312,8 +319,9 @@ def test_small_conductances_do_read_below_their_noise():
 
 @pytest.mark.parametrize("count", [200, 399, 400])
 @pytest.mark.parametrize("readout", [PAPER, FRESH], ids=lambda r: r.name)
-def test_adabs_equals_the_naive_update(readout, count):
-    network, pixels = small(), images(count)
+@pytest.mark.parametrize("make", [small, normalised_first], ids=lambda f: f.__name__)
+def test_adabs_equals_the_naive_update(make, readout, count):
+    network, pixels = make(), images(count)
     snapshot = program(network, seed=7).at(DAY, read=2)
     gain = {"conv1": np.array([1.3]), "conv2": np.array([1.1, 1.2, 1.3])}
     found = adabs(snapshot, pixels, corrections=Corrections(gain=gain), readout=readout)
@@ -340,7 +348,7 @@ def test_adabs_equals_the_naive_update(readout, count):
     assert {name: value.tolist() for name, value in found.gain.items()} == {
         name: value.tolist() for name, value in gain.items()
     }
-    assert set(found.statistics) == {"bn1", "bn2"}
+    assert set(found.statistics) == set(expected)
     for name, (mean, var) in expected.items():
         assert found.statistics[name].mean == pytest.approx(mean, rel=1e-13, abs=1e-15)
         assert found.statistics[name].var == pytest.approx(var, rel=1e-13, abs=1e-15)
