@@ -147,11 +147,10 @@ def tile(
         if most is not None and codes.shape[axis] > most:
             name = ("rows", "columns")[axis - 1]
             raise ParameterError("devices", f"at most {most} {name}, as tiles have", str(codes.shape[axis]))
-    gains = None
-    if (adc := readout.adc) is not None:
-        gains = _own_gains(adc, codes.shape[2])
+    if (adc := readout.adc) is not None and adc.thresholds is None and adc.gain is None:
+        raise ParameterError("readout: adc", "a gain or thresholds, as a tile has no ranges", describe(adc))
     noise = None if stream is None else noise_of(readout, stream)
-    return _tile(readout, codes, variance, number=number, gains=gains, noise=noise)
+    return _tile(readout, codes, variance, number=number, gains=None, noise=noise)
 
 
 def tile_of(snapshot: Snapshot, layer: str, readout: Readout, number: int = 0) -> Tile:
@@ -247,13 +246,6 @@ def _tile(
         tiles=lay_out(np.arange(rows), codes, variance, parts=parts, limit=readout.dac.largest),
         chain=chain,
     )
-
-
-def _own_gains(adc: Adc, columns: int) -> Float64 | None:
-    """Return the gains of a tile's ADC; None where it has thresholds."""
-    if adc.thresholds is None and adc.gain is None:
-        raise ParameterError("readout: adc", "a gain or thresholds, as a tile has no ranges", describe(adc))
-    return adc.gains(columns)
 
 
 def _expect(name: str, value: object, *, wanted: bool, why: str) -> None:

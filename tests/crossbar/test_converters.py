@@ -312,6 +312,11 @@ def test_thresholds_that_are_refused(thresholds, message):
     refused("adc: thresholds", message, lambda: Adc(bits=2, thresholds=thresholds))
 
 
+def test_masked_thresholds_are_refused():
+    masked = np.ma.masked_array([0, 1, 2], [False, True, False])
+    refused("adc: thresholds", "an array without masked elements, found some", lambda: Adc(bits=2, thresholds=masked))
+
+
 @pytest.mark.parametrize(
     ("name", "value"),
     [("gain", 1.0), ("gain", FixedPoint(1, 2)), ("gain", [1.0]), ("gain_bits", 8), ("offset", 3), ("offset", [0, 1])],

@@ -346,9 +346,14 @@ def test_the_network_goes_on_with_what_a_device_answers():
 
 def test_a_tap_sees_what_a_device_answered():
     taps = Taps()
-    logits(SNAPSHOT, IMAGES, tap=taps, device=lambda name, product: product.output_codes + (name == "fc"))
+
+    def device(name, product):
+        return (product.output_codes + (name == "fc")).astype(np.int32)
+
+    logits(SNAPSHOT, IMAGES, tap=taps, device=device)
     for trace in taps.traces:
         if trace.product is not None:
+            assert trace.product.output_codes.dtype == np.int64
             difference = trace.product.output_codes - sum(tile.codes for tile in trace.product.tiles)
             assert np.array_equal(np.unique(difference), [trace.layer == "fc"])
 
