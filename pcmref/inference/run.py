@@ -95,7 +95,7 @@ class PreparedChip:
     def warn_of_saturation(self, images: UInt8, *, threads: int | None = None) -> None:
         """Warn, after a look at a few of the images, where the full scale of a converter does not fit."""
         operands = [crossbar.operands for crossbar in self.crossbars.values()]
-        if any(o.dac.top > 0 or (o.adc or o.table or o.register) is not None for o in operands):
+        if any(o.dac.top > 0 or o.register is not None for o in operands):  # an ADC has ranges, and so has its DAC
             warn_of_saturation(self.readout, self.saturation(few(images), threads=threads))
 
     def __getstate__(self) -> dict[str, object]:

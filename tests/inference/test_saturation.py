@@ -184,7 +184,7 @@ def test_one_extreme_an_image_is_what_medians_clip_however_few_codes_there_are()
 )
 def test_a_full_scale_that_does_not_fit_warns_with_layer_number_and_advice(change, message):
     readout = by_factor(RANGED, "conv2", **change)
-    with pytest.warns(PcmrefWarning, match=message + r".*calibrate_ranges finds others") as caught:
+    with pytest.warns(PcmrefWarning, match=message + r"; do the .*calibrate_ranges finds others") as caught:
         pcmref.logits(CHIP, PIXELS, readout=readout)
     assert caught[0].filename == __file__
     study = Study(
