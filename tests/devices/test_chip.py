@@ -6,6 +6,7 @@ import copy
 import math
 import pickle
 import re
+import warnings
 from dataclasses import fields, replace
 from functools import lru_cache
 
@@ -429,6 +430,20 @@ def test_the_reference_has_no_drift(model):
         assert np.array_equal(read.mean_code, codes[0] - codes[1])
     if model.t_offset_s == 0:
         assert all(map(equal, reference.layers, chip.at(model.t_c_s).layers))
+
+
+def test_a_network_without_crossbars_has_nothing_to_say():
+    network = nets.tiny()
+    mean = GlobalAveragePool(name="mean", inputs=("input",))
+    network = replace(network, layers=(mean,), classes=("a", "b", "c"), evaluation=None, calibration=None)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert program(network).at(DAY).layers == ()
+
+
+def test_the_significance_of_a_chip_is_a_tuple_whatever_it_was():
+    chip = program(nets.tiny(), significance=[2, 1])
+    assert chip.significance == replace(chip, significance=[2, 1]).significance == (2, 1)
 
 
 def test_codes_saturate_at_16_bits():

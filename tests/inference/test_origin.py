@@ -167,7 +167,8 @@ def test_codes_that_were_replaced_and_that_nothing_reads_are_refused(readout, na
 
 def test_codes_that_are_read_are_taken():
     layer = NOW.layers[0]
-    for readout, names in ((PAPER, ["g_read_code"]), (FRESH, ["g_mean_code"]), (FRESH, CODES), (PAPER, CODES)):
+    fresh = [(FRESH, names) for names in (["g_mean_code"], ["g_variance_code"], CODES)]
+    for readout, names in (*fresh, (PAPER, ["g_read_code"]), (PAPER, CODES)):
         measured = in_first(NOW, **{name: getattr(layer, name) // 2 for name in names})
         found = pcmref.logits(measured, PIXELS[:3], readout=readout)
         assert not np.array_equal(found, pcmref.logits(NOW, PIXELS[:3], readout=readout))

@@ -24,8 +24,8 @@ import mpmath  # noqa: F401  isort: skip
 import scipy.stats  # noqa: F401  isort: skip
 import pcmref  # isort: skip
 
-#: Statuses of pytest that say nothing about a mutant.
-NO_VERDICT = {4: "wrong usage", 5: "no tests", 99: "an exception"}
+#: Ends that say nothing about a mutant.
+NO_VERDICT = {4: "wrong usage", 5: "no tests", 99: "an exception", -signal.SIGKILL: "too long"}
 
 
 class Chosen:
@@ -89,7 +89,7 @@ def tested(names, stats, arguments, processes, seconds):
         if child:
             yield running.pop(child)[0], verdict(os.waitstatus_to_exitcode(status))
         for child, (_, end) in running.items():
-            if time.monotonic() > end:  # work without end: found out
+            if time.monotonic() > end:
                 os.killpg(child, signal.SIGKILL)
         time.sleep(0.02)
 
@@ -107,7 +107,7 @@ def main(arguments=None):
     parser.add_argument("--mutants", type=int, default=700)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--processes", type=int, default=2)
-    parser.add_argument("--seconds", type=float, default=60.0, help="time of one mutant")
+    parser.add_argument("--seconds", type=float, default=300.0, help="time of one mutant")
     parser.add_argument("-k", default="", help="of pytest: tests that a trampoline disturbs are left out with it")
     options = parser.parse_args(arguments)
     if not Path(pcmref.__file__).is_relative_to(Path.cwd()):
