@@ -28,8 +28,8 @@ from tests.test_second import package_readout, random_case
 GROWTH = 0.01
 #: One run in so many has NumPy's kernels.
 TWIN = 5
-#: glibc's parameter for the number of arenas, and the one arena that threads then share: those of their own come to hold
-#: some megabytes more within the hour, in which a leak would hide.
+#: glibc's parameter for the number of arenas, and the one arena that threads then share: those of their own come to
+#: hold some megabytes more within the hour, in which a leak would hide.
 ARENA_MAX, ARENAS = -8, 1
 
 
