@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 import pytest
 
-from tests.helpers.mutated import NO_MUTANT
+from tests.helpers.mutated import NO_MUTANT, PACKAGE
 
 ROOT = Path(__file__).resolve().parent.parent
 FAILED = 1  # pytest's exit status
@@ -211,6 +211,16 @@ def test_there_are_laws_of_every_room():
     assert len({law.text for law in LAWS}) == len(LAWS)
     rooms = {law.test.split("/")[0] for law in LAWS}
     assert rooms >= {"arithmetic", "devices", "network", "crossbar", "inference", "files", "studies", "golden"}
+
+
+@pytest.mark.parametrize("law", LAWS, ids=[law.text for law in LAWS])
+def test_the_law_and_its_mutant_are_there(law):
+    """At once, as the mutants themselves wait for the slow tests."""
+    file, _, name = law.test.partition("::")
+    assert f"\ndef {name}(" in (ROOT / "tests" / file).read_text(encoding="utf-8")
+    source = (PACKAGE / law.file).read_text(encoding="utf-8")
+    assert source.count(law.old) == 1
+    assert compile(source.replace(law.old, law.new), law.file, "exec") != compile(source, law.file, "exec")
 
 
 @pytest.mark.soak
