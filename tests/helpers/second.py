@@ -840,6 +840,8 @@ def ranges(network, model, scale, images, readout):
             for c in range(0, columns, width)
         ]
         tops[name] = input_top, groups
+    found = readout._replace(ranges=tops, register=None, measured=None)
+    run(network, codes, network.activation(images[:1]), found)  # refuses a unit that is too small
     return tops
 
 

@@ -1203,6 +1203,10 @@ static void calibrated_ranges(const Network *net, const Chip *chip, const Readou
         ranges[k].input_top = median(inputs[k], images);
         for (size_t c = 0; c < columns; c++)
             ranges[k].sum_top[c] = c % group ? ranges[k].sum_top[c - 1] : median(&sums[k][c * images], images);
+        r = *readout;
+        r.beyond = AS_WIDE_AS_IT_TAKES;
+        Devices d = snapshot(&memory, &ideal, net->layer[k]);
+        prepare(&memory, &ideal, &r, net->layer[k], &d, &ranges[k], NULL); /* refuses a unit that is too small */
     }
     release(&memory);
 }
