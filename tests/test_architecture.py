@@ -43,6 +43,7 @@ THIRD_PARTIES = {
     "files.hdf5": {"h5py"},
     "files.networks": {"h5py"},
     "files.corrections": {"h5py"},
+    "files.samples": {"h5py"},
     "golden.selfcheck": {"llvmlite"},  # if installed, for the name of the processor
     **{name: {"hypothesis"} for name in ("testing", "testing.converters", "testing.networks", "testing.tiles")},
     "console": {"tqdm"},  # if installed

@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 import pcmref
 from pcmref import testing
 from pcmref.arithmetic.codes import ROUNDINGS
-from pcmref.network import layers
+from pcmref.files.networks import OPERATIONS
+from pcmref.network.layers import Conv
 from pcmref.testing import assert_same_codes, assert_same_logits, tile_examples
 
 READOUT = pcmref.Readout(name="ours", dac=pcmref.Dac(bits=8), adc=pcmref.Adc(bits=8, gain=pcmref.FixedPoint(640, 23)))
@@ -102,10 +103,10 @@ def test_tiles_of_every_kind_are_drawn():
 
 def test_networks_of_every_operation_are_drawn():
     operations = Counter(layer.op for network in seen(testing.networks()) for layer in network.layers)
-    known = {
-        getattr(layers, name).op for name in ("Add", "BatchNorm", "Conv", "GlobalAveragePool", "Linear", "MaxPool")
-    }
-    assert set(operations) == known | {layers.PadShortcut.op, layers.Relu.op}
+    assert set(operations) == set(OPERATIONS)
+    convs = [layer for network in seen(testing.networks()) for layer in network.layers if isinstance(layer, Conv)]
+    for name in ("stride", "padding", "dilation", "groups", "digital"):
+        assert len({str(getattr(layer, name)) for layer in convs}) > 1, name
 
 
 def test_answers_meet_ties_and_both_limits():

@@ -27,7 +27,8 @@ from pcmref.inference.images import normalise
 from pcmref.inference.run import PreparedChip, crossbars_of
 from pcmref.network.graph import Network
 from pcmref.network.images import Normalisation, Samples
-from pcmref.network.layers import BatchNorm, Conv, GlobalAveragePool, Relu
+from pcmref.network.layers import BatchNorm, Conv
+from pcmref.network.operations import GlobalAveragePool, Relu
 from tests.helpers import second
 
 SPEC = (Path(pcmref.__file__).parent / "SPEC.md").read_text(encoding="utf-8")

@@ -21,7 +21,8 @@ from pcmref import Network
 from pcmref.errors import ParameterError
 from pcmref.files.atomic import sha256_of
 from pcmref.files.cifar10 import CLASSES
-from pcmref.network.layers import Add, BatchNorm, CrossbarLayer, Layer, PadShortcut
+from pcmref.network.layers import BatchNorm, CrossbarLayer, Layer
+from pcmref.network.operations import Add, PadShortcut
 from pcmref.network.resnet import architecture, network_from_tensors
 
 Options: TypeAlias = Mapping[str, Any]

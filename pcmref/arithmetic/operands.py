@@ -44,15 +44,16 @@ SQUARE_BITS = 15
 class Window(NamedTuple):
     """Where a layer reads its input: a buffer, padding included, channels last."""
 
-    #: Zero pixels on each side.
-    padding: int
+    #: Zero pixels above the input and to the left of it.
+    top: int
+    left: int
     #: Size of the buffer, padding included; channels with the constant of a bias.
     height: int
     width: int
     channels: int
     #: Whether the constant 1 follows the channels of the input at every pixel.
     bias: bool
-    #: Offset of each output pixel in the buffer, in pairs of codes (analog) or in numbers (float); `filled`.
+    #: Offset of each output pixel in the buffer, in pairs of codes (analog, one group) or in numbers; `filled`.
     pixel: Int64
     #: How many of them are meant.
     pixels: int
@@ -74,11 +75,11 @@ class Dac(NamedTuple):
 
 
 class Matrix(NamedTuple):
-    """Conductance or variance codes of all tiles, in pairs of neighbouring inputs."""
+    """Conductance or variance codes of all tiles, in pairs of neighbouring inputs, or row by row in groups."""
 
-    #: Shape (pairs, columns, 2); columns is a multiple of `LANES`.
+    #: Shape (pairs, columns, 2), columns being a multiple of `LANES`; or (rows, groups, columns of a group).
     packed: Int16
-    #: Bounds of groups of a tile's pairs whose sums fit 32 bits, one tile after the other, each from 0 on.
+    #: Bounds of parts of a tile's pairs (rows) whose sums fit 32 bits, one tile after the other, each from 0 on.
     segment: Int64
     #: Where the bounds of each tile begin; shape (tiles + 1,).
     cut: Int64
@@ -87,9 +88,10 @@ class Matrix(NamedTuple):
 class Tiles(NamedTuple):
     """The tiles of a layer, one below the other; where each line has its own ADC, + line and - line of each."""
 
-    #: First pair of each tile or line; shape (tiles + 1,).
+    #: First pair (row) of each tile or line; shape (tiles + 1,).
     bound: Int64
-    #: Offset of each pair of inputs relative to a pixel, in pairs.
+    #: Offset of each pair of inputs relative to a pixel, in pairs; or, in numbers, of the input of each row in each
+    #: group, shape (rows, groups).
     pair: Int64
     #: Columns without those that fill up.
     columns: int

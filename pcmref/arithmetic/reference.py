@@ -1,10 +1,12 @@
 """The kernels in plain NumPy, the stages of SPEC.md, section 8: the fast ones in ``fast/`` equal them bit for bit.
 
-`weight_words` and `normals` are those of ``draws.py``.  `accumulate_float` and `float_layer` alone, which serve only
-the digital baseline, agree to rounding.
+`weight_words` and `normals` are those of ``draws.py``.  `accumulate_float` and `float_layer` alone agree to rounding,
+where they have no groups: those serve the digital baseline only.
 """
 
 from __future__ import annotations
+
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -12,7 +14,7 @@ import numpy.typing as npt
 from pcmref.arithmetic.codes import bit_planes, dac_codes, dac_gain, polarities
 from pcmref.arithmetic.conversion import add_read_noise, compare, digitise, digitise_noisy, hold
 from pcmref.arithmetic.draws import normals, weight_words
-from pcmref.arithmetic.operands import SQUARE_BITS, AnalogLayer, Dac, Digital, Window
+from pcmref.arithmetic.operands import SQUARE_BITS, AnalogLayer, Dac, Digital, Window, filled_columns
 from pcmref.arithmetic.periphery import added, normalised, rectified, scaled
 from pcmref.arrays import Float32, Float64, Int16, Int64, IntegerArray, Numbers, UInt64
 
@@ -78,19 +80,24 @@ def drive(x: Float32, window: Window, dac: Dac) -> tuple[Int16, Float32, Float32
     top : float32, shape (n,)
         Largest size of an element of each image; where it is not finite, codes mean nothing.
     """
-    n, height, width, channels = x.shape
+    n, _, _, channels = x.shape
     top = np.abs(x.reshape(n, -1)).max(axis=1)
     full = np.full(n, dac.top) if dac.top > 0 else np.maximum(top, np.float32(1)) if window.bias else top
     low, high = int(dac.low), int(dac.high)
     gain, step = dac_gain(full, high)
     codes = np.zeros((n, window.height, window.width, window.channels), np.int16)
-    rows, columns = (slice(window.padding, window.padding + size) for size in (height, width))
     with np.errstate(invalid="ignore"):  # said by `top`
-        codes[:, rows, columns, :channels] = dac_codes(x, gain[:, None, None, None], low, high)
+        _inside(codes, x, window)[...] = dac_codes(x, gain[:, None, None, None], low, high)
     if window.bias:
         codes[..., channels] = dac_codes(np.float32(1), gain, low, high)[:, None, None]
     codes += np.int16(dac.offset)
     return codes, step, top
+
+
+def _inside(buffer: npt.NDArray[Any], x: Float32, window: Window) -> npt.NDArray[Any]:
+    """Return the part of padded buffers where the inputs go."""
+    _, height, width, channels = x.shape
+    return buffer[:, window.top : window.top + height, window.left : window.left + width, :channels]
 
 
 def phases(driven: Int16, dac: Dac) -> Int16:
@@ -108,13 +115,15 @@ def accumulate(codes: Int16, pixel: Int64, pair: Int64, packed: Int16, segment: 
     codes : int16, shape (n, ...)
         DAC codes in padded buffers of even size.
     pixel : int64, shape (pixels,)
-        Offset of each output pixel in the buffer, in pairs; a multiple of `operands.PIXELS` of them.
-    pair : int64, shape (pairs,)
-        Offset, relative to a pixel, of each pair of neighbouring inputs.
-    packed : int16, shape (pairs, columns, 2)
-        Conductance (or variance) codes of each pair of inputs; columns is a multiple of `operands.LANES`.
+        Offset of each output pixel in the buffer, in pairs, or in numbers with groups; a multiple of `operands.PIXELS`
+        of them.
+    pair : int64, shape (pairs,), or (rows, groups)
+        Offset, relative to a pixel, of each pair of neighbouring inputs; or of the input of each row in each group.
+    packed : int16, shape (pairs, columns, 2), or (rows, groups, columns of a group)
+        Conductance (or variance) codes of each pair of inputs, columns being a multiple of `operands.LANES`; or of each
+        row.
     segment : int64, shape (segments + 1,)
-        Bounds of groups of pairs whose sums fit 32 bits; used by the fast kernel only.
+        Bounds of parts of the pairs or rows whose sums fit 32 bits; used by the fast kernel only.
 
     Returns
     -------
@@ -122,6 +131,8 @@ def accumulate(codes: Int16, pixel: Int64, pair: Int64, packed: Int16, segment: 
         The fast kernel may return int32 where the sum fits.
     """
     del segment
+    if pair.ndim == 2:
+        return _grouped(codes, pixel, pair, packed, np.int64)
     pairs, columns, _ = packed.shape
     offset = 2 * pixel[:, None] + (2 * pair[:, None] + np.arange(2)).reshape(-1)
     matrix = packed.transpose(0, 2, 1).reshape(2 * pairs, columns).astype(np.float64)
@@ -130,6 +141,18 @@ def accumulate(codes: Int16, pixel: Int64, pair: Int64, packed: Int16, segment: 
         # integers below 2**53 all the way: 2**15 * 2**15 * rows < 2**53 for fewer than 2**23 rows
         total[...] = image[offset].astype(np.float64) @ matrix
     return sums
+
+
+def _grouped(
+    x: npt.NDArray[Any], pixel: Int64, offset: Int64, matrix: npt.NDArray[Any], kind: type[np.generic]
+) -> npt.NDArray[Any]:
+    """Sum inputs times weights row after row from 0 on, each group of columns with its own inputs."""
+    rows, groups, each = matrix.shape
+    sums, flat = np.zeros((len(x), len(pixel), groups, each), kind), x.reshape(len(x), -1)
+    for row in range(rows):
+        sums += flat[:, pixel[:, None] + offset[row], None].astype(kind) * matrix[row].astype(kind)
+    filling = filled_columns(groups * each) - groups * each
+    return np.pad(sums.reshape(len(x), len(pixel), -1), ((0, 0), (0, 0), (0, filling)))
 
 
 def accumulate_squares(codes: Int16, pixel: Int64, pair: Int64, packed: Int16, segment: Int64, split: bool) -> Int64:
@@ -154,15 +177,19 @@ def accumulate_float(x: Float32, pixel: Int64, row: Int64, matrix: Float32) -> F
         Padded buffers.
     pixel : int64, shape (pixels,)
         A multiple of `operands.PIXELS` of them.
-    row : int64, shape (rows,)
-    matrix : float32, shape (rows, columns)
+    row : int64, shape (rows,), or (rows, groups)
+    matrix : float32, shape (rows, columns), or (rows, groups, columns of a group)
         Columns is a multiple of `operands.LANES`.
 
     Returns
     -------
     float32, shape (n, pixels, columns)
+        With groups, one or more, exactly so: from 0 on in the order of the rows, each product and each sum rounded.
+        Otherwise the order is free.
     """
-    return x.reshape(len(x), -1)[:, pixel[:, None] + row] @ matrix
+    if row.ndim == 2:
+        return _grouped(x, pixel, row, matrix, np.float32)
+    return np.asarray(x.reshape(len(x), -1)[:, pixel[:, None] + row] @ matrix)
 
 
 def finish(sums: Numbers, step: Float32, digital: Digital, other: Float32 | None) -> Float32:
@@ -245,21 +272,20 @@ def float_layer(
     x, other, digital
         As for `analog_layer`.
     window : Window
-    row : int64, shape (rows,)
+    row : int64, shape (rows,), or (rows, groups)
         Offset of each row relative to a pixel, in numbers.
-    matrix : float32, shape (rows, columns)
-        Columns is a multiple of `operands.LANES`.
+    matrix : float32, shape (rows, columns), or (rows, groups, columns of a group)
+        As for `accumulate_float`.
 
     Returns
     -------
     float32, shape (n, pixels, columns)
     """
-    n, height, width, channels = x.shape
+    n = len(x)
     padded = np.zeros((n, window.height, window.width, window.channels), np.float32)
-    rows, columns = (slice(window.padding, window.padding + size) for size in (height, width))
-    padded[:, rows, columns, :channels] = x
+    _inside(padded, x, window)[...] = x
     if window.bias:
-        padded[..., channels] = 1
+        padded[..., x.shape[-1]] = 1
     sums = accumulate_float(padded, window.pixel, row, matrix)[:, : window.pixels]
     return finish(sums, np.ones(n, np.float32), digital, other)
 

@@ -126,9 +126,9 @@ def build(
         noise=noise_of(readout, stream),
         measured=readout.measured_of(layer.name),
     )
-    row = np.tile(geometry.row, len(significance))
+    row = np.tile(geometry.row, len(significance))  # along the last axis
     operands = AnalogLayer(
-        window=window(geometry, geometry.pixel // 2),
+        window=window(geometry, geometry.pixel // 2 if geometry.groups == 1 else geometry.pixel),
         dac=dac_of(readout, full_scale),
         tiles=lay_out(row, codes, variance, parts=parts, limit=readout.dac.largest),
         conversions=chain.conversions,
@@ -146,7 +146,8 @@ def window(geometry: Geometry, pixel: Int64) -> Window:
     """Return where a layer reads its input, at these offsets of pixels."""
     height, width, channels = geometry.padded_shape
     return Window(
-        padding=geometry.padding,
+        top=geometry.padding[0],
+        left=geometry.padding[1],
         height=height,
         width=width,
         channels=channels,

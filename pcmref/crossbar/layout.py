@@ -37,7 +37,7 @@ def lay_out(row: Int64, codes: Int16, variance: Int16 | None, *, parts: Sequence
 
     Parameters
     ----------
-    row : int64, shape (rows,)
+    row : int64, shape (rows,), or (groups, rows) of several groups of columns
         Offset of each row's input in the buffer, relative to a pixel.
     codes : int16, shape (lines, rows, columns)
         Conductance codes of the pairs, or of the + and the - line.
@@ -62,6 +62,8 @@ def lay_out(row: Int64, codes: Int16, variance: Int16 | None, *, parts: Sequence
         _expect_to_fit("conductance codes of a tile", codes[:, part], limit, SUM_MOST)
         if variance is not None:
             _expect_to_fit("variance codes of a tile", variance[:, part], limit * limit, VARIANCE_MOST)
+    if row.ndim == 2:
+        return _lay_out_groups(row, codes, variance, parts=parts, limit=limit)
     places = [np.unique(row[part] // 2, return_inverse=True) for part in parts]
     lines = len(codes)
     bound = np.cumsum([0, *(len(pair) for pair, _ in places for _ in range(lines))])
@@ -78,14 +80,41 @@ def lay_out(row: Int64, codes: Int16, variance: Int16 | None, *, parts: Sequence
         return Matrix(packed=packed, segment=np.concatenate(segments), cut=cut)
 
     conductance = matrix(codes, limit)
-    largest_square = min(limit * limit, (1 << SQUARE_BITS) - 1)
     return Tiles(
         bound=bound,
         pair=np.concatenate([pair for pair, _ in places for _ in range(lines)]),
         columns=codes.shape[2],
         conductance=conductance,
-        variance=conductance if variance is None else matrix(variance, largest_square),
+        variance=conductance if variance is None else matrix(variance, _largest_square(limit)),
     )
+
+
+def _lay_out_groups(row: Int64, codes: Int16, variance: Int16 | None, *, parts: Sequence[slice], limit: int) -> Tiles:
+    """Lay out a matrix whose groups of columns read inputs of their own: row by row, as pairs would be half empty."""
+    groups, (lines, _, columns) = len(row), codes.shape
+
+    def matrix(values: Int16, largest: int) -> Matrix:
+        tiles = [values[line, part] for part in parts for line in range(lines)]
+        segments = [_segments(np.abs(tile.astype(np.int64)) * largest) for tile in tiles]
+        return Matrix(
+            packed=np.concatenate(tiles).reshape(-1, groups, columns // groups),
+            segment=np.concatenate(segments),
+            cut=np.cumsum([0, *(len(segment) for segment in segments)]),
+        )
+
+    conductance = matrix(codes, limit)
+    return Tiles(
+        bound=np.cumsum([0, *(part.stop - part.start for part in parts for _ in range(lines))]),
+        pair=np.concatenate([np.ascontiguousarray(row[:, part].T) for part in parts for _ in range(lines)]),
+        columns=columns,
+        conductance=conductance,
+        variance=conductance if variance is None else matrix(variance, _largest_square(limit)),
+    )
+
+
+def _largest_square(limit: int) -> int:
+    """Return the largest part of a square of a code that is multiplied at a time."""
+    return min(limit * limit, (1 << SQUARE_BITS) - 1)
 
 
 def _expect_to_fit(where: str, codes: Int16, largest: int, most: int) -> None:

@@ -215,7 +215,8 @@ class Chip:
     def _snapshot(self, t_s: float, read: int) -> Snapshot:
         layers: list[SnapshotLayer] = []
         found: dict[str, DeviceCodes] = {}
-        for address, layer in enumerate(self.layers):
+        for layer in self.layers:
+            address = self.network.addresses[layer.name]
             with stage("drift and read devices"):
                 codes = self.model.read(layer.state, t_s, _words(self.seed, address, layer.mapped, t_s, read))
                 instance(f"{layer.name}: what {self.model.name} reads", codes, DeviceCodes)
@@ -285,9 +286,9 @@ def program(
     called("progress", progress)
     factors, layers = check_significance(significance), []
     targets = map_network(network, g_max_us=model.g_max_us, scale=scale, significance=factors)
-    for address, mapped in enumerate(targets):
+    for mapped in targets:
         with stage("program devices"):
-            state = model.program(mapped.pair_targets_us(), _words(seed, address, mapped))
+            state = model.program(mapped.pair_targets_us(), _words(seed, network.addresses[mapped.name], mapped))
             layers.append(ChipLayer(mapped=mapped, state=state))
         progress(mapped.name)
     return Chip(network=network, model=model, seed=seed, scale=scale, layers=tuple(layers), significance=factors)

@@ -17,22 +17,11 @@ from pcmref.arithmetic.codes import Range
 from pcmref.errors import FileError, ParameterError, describe, instance, one_of, path_of
 from pcmref.files.atomic import replacing, sha256_of
 from pcmref.files.hdf5 import Contents, fixed_text, opened, written
+from pcmref.network import operations
 from pcmref.network.cost import ELEMENTS_MOST, OPERATIONS_MOST, check_cost
 from pcmref.network.graph import Network
 from pcmref.network.images import Normalisation, Samples
-from pcmref.network.layers import (
-    Add,
-    BatchNorm,
-    Conv,
-    GlobalAveragePool,
-    Layer,
-    Linear,
-    MaxPool,
-    PadShortcut,
-    Relu,
-    check_input,
-    number_names,
-)
+from pcmref.network.layers import BatchNorm, Conv, Layer, Linear, check_input, number_names
 from pcmref.network.ranges import StoredRanges
 
 if TYPE_CHECKING:
@@ -46,8 +35,9 @@ VERSION = 1
 #: No graph may have more nodes.
 NODE_LIMIT = 1 << 13
 
+#: All operations, by their names in files.
 OPERATIONS: Mapping[str, type[Layer]] = {
-    kind.op: kind for kind in (Add, BatchNorm, Conv, GlobalAveragePool, Linear, MaxPool, PadShortcut, Relu)
+    kind.op: kind for kind in (Conv, Linear, BatchNorm, *(getattr(operations, name) for name in operations.__all__))
 }
 
 
@@ -205,9 +195,11 @@ def _node(position: int, node: object) -> tuple[type[Layer], dict[str, Any]]:
     if not isinstance(node.get("inputs"), list):
         raise FileError(f"{where}/inputs", "a list of node names", describe(node.get("inputs")))
     said = {key: value for key, value in node.items() if key != "op"}
-    if set(said) != {"name", "inputs", *number_names(kind)}:
-        numbers = sorted(set(said) - {"name", "inputs"})
-        raise FileError(where, f"the numbers {sorted(number_names(kind))}", describe(numbers))
+    numbers = number_names(kind)
+    if not numbers - set(kind.defaults) <= set(said) - {"name", "inputs"} <= numbers:
+        may_be_left_out = f", of which {sorted(kind.defaults)} may be left out" if kind.defaults else ""
+        found = sorted(set(said) - {"name", "inputs"})
+        raise FileError(where, f"the numbers {sorted(numbers)}{may_be_left_out}", describe(found))
     return kind, said | {"inputs": tuple(node["inputs"])}
 
 

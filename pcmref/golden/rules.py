@@ -19,7 +19,8 @@ from pcmref.devices.published import MODELS
 from pcmref.golden.cases import ArrayEntry, Case, Section, entry_of
 from pcmref.network.graph import Network
 from pcmref.network.images import Normalisation
-from pcmref.network.layers import Conv, GlobalAveragePool
+from pcmref.network.layers import Conv
+from pcmref.network.operations import GlobalAveragePool
 
 __all__ = ["devices_case", "elementary_case", "one_layer"]
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 
@@ -12,17 +13,8 @@ from pcmref.arithmetic.reference import weight_words
 from pcmref.arrays import Float32, UInt32
 from pcmref.network.graph import Network
 from pcmref.network.images import Normalisation, Samples
-from pcmref.network.layers import (
-    Add,
-    BatchNorm,
-    Conv,
-    GlobalAveragePool,
-    Layer,
-    Linear,
-    MaxPool,
-    PadShortcut,
-    Relu,
-)
+from pcmref.network.layers import BatchNorm, Conv, Layer, Linear
+from pcmref.network.operations import Add, GlobalAveragePool, MaxPool, PadShortcut, Relu
 
 __all__ = ["specimen"]
 
@@ -42,7 +34,7 @@ def specimen(seed: int) -> Network:
         u = (words(math.prod(shape)).astype(np.float64) + 0.5) * 2.0**-32
         return (low + (high - low) * u).astype(np.float32).reshape(shape)
 
-    def convolution(name: str, source: str, shape: tuple[int, ...], bias: bool = False, **sizes: int) -> Conv:
+    def convolution(name: str, source: str, shape: tuple[int, ...], bias: bool = False, **sizes: Any) -> Conv:
         weight = numbers(*shape) * np.float32(2.0 / math.sqrt(math.prod(shape[1:])))
         return Conv(name=name, inputs=(source,), weight=weight, bias=numbers(shape[0]) if bias else None, **sizes)
 

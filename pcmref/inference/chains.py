@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
 from pcmref.network.graph import Network
-from pcmref.network.layers import Add, BatchNorm, CrossbarLayer, Layer, Relu
+from pcmref.network.layers import BatchNorm, CrossbarLayer, Layer
+from pcmref.network.operations import Add, Relu
 
 __all__ = ["Chain", "Grain", "chains"]
 

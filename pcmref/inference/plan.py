@@ -157,7 +157,7 @@ def analog_plan(
 
     def step(chain: Chain) -> Step:
         if (crossbar := crossbars.get(chain.head.name)) is None:
-            return Step(chain=chain, compute=_digital(chain, corrections), kind="digital")
+            return Step(chain=chain, compute=_computed(network, chain, corrections), kind="digital")
         digital = _digital_part(chain, crossbar.unit, corrections)
         compute = _staged(crossbar, digital, device) if grain == "nodes" else _in_one_call(crossbar, digital)
         return Step(chain=chain, compute=compute, kind="analog")
@@ -167,15 +167,8 @@ def analog_plan(
 
 def digital_plan(network: Network, grain: Grain) -> Plan:
     """Return the plan of the digital baseline."""
-    corrections = Corrections()
-
-    def compute(chain: Chain) -> Callable[..., Result]:
-        if not isinstance(layer := chain.head, CrossbarLayer):
-            return _digital(chain, corrections)
-        digital = _digital_part(chain, np.ones(layer.columns, np.float32), corrections)
-        return _floats(layer, geometry_of(network, layer), digital)
-
-    steps = (Step(chain=chain, compute=compute(chain), kind="baseline") for chain in chains(network, grain))
+    computed = ((chain, _computed(network, chain, Corrections())) for chain in chains(network, grain))
+    steps = (Step(chain=chain, compute=compute, kind="baseline") for chain, compute in computed)
     return Plan(network=network, steps=tuple(steps))
 
 
@@ -238,19 +231,28 @@ def _answered(name: str, product: Product, device: Device) -> Product:
 
 
 def _floats(layer: CrossbarLayer, shape: Geometry, digital: Digital) -> Callable[..., Result]:
-    matrix = np.zeros((layer.rows, filled_columns(layer.columns)), np.float32)
-    matrix[:, : layer.columns] = layer.matrix()
+    """Return a layer in float32: that of the baseline, or, where it is kept off the crossbars, in the order of rows."""
+    row, matrix = shape.row, layer.matrix()
+    if layer.digital or shape.groups > 1:
+        row = np.ascontiguousarray(np.atleast_2d(row).T)
+        matrix = matrix.reshape(layer.rows, shape.groups, -1)
+    else:
+        matrix = np.pad(matrix, ((0, 0), (0, filled_columns(layer.columns) - layer.columns)))
     reads = window(shape, shape.pixel)
 
     def compute(x: Float32, *rest: Any) -> Result:
         *other, _ = rest
-        values = kernels().float_layer(shape.maps(x), _pixels(other, shape), reads, shape.row, matrix, digital)
+        values = kernels().float_layer(shape.maps(x), _pixels(other, shape), reads, row, matrix, digital)
         return values.reshape(len(x), *shape.out_shape), None
 
     return compute
 
 
-def _digital(chain: Chain, corrections: Corrections) -> Callable[..., Result]:
+def _computed(network: Network, chain: Chain, corrections: Corrections) -> Callable[..., Result]:
+    """Return the computation of a chain that no crossbar takes part in."""
+    if isinstance(layer := chain.head, CrossbarLayer):
+        digital = _digital_part(chain, np.ones(layer.columns, np.float32), corrections)
+        return _floats(layer, geometry_of(network, layer), digital)
     if isinstance(chain.head, BatchNorm):
         return normalising(chain, *folded(chain.head, corrections))
     compute = operation(chain.head)

@@ -159,7 +159,8 @@ def crossbars_of(
 ) -> Mapping[str, Crossbar]:
     """Return the crossbar layers of a snapshot, by name; `purpose` is that of the draws of fresh read noise."""
     network, found = snapshot.network, {}
-    for address, (layer, read) in enumerate(zip(network.crossbar_layers, snapshot.layers, strict=True)):
+    for layer, read in zip(network.crossbar_layers, snapshot.layers, strict=True):
+        address = network.addresses[layer.name]
         with stage("prepare crossbars"):
             found[layer.name] = build(
                 read,

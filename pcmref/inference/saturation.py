@@ -106,8 +106,9 @@ def _counted(crossbar: Crossbar, product: Product, pixels: Float32 | None) -> tu
     parts = [part for tile in product.tiles for part in tile.parts or (tile,)]
     drive = register = adc = _Count()
     if dac.top > 0:
-        inside = slice(shape.padding, -shape.padding or None)
-        code = product.input_codes[:, inside, inside, : shape.channels].astype(np.int64) - dac.offset
+        top, left, _, _ = shape.padding
+        inside = product.input_codes[:, top : top + shape.height, left : left + shape.width, : shape.channels]
+        code = inside.astype(np.int64) - dac.offset
         beyond_top = True if pixels is None else pixels > dac.top
         drive = _count([code], int(dac.low), int(dac.high), beyond_top)
     if chain.register is not None:

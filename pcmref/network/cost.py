@@ -7,12 +7,13 @@ from math import prod
 
 from pcmref.errors import NetworkError
 from pcmref.network.graph import Network
-from pcmref.network.layers import Conv, CrossbarLayer, Layer, MaxPool, Shape
+from pcmref.network.layers import Conv, CrossbarLayer, Layer, Shape
+from pcmref.network.operations import AveragePool, LocalResponseNorm, MaxPool
 
 __all__ = ["ELEMENTS_MOST", "OPERATIONS_MOST", "check_cost", "images_at_once"]
 
-#: What an image may cost unless the caller allows more: about 300 MB, and less than a second of exact sums.
-ELEMENTS_MOST, OPERATIONS_MOST = 1 << 22, 1 << 34
+#: What an image may cost unless the caller allows more: about 300 MB, and about a second of exact sums.
+ELEMENTS_MOST, OPERATIONS_MOST = 1 << 22, 1 << 35
 #: Most elements of a map, and operations, that a thread works on at a time if it takes more than one image.
 ELEMENTS_AT_ONCE, OPERATIONS_AT_ONCE = 1 << 22, 1 << 36
 
@@ -54,11 +55,17 @@ def _costs(network: Network) -> list[Cost]:
 def _cost(layer: Layer, inputs: list[Shape], output: Shape) -> Cost:
     elements = max(prod(output), *map(prod, inputs))
     operations = elements
-    if isinstance(layer, (Conv, MaxPool)):
+    if isinstance(layer, (Conv, MaxPool, AveragePool)):
         height, width, channels = inputs[0]
-        elements = max(elements, (height + 2 * layer.padding) * (width + 2 * layer.padding) * channels)
+        padded = layer.windows.padded(height, width)
+        elements = max(elements, prod(padded) * channels)
     if isinstance(layer, CrossbarLayer):
         operations = prod(output) * layer.rows
     if isinstance(layer, MaxPool):  # along columns of pixels, then along rows
-        operations = layer.kernel * output[0] * (width + 2 * layer.padding + output[1]) * channels
+        down, right = layer.windows.kernel
+        operations = (down * padded[1] + right * output[1]) * output[0] * channels
+    if isinstance(layer, AveragePool):
+        operations = prod(layer.windows.kernel) * prod(output)
+    if isinstance(layer, LocalResponseNorm):
+        operations = layer.size * elements
     return Cost(node=layer.name, elements=elements, operations=operations)

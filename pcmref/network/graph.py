@@ -14,8 +14,9 @@ import numpy as np
 from pcmref.arithmetic.codes import Range
 from pcmref.errors import NetworkError, ParameterError, describe, instance
 from pcmref.network.images import Normalisation, Samples
-from pcmref.network.layers import MAP_LIMIT, CrossbarLayer, Layer, Shape, check_input
+from pcmref.network.layers import CrossbarLayer, Layer, Shape, check_input
 from pcmref.network.ranges import StoredRanges
+from pcmref.network.windows import MAP_LIMIT
 
 __all__ = ["Network"]
 
@@ -149,8 +150,13 @@ class Network:
 
     @property
     def crossbar_layers(self) -> tuple[CrossbarLayer, ...]:
-        """The layers on PCM, in file order; the position here is the layer's address in draws."""
-        return tuple(layer for layer in self.layers if isinstance(layer, CrossbarLayer))
+        """The layers on PCM, in file order."""
+        return tuple(layer for layer in self.layers if isinstance(layer, CrossbarLayer) and not layer.digital)
+
+    @cached_property
+    def addresses(self) -> Mapping[str, int]:
+        """Address of each layer with weights in draws: its position among them, digital ones included."""
+        return {layer.name: i for i, layer in enumerate(x for x in self.layers if isinstance(x, CrossbarLayer))}
 
     @property
     def weights(self) -> int:

@@ -1,7 +1,7 @@
-"""Layers: the operations of a network, their tensors and the shapes that come out of them; SPEC.md, section 2.
+"""Layers: what nodes of a network have in common, and those with trained tensors; SPEC.md, section 2.
 
-Shapes are those of one image: ``(height, width, channels)`` for feature maps, ``(channels,)`` after
-the global pooling.  Activations are channels-last everywhere.
+Shapes are those of one image: ``(height, width, channels)`` for maps, ``(channels,)`` for vectors.  Activations are
+channels-last everywhere.  The operations without weights are in ``operations.py``.
 """
 
 from __future__ import annotations
@@ -13,41 +13,28 @@ from typing import Any, ClassVar, TypeAlias
 import numpy as np
 
 from pcmref.arrays import Float32, ReadOnly, frozen, refuse_masked
-from pcmref.errors import NetworkError, ParameterError, describe, integer
+from pcmref.errors import NetworkError, describe
+from pcmref.network.windows import Pair, Sides, Windows, check_size, check_sizes
 
 __all__ = [
-    "MAP_LIMIT",
-    "Add",
     "BatchNorm",
     "Conv",
     "CrossbarLayer",
-    "GlobalAveragePool",
     "Layer",
     "Linear",
-    "MaxPool",
-    "PadShortcut",
-    "Relu",
     "Shape",
     "check_input",
-    "check_size",
     "number_names",
 ]
 
 Shape: TypeAlias = tuple[int, ...]
 
-#: Largest stride, padding, window, or number of pixels along one axis of the input.
-AXIS_LIMIT = 1 << 16
-#: Most elements of a feature map of one image, padded or not.
-MAP_LIMIT = 1 << 26
-
-
-def check_size(where: str, value: object, least: int = 1) -> int:
-    """Return `value` as an int if it is an integer from `least` to `AXIS_LIMIT`."""
-    expected = f"an integer from {least} to {AXIS_LIMIT}"
-    try:
-        return integer(where, value, expected, least, AXIS_LIMIT)
-    except ParameterError as error:
-        raise NetworkError(where, expected, error.found) from None
+#: The arity of an operation that reads two nodes or more.
+SEVERAL = 0
+#: Largest size of a number that is not an integer: what float32 holds with room to spare.
+FLOAT_LIMIT = 2.0**100
+#: Equal to no number: one that must be said.
+_REQUIRED = object()
 
 
 def check_input(shape: Sequence[object]) -> tuple[int, int, int]:
@@ -70,10 +57,12 @@ class Layer(ReadOnly):
 
     #: Name of the operation in network files.
     op: ClassVar[str] = ""
-    #: How many nodes the operation reads.
+    #: How many nodes the operation reads; `SEVERAL`: two or more.
     arity: ClassVar[int] = 1
     #: Tensor name -> number of axes; a trailing "?" marks an optional tensor.
     tensors: ClassVar[Mapping[str, int]] = {}
+    #: Numbers that a network file leaves out where they have this value.
+    defaults: ClassVar[Mapping[str, object]] = {}
 
     def __post_init__(self) -> None:
         if not (isinstance(self.name, str) and self.name.isprintable()) or (
@@ -82,8 +71,10 @@ class Layer(ReadOnly):
             raise NetworkError("graph", "a printable node name without '/', not 'input'", describe(self.name))
         several = isinstance(self.inputs, Sequence) and not isinstance(self.inputs, str)
         names = tuple(self.inputs) if several else ()
-        if len(names) != self.arity or not all(isinstance(name, str) for name in names):
-            expected = f"a tuple of {self.arity} node name{'s' if self.arity > 1 else ''}"
+        counts = len(names) == self.arity or (self.arity == SEVERAL and len(names) >= 2)
+        if not counts or not all(isinstance(name, str) for name in names):
+            number = "two or more" if self.arity == SEVERAL else self.arity
+            expected = f"a tuple of {number} node name{'s' if self.arity != 1 else ''}"
             raise NetworkError(f"graph/{self.name}/inputs", expected, describe(self.inputs))
         object.__setattr__(self, "inputs", names)
         for tensor, axes in self.tensors.items():
@@ -111,45 +102,67 @@ class Layer(ReadOnly):
             size = check_size(f"graph/{self.name}/{name}", getattr(self, name), smallest)
             object.__setattr__(self, name, size)
 
+    def _check_window(self, **least: int) -> None:
+        """Make the numbers of a window ints, or tuples of them; `padding` has four sides, the others two axes."""
+        for name, smallest in least.items():
+            count = 4 if name == "padding" else 2
+            sizes = check_sizes(f"graph/{self.name}/{name}", getattr(self, name), count, smallest)
+            object.__setattr__(self, name, sizes)
+
+    def _check_switches(self, *names: str) -> None:
+        for name in names:
+            if not isinstance(getattr(self, name), (bool, np.bool_)):
+                raise NetworkError(f"graph/{self.name}/{name}", "true or false", describe(getattr(self, name)))
+            object.__setattr__(self, name, bool(getattr(self, name)))
+
+    def _check_floats(self, **expected: str) -> None:
+        """Make the numbers of these names finite floats; `expected` says which are meant, for whoever gets it wrong."""
+        for name, words in expected.items():
+            value = getattr(self, name)
+            number = isinstance(value, (int, float, np.floating, np.integer)) and not isinstance(value, bool)
+            if not number or not abs(value) <= FLOAT_LIMIT:
+                raise NetworkError(f"graph/{self.name}/{name}", words, describe(value))
+            object.__setattr__(self, name, float(value))
+
     def as_node(self) -> dict[str, Any]:
         """Return what the graph of a network file says of the layer."""
         numbers = {name: getattr(self, name) for name in sorted(number_names(type(self)))}
-        return {"name": self.name, "op": self.op, "inputs": list(self.inputs), **numbers}
+        said = {name: value for name, value in numbers.items() if self.defaults.get(name, _REQUIRED) != value}
+        return {"name": self.name, "op": self.op, "inputs": list(self.inputs), **said}
 
     def shape_after(self, *shapes: Shape) -> Shape:
         """Return the output shape for the given input shapes, or raise `NetworkError`."""
         return shapes[0]
+
+    def _expect_channel_tensors(self, shape: Shape) -> None:
+        """Raise `NetworkError` unless every tensor has one number for each channel of an input."""
+        for tensor in self.tensors:
+            found = getattr(self, tensor).shape
+            if found != shape[-1:]:
+                raise NetworkError(f"tensors/{self.name}/{tensor}", f"shape {shape[-1:]}", f"shape {found}")
 
     def _expect_map(self, shape: Shape) -> tuple[int, int, int]:
         if len(shape) != 3:
             raise NetworkError(f"graph/{self.name}", "an input of shape (height, width, channels)", str(shape))
         return shape[0], shape[1], shape[2]
 
-    def _expect_padded_map(self, shape: Shape, padding: int) -> tuple[int, int, int]:
-        height, width, channels = self._expect_map(shape)
-        padded = (height + 2 * padding) * (width + 2 * padding) * channels
-        if padded > MAP_LIMIT:
-            raise NetworkError(
-                f"graph/{self.name}/padding", f"at most {MAP_LIMIT} padded elements an image", str(padded)
-            )
-        return height, width, channels
-
-    def _window_steps(self, size: int, kernel: int, stride: int, padding: int) -> int:
-        steps = (size + 2 * padding - kernel) // stride + 1
-        if size + 2 * padding < kernel:
-            raise NetworkError(f"graph/{self.name}", f"an input of at least {kernel - 2 * padding} pixels", str(size))
-        return steps
-
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class CrossbarLayer(Layer):
-    """A layer whose weights sit on PCM: a matrix of ``rows`` inputs by ``columns`` outputs."""
+    """A layer whose weights sit on PCM: a matrix of ``rows`` inputs by ``columns`` outputs.
+
+    A `digital` one is kept off the crossbars: its products are float32, in the order of the rows.
+    """
 
     weight: Float32
     bias: Float32 | None = None
+    digital: bool = False
+
+    defaults: ClassVar[Mapping[str, object]] = {"digital": False}
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        self._check_switches("digital")
         if self.bias is not None and self.bias.shape != (self.weight.shape[0],):
             raise NetworkError(
                 f"tensors/{self.name}/bias", f"shape ({self.weight.shape[0]},)", f"shape {self.bias.shape}"
@@ -162,14 +175,14 @@ class CrossbarLayer(Layer):
 
     @property
     def rows(self) -> int:
-        """Number of inputs of the crossbar matrix; a bias is its last row."""
+        """Number of inputs of each column of the crossbar matrix; a bias is its last row."""
         return self.weight.size // self.columns + (self.bias is not None)
 
     def matrix(self) -> Float32:
         """Return the crossbar matrix, shape ``(rows, columns)``, float32.
 
-        Row ``(i * kernel_width + j) * channels + c`` is kernel position ``(i, j)``, channel ``c``; a
-        bias is the last row.
+        Row ``(i * kernel_width + j) * channels + c`` is kernel position ``(i, j)``, channel ``c`` of those that the
+        column's group reads; a bias is the last row.
         """
         kernel_first = np.moveaxis(self.weight, 1, -1)  # (out, kh, kw, in), or (out, in) unchanged
         rows = kernel_first.reshape(self.columns, -1).T
@@ -180,35 +193,53 @@ class CrossbarLayer(Layer):
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Conv(CrossbarLayer):
-    """Convolution; ``weight`` has shape ``(out, in, kernel_height, kernel_width)``."""
+    """Convolution; ``weight`` has shape ``(out, in / groups, kernel_height, kernel_width)``.
 
-    stride: int = 1
-    padding: int = 0
+    Parameters
+    ----------
+    stride, dilation : int or (vertical, horizontal)
+    padding : int or (top, left, bottom, right)
+    groups : int
+        Groups of input channels, each of which its own ``out / groups`` columns read, in order.
+    """
+
+    stride: Pair = 1
+    padding: Sides = 0
+    dilation: Pair = 1
+    groups: int = 1
 
     op: ClassVar[str] = "conv"
     tensors: ClassVar[Mapping[str, int]] = {"weight": 4, "bias?": 1}
+    defaults: ClassVar[Mapping[str, object]] = {"digital": False, "dilation": 1, "groups": 1}
 
     def __post_init__(self) -> None:
         super().__post_init__()
         for size in self.kernel:
             check_size(f"tensors/{self.name}/weight", size)
-        self._check_sizes(stride=1, padding=0)
+        self._check_window(stride=1, padding=0, dilation=1)
+        self._check_sizes(groups=1)
+        if self.columns % self.groups:
+            raise NetworkError(
+                f"graph/{self.name}/groups", f"a divisor of {self.columns} output channels", str(self.groups)
+            )
 
     @property
     def kernel(self) -> tuple[int, int]:
         """Kernel height and width in pixels."""
         return self.weight.shape[2], self.weight.shape[3]
 
+    @property
+    def windows(self) -> Windows:
+        """What the pixels of the output see."""
+        return Windows.of(self.kernel, self.stride, self.padding, self.dilation)
+
     def shape_after(self, *shapes: Shape) -> Shape:
         """Return ``(out_height, out_width, out)``."""
-        height, width, channels = self._expect_padded_map(shapes[0], self.padding)
-        if channels != self.weight.shape[1]:
-            raise NetworkError(f"tensors/{self.name}/weight", f"{channels} input channels", str(self.weight.shape[1]))
-        size = [
-            self._window_steps(pixels, kernel, self.stride, self.padding)
-            for pixels, kernel in zip((height, width), self.kernel, strict=True)
-        ]
-        return size[0], size[1], self.columns
+        height, width, channels = self._expect_map(shapes[0])
+        self.windows.check(self.name, height, width, channels)
+        if channels != (wanted := self.weight.shape[1] * self.groups):
+            raise NetworkError(f"tensors/{self.name}/weight", f"{channels} input channels", str(wanted))
+        return *self.windows.steps(height, width), self.columns
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -248,90 +279,8 @@ class BatchNorm(Layer):
 
     def shape_after(self, *shapes: Shape) -> Shape:
         """Return the input's shape."""
-        for tensor in self.tensors:
-            found = getattr(self, tensor).shape
-            if found != shapes[0][-1:]:
-                raise NetworkError(f"tensors/{self.name}/{tensor}", f"shape {shapes[0][-1:]}", f"shape {found}")
+        self._expect_channel_tensors(shapes[0])
         return shapes[0]
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Relu(Layer):
-    """``max(x, 0)``."""
-
-    op: ClassVar[str] = "relu"
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Add(Layer):
-    """Sum of two nodes of one shape (the residual connection)."""
-
-    op: ClassVar[str] = "add"
-    arity: ClassVar[int] = 2
-
-    def shape_after(self, *shapes: Shape) -> Shape:
-        """Return the common shape of both inputs."""
-        if shapes[0] != shapes[1]:
-            raise NetworkError(f"graph/{self.name}", f"two inputs of shape {shapes[0]}", str(shapes[1]))
-        return shapes[0]
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class PadShortcut(Layer):
-    """He's option-A shortcut: every `stride`-th pixel, zero channels added before and after."""
-
-    stride: int = 1
-    before: int = 0
-    after: int = 0
-
-    op: ClassVar[str] = "pad_shortcut"
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        self._check_sizes(stride=1, before=0, after=0)
-
-    def shape_after(self, *shapes: Shape) -> Shape:
-        """Return ``(ceil(height / stride), ceil(width / stride), before + channels + after)``."""
-        height, width, channels = self._expect_map(shapes[0])
-        return -(-height // self.stride), -(-width // self.stride), self.before + channels + self.after
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class MaxPool(Layer):
-    """Maximum over a square window; padding never wins."""
-
-    kernel: int
-    stride: int
-    padding: int = 0
-
-    op: ClassVar[str] = "max_pool"
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        self._check_sizes(kernel=1, stride=1, padding=0)
-        if 2 * self.padding > self.kernel:
-            raise NetworkError(
-                f"graph/{self.name}/padding",
-                f"at most half the kernel, {self.kernel // 2}",
-                str(self.padding),
-            )
-
-    def shape_after(self, *shapes: Shape) -> Shape:
-        """Return ``(out_height, out_width, channels)``."""
-        height, width, channels = self._expect_padded_map(shapes[0], self.padding)
-        size = [self._window_steps(pixels, self.kernel, self.stride, self.padding) for pixels in (height, width)]
-        return size[0], size[1], channels
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class GlobalAveragePool(Layer):
-    """Mean over all pixels of each channel."""
-
-    op: ClassVar[str] = "global_average_pool"
-
-    def shape_after(self, *shapes: Shape) -> Shape:
-        """Return ``(channels,)``."""
-        return self._expect_map(shapes[0])[2:]
 
 
 def number_names(kind: type[Layer]) -> set[str]:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from itertools import count
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -16,17 +18,25 @@ from pcmref.devices.published import MODELS
 from pcmref.devices.technology import Technology
 from pcmref.network.graph import Network
 from pcmref.network.images import Normalisation
-from pcmref.network.layers import (
+from pcmref.network.layers import BatchNorm, Conv, Layer, Linear, Shape
+from pcmref.network.operations import (
     Add,
-    BatchNorm,
-    Conv,
+    Affine,
+    AveragePool,
+    ChannelShuffle,
+    Clip,
+    Concat,
+    Flatten,
     GlobalAveragePool,
-    Layer,
-    Linear,
+    HardSigmoid,
+    LeakyRelu,
+    LocalResponseNorm,
     MaxPool,
+    Multiply,
     PadShortcut,
     Relu,
-    Shape,
+    Sigmoid,
+    Tanh,
 )
 from pcmref.testing.converters import Strategy
 
@@ -44,6 +54,15 @@ __all__ = [
 
 #: Steps of the weights and tensors that are drawn: their sums are exact, and none is tiny.
 STEP = 1 / 16
+#: Operations of one node that keep its shape, and their numbers.
+ELEMENTWISE: Mapping[str, tuple[Callable[..., Layer], Mapping[str, float]]] = {
+    "relu": (Relu, {}),
+    "leaky_relu": (LeakyRelu, {"slope": 0.125}),
+    "clip": (Clip, {"low": -0.5, "high": 6.0}),
+    "hard_sigmoid": (HardSigmoid, {"slope": 0.25, "offset": 0.5}),
+    "sigmoid": (Sigmoid, {}),
+    "tanh": (Tanh, {}),
+}
 #: Most pixels of an image along one axis.
 PIXELS = 7
 
@@ -116,18 +135,40 @@ def _linears(draw: st.DrawFn, name: str, source: str, shapes: dict[str, Shape], 
 
 
 @st.composite
+def _windows(draw: st.DrawFn, shape: Shape, *, dilations: bool = True) -> dict[str, Any]:
+    """Draw kernel, stride, padding and dilation of windows that fit a map: alike on both axes, or not."""
+    height, width, _ = shape
+    padding = draw(st.integers(0, 1) | st.tuples(*[st.integers(0, 1)] * 4))
+    top, left, bottom, right = padding if isinstance(padding, tuple) else (padding,) * 4
+    dilation = draw(st.integers(1, 2)) if dilations else 1
+    room = (height + top + bottom - 1) // dilation + 1, (width + left + right - 1) // dilation + 1
+    return {
+        "kernel": tuple(draw(st.integers(1, min(3, most))) for most in room),
+        "stride": draw(st.integers(1, 2) | st.tuples(st.integers(1, 2), st.integers(1, 2))),
+        "padding": padding,
+        **({"dilation": dilation} if dilations else {}),
+    }
+
+
+@st.composite
 def _convs(draw: st.DrawFn, name: str, source: str, shapes: dict[str, Shape], columns: int) -> Conv:
-    height, width, channels = shapes[source]
-    padding = draw(st.integers(0, 1))
-    kernel = tuple(draw(st.integers(1, min(3, size + 2 * padding))) for size in (height, width))
+    *_, channels = shapes[source]
+    numbers = draw(_windows(shapes[source]))
+    groups = draw(st.sampled_from([number for number in range(1, channels + 1) if channels % number == 0]))
+    columns *= groups
     return Conv(
         name=name,
         inputs=(source,),
-        weight=draw(weights(columns, channels, *kernel)),
+        weight=draw(weights(columns, channels // groups, *numbers.pop("kernel"))),
         bias=draw(st.none() | _tensors((columns,), -32, 32)),
-        stride=draw(st.integers(1, 2)),
-        padding=padding,
+        groups=groups,
+        digital=draw(_seldom()),
+        **numbers,
     )
+
+
+def _seldom() -> Strategy:
+    return st.integers(0, 7).map(lambda number: number == 7)
 
 
 def _batch_norms(name: str, source: str, channels: int) -> Strategy:
@@ -137,28 +178,59 @@ def _batch_norms(name: str, source: str, channels: int) -> Strategy:
 
 @st.composite
 def _nodes(draw: st.DrawFn, name: str, source: str, shapes: dict[str, Shape]) -> Layer:
-    """Draw an operation that reads the last node, or adds another one to it."""
+    """Draw an operation that reads the last node, or joins another one to it."""
     shape = shapes[source]
-    alike = [other for other, found in shapes.items() if found == shape and other != "input"]
-    kinds = ["relu", "batch_norm", "crossbar", *(["add"] if alike else [])]
+    others = [other for other in shapes if other != "input"]
+    alike = [other for other in others if shapes[other] == shape]
+    joined = [other for other in others if shapes[other][:-1] == shape[:-1]]
+    factors = [other for other in others if shapes[other] in (shape, shape[-1:])]
+    kinds = ["crossbar", "batch_norm", "affine", "local_response_norm", "channel_shuffle", *ELEMENTWISE]
+    kinds += ["add"] * bool(alike) + ["concat"] * bool(joined) + ["multiply"] * bool(factors)
     if len(shape) == 3:
-        kinds += ["max_pool", "pad_shortcut", "global_average_pool"]
-    kind, inputs = draw(st.sampled_from(kinds)), (source,)
-    if kind == "crossbar":
-        layer = _convs if len(shape) == 3 else _linears
-        return draw(layer(name, source, shapes, draw(st.integers(1, 4))))
-    if kind == "batch_norm":
-        return draw(_batch_norms(name, source, shape[-1]))
-    if kind == "add":
-        return Add(name=name, inputs=(source, draw(st.sampled_from(alike))))
-    if kind == "max_pool":
-        kernel = draw(st.integers(1, min(3, *shape[:2])))
-        padding = draw(st.integers(0, kernel // 2))
-        return MaxPool(name=name, inputs=inputs, kernel=kernel, stride=draw(st.integers(1, 2)), padding=padding)
-    if kind == "pad_shortcut":
-        before, after = draw(st.integers(0, 1)), draw(st.integers(0, 1))
-        return PadShortcut(name=name, inputs=inputs, stride=draw(st.integers(1, 2)), before=before, after=after)
-    return (GlobalAveragePool if kind == "global_average_pool" else Relu)(name=name, inputs=inputs)
+        kinds += ["max_pool", "average_pool", "pad_shortcut", "global_average_pool", "flatten"]
+    kind: str = draw(st.sampled_from(kinds))
+    said: dict[str, Any] = {"name": name, "inputs": (source,)}
+    match kind:
+        case "crossbar":
+            layers = _convs if len(shape) == 3 else _linears
+            return draw(layers(name, source, shapes, draw(st.integers(1, 4))))
+        case "batch_norm":
+            return draw(_batch_norms(name, source, shape[-1]))
+        case "affine":
+            scale, shift = draw(_tensors(shape[-1:], -32, 32)), draw(_tensors(shape[-1:], -32, 32))
+            return Affine(**said, scale=scale, shift=shift)
+        case "local_response_norm":
+            return LocalResponseNorm(**said, size=draw(st.integers(1, 5)), alpha=0.5, beta=0.75, bias=1.0)
+        case "channel_shuffle":
+            groups = [number for number in range(1, shape[-1] + 1) if shape[-1] % number == 0]
+            return ChannelShuffle(**said, groups=draw(st.sampled_from(groups)))
+        case "add":
+            return Add(name=name, inputs=(source, draw(st.sampled_from(alike))))
+        case "concat":
+            return Concat(name=name, inputs=(source, draw(st.sampled_from(joined))))
+        case "multiply":
+            return Multiply(name=name, inputs=(source, draw(st.sampled_from(factors))))
+        case "max_pool" | "average_pool":
+            return draw(_pools(said, shape, MaxPool if kind == "max_pool" else AveragePool))
+        case "pad_shortcut":
+            before, after = draw(st.integers(0, 1)), draw(st.integers(0, 1))
+            return PadShortcut(**said, stride=draw(st.integers(1, 2)), before=before, after=after)
+        case "global_average_pool" | "flatten":
+            return (GlobalAveragePool if kind == "global_average_pool" else Flatten)(**said)
+    layer, numbers = ELEMENTWISE[kind]
+    return layer(**said, **numbers)
+
+
+@st.composite
+def _pools(draw: st.DrawFn, said: dict[str, Any], shape: Shape, kind: type[MaxPool | AveragePool]) -> Layer:
+    """Draw a pooling whose windows all see a pixel; without padding where they would not."""
+    numbers = draw(_windows(shape, dilations=kind is MaxPool)) | {"ceil": draw(st.booleans())}
+    if kind is AveragePool:
+        numbers["count_padding"] = draw(st.booleans())
+    layer = kind(**said, **numbers)
+    if layer.windows.see_pixels(*shape[:2]):
+        return layer
+    return kind(**said, **numbers | {"kernel": 1, "padding": 0})
 
 
 def images(network: Network, *, most: int = 3) -> Strategy:

@@ -111,20 +111,23 @@ def geometries(draw):
     """A layer and the shape of its input."""
     rng = np.random.default_rng(draw(seeds))
     channels, out = draw(st.integers(1, 4)), draw(st.sampled_from([1, 2, 3, 17, 50]))
+    groups = 1 if out > 17 else draw(st.sampled_from([1, 1, 2, 5]))
+    out *= groups
     bias = rng.standard_normal(out).astype(np.float32) if draw(st.booleans()) else None
-    if out == 50 or draw(st.booleans()):
+    if out == 50 or (groups == 1 and draw(st.booleans())):
         shape = (channels * draw(st.integers(1, 5)),)
         weight = np.ones((out, *shape), np.float32)
         return Linear(name="layer", inputs=("input",), weight=weight, bias=bias), shape
     kernel = draw(st.tuples(st.integers(1, 3), st.integers(1, 3)))
-    shape = (draw(st.integers(kernel[0], 5)), draw(st.integers(kernel[1], 5)), channels)
+    shape = (draw(st.integers(kernel[0], 5)), draw(st.integers(kernel[1], 5)), channels * groups)
     layer = Conv(
         name="layer",
         inputs=("input",),
         weight=np.ones((out, channels, *kernel), np.float32),
         bias=bias,
-        stride=draw(st.integers(1, 3)),
-        padding=draw(st.integers(0, 2)),
+        stride=draw(st.integers(1, 3) | st.just((1, 2))),
+        padding=draw(st.integers(0, 2) | st.just((2, 0, 1, 3))),
+        groups=groups,
     )
     return layer, shape
 

@@ -27,7 +27,8 @@ from pcmref.errors import ParameterError, PcmrefWarning
 from pcmref.inference.run import logits
 from pcmref.network.graph import Network
 from pcmref.network.images import Normalisation
-from pcmref.network.layers import Conv, GlobalAveragePool, Linear
+from pcmref.network.layers import Conv, Linear
+from pcmref.network.operations import GlobalAveragePool
 from tests.helpers import naive, nets
 
 laws = settings(max_examples=settings.default.max_examples // 4)

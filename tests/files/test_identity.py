@@ -18,7 +18,7 @@ from pcmref.files import corrections as format_of
 from pcmref.files.hdf5 import fixed_text, written
 from pcmref.files.json_text import is_same
 from pcmref.network.graph import Network
-from pcmref.network.layers import GlobalAveragePool
+from pcmref.network.operations import GlobalAveragePool
 from tests.helpers.nets import RGB, tiny
 
 

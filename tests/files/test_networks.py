@@ -23,7 +23,8 @@ from pcmref.errors import FileError, NetworkError, OutputError, ParameterError
 from pcmref.files import hdf5, networks
 from pcmref.files.atomic import sha256_of
 from pcmref.network.images import Samples
-from pcmref.network.layers import Conv, GlobalAveragePool, MaxPool
+from pcmref.network.layers import Conv
+from pcmref.network.operations import GlobalAveragePool, MaxPool
 from tests.helpers.nets import assert_same, replace_layer, tiny
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -430,7 +431,7 @@ ZOO = {
     "duplicate name": ("graph", twice("relu1")),
     "duplicate name of a crossbar": ("graph", twice("fc")),
     "no node at all": ("tensors/bn1", graph(lambda graph: graph.update(nodes=[]))),
-    "unknown number": ("graph/conv1", node("conv1", groups=1)),
+    "unknown number": ("graph/conv1", node("conv1", slope=1)),
     "tensor among the numbers": ("graph/conv1", node("conv1", weight=1)),
     "number of another op": ("graph/relu1", node("relu1", stride=1)),
     "missing number": ("graph/conv1", node_without("conv1", "stride")),
@@ -449,7 +450,7 @@ ZOO = {
     "pool kernel 0": ("graph/pool/kernel", node("pool", kernel=0)),
     "pool stride 0": ("graph/pool/stride", node("pool", stride=0)),
     "pool padding -1": ("graph/pool/padding", node("pool", padding=-1)),
-    "pool padding beyond half the kernel": ("graph/pool/padding", node("pool", padding=2)),
+    "pool window without a pixel": ("graph/pool/padding", node("pool", padding=3)),
     "pool kernel beyond the input": ("graph/pool", node("pool", kernel=9)),
     "shortcut stride 0": ("graph/pad/stride", node("pad", stride=0)),
     "shortcut of fewer channels before": ("graph/pad/before", node("pad", before=-1)),
@@ -589,8 +590,12 @@ def test_what_a_file_declares_is_not_allocated(path, defect):
         ("no graph", "an entry of this name, found none"),
         ("no tensors of a node", "an entry of this name, found none"),
         ("unknown tensor", "only ['bias', 'weight'], found an unknown entry"),
-        ("unknown op", "one of ['add', 'batch_norm', 'conv', 'global_average_pool', 'linear', 'max_pool', "),
-        ("missing number", "the numbers ['padding', 'stride'], found ['padding']"),
+        ("unknown op", "one of ['add', 'affine', 'average_pool', 'batch_norm', 'channel_shuffle', 'clip', "),
+        (
+            "missing number",
+            "the numbers ['digital', 'dilation', 'groups', 'padding', 'stride'], of which ['digital', 'dilation', "
+            "'groups'] may be left out, found ['padding']",
+        ),
         ("cycle", "nodes that come before it (no cycle), found 'pool'"),
         ("duplicate name", "unique node names, found 'relu1' twice"),
         ("stride 0", "an integer from 1 to 65536, found 0"),

@@ -9,7 +9,8 @@ import numpy as np
 
 import pcmref
 from pcmref.network.images import Samples
-from pcmref.network.layers import Conv, GlobalAveragePool, MaxPool
+from pcmref.network.layers import Conv
+from pcmref.network.operations import GlobalAveragePool, MaxPool
 from tests.fuzz.hdf5_changes import changed_hdf5
 from tests.helpers.nets import tiny
 

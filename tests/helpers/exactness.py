@@ -13,7 +13,8 @@ import numpy as np
 import pcmref
 from pcmref.network.graph import Network
 from pcmref.network.images import Normalisation
-from pcmref.network.layers import Add, BatchNorm, Conv, GlobalAveragePool, Linear, MaxPool, PadShortcut, Relu
+from pcmref.network.layers import BatchNorm, Conv, Linear
+from pcmref.network.operations import Add, GlobalAveragePool, MaxPool, PadShortcut, Relu
 
 
 def network():

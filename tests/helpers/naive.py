@@ -317,18 +317,61 @@ def gain_of(readout, value_us, step, column, g_step_us):
     return gain if readout.adc.gain_bits is None else snapped(gain, readout.adc.gain_bits)
 
 
+def two(size):
+    """One number for both axes, or one for each."""
+    return size if isinstance(size, tuple) else (size, size)
+
+
+def sides(layer):
+    """Padding above, left, below and right; none of a linear layer."""
+    padding = getattr(layer, "padding", 0)
+    return padding if isinstance(padding, tuple) else (padding,) * 4
+
+
+def steps_of(layer, kernel, height, width):
+    """How many windows there are along each axis."""
+    top, left, bottom, right = sides(layer)
+    found = []
+    for size, before, after, k, s, d in zip(
+        (height, width),
+        (top, left),
+        (bottom, right),
+        kernel,
+        two(getattr(layer, "stride", 1)),
+        two(getattr(layer, "dilation", 1)),
+        strict=True,
+    ):
+        room = before + size + after - (d * (k - 1) + 1)
+        more = getattr(layer, "ceil", False) and room % s and (room // s + 1) * s < before + size
+        found.append(room // s + 1 + bool(more))
+    return found
+
+
+def seen(layer, kernel, i, j, height, width):
+    """The window of an output pixel: places in the input, None where there is padding, in raster order."""
+    top, left, bottom, right = sides(layer)
+    (down, across), (dy, dx) = two(getattr(layer, "stride", 1)), two(getattr(layer, "dilation", 1))
+    places = []
+    for p in range(kernel[0]):
+        for q in range(kernel[1]):
+            y, x = i * down + p * dy - top, j * across + q * dx - left
+            if -top <= y < height + bottom and -left <= x < width + right:
+                places.append((y, x) if 0 <= y < height and 0 <= x < width else None)
+    return places
+
+
 def drive(layer, readout, x):
     """What drives the rows of a layer for one image: (height, width, channels) with padding and constant; the step."""
     height, width, channels = x.shape
-    padding = layer.padding if layer.weight.ndim == 4 else 0
+    top_side, left_side, bottom_side, right_side = sides(layer)
     constant = layer.bias is not None
     low, high, offset = code_limits(readout.dac)
     top = max([abs(float(v)) for v in x.flat] + [1.0] * constant)
     if readout.ranges is not None:
         top = readout.ranges[layer.name].input_top
-    codes = np.zeros((height + 2 * padding, width + 2 * padding, channels + constant), int)
+    codes = np.zeros((top_side + height + bottom_side, left_side + width + right_side, channels + constant), int)
     for i, j, c in np.ndindex(x.shape):
-        codes[i + padding, j + padding, c] = dac(x[i, j, c], top, low, high)[0]
+        codes[i + top_side, j + left_side, c] = dac(x[i, j, c], top, low, high)[0]
     if constant:
         codes[:, :, channels] = dac(1, top, low, high)[0]
     return codes + offset, dac(0, top, low, high)[1]
@@ -355,33 +398,34 @@ def product(layer, snapshot_layer, readout, x, *, g_step_us, gain, key, address,
     is_conv = layer.weight.ndim == 4
     x = x if x.ndim == 3 else x.reshape(1, 1, -1)
     codes, step = drive(layer, readout, x)
-    kernel_height, kernel_width = layer.weight.shape[2:] if is_conv else (1, 1)
-    stride, channels = layer.stride if is_conv else 1, x.shape[2]
+    kernel_height, kernel_width = kernel = layer.weight.shape[2:] if is_conv else (1, 1)
+    (down, across), (dy, dx) = two(getattr(layer, "stride", 1)), two(getattr(layer, "dilation", 1))
+    groups = layer.groups if is_conv else 1
+    channels = x.shape[2] // groups
     full = None if readout.ranges is None else readout.ranges[layer.name]
     lines, fresh = lines_of(snapshot_layer, readout), readout.read_noise == "fresh"
     _, rows, columns = snapshot_layer.g_mean_code.shape
     cut = tiles_of(rows, readout.tile_rows, significance)
     tiles, each = len(cut), len(lines) * len(phases(0, readout.dac)[1])
-    out_height = (codes.shape[0] - kernel_height) // stride + 1
-    out_width = (codes.shape[1] - kernel_width) // stride + 1
+    out_height, out_width = steps_of(layer, kernel, *x.shape[:2])
     shape = out_height * out_width, columns
     stages = {name: np.zeros((tiles, *shape), object) for name in STAGES}
     parts = {name: np.zeros((tiles * each, *shape), object) for name in STAGES}
     values_us = [value_of_a_code(readout, full, step, c, g_step_us, columns) for c in range(columns)]
     for y, z in np.ndindex(out_height, out_width):
-        inputs = [
-            int(codes[y * stride + i, z * stride + j, c])
-            for i in range(kernel_height)
-            for j in range(kernel_width)
-            for c in range(channels)
-        ]
-        if layer.bias is not None:
-            inputs.append(int(codes[y * stride, z * stride, channels]))
-        inputs = [phases(x, readout.dac)[0] for x in inputs]
         pixel = y * out_width + z
         for column, tile in np.ndindex(columns, tiles):
+            group = column // (columns // groups)
+            inputs = [
+                int(codes[y * down + i * dy, z * across + j * dx, group * channels + c])
+                for i in range(kernel_height)
+                for j in range(kernel_width)
+                for c in range(channels)
+            ]
+            if layer.bias is not None:
+                inputs.append(int(codes[0, 0, x.shape[2]]))
             some, first, factor = cut[tile]
-            some = {r: inputs[r - first] for r in some}
+            some = {r: phases(inputs[r - first], readout.dac)[0] for r in some}
             nominal = gain_of(readout, values_us[column], step, column, g_step_us)
             converters = converters_of(readout, layer.name, tile, len(lines), column, nominal)
 
@@ -459,6 +503,40 @@ def statistics(batch):
     return mean, [max(s / count - m * m, 0.0) for s, m in zip(squares, mean, strict=True)]
 
 
+def each(rule, x):
+    return np.array([rule(v) for v in x.flat], x.dtype).reshape(x.shape)
+
+
+def pixels(x):
+    return x.reshape(-1, x.shape[-1])
+
+
+def hyperbolic_tangent(x):
+    size = abs(float(x))
+    e = math.exp(-2.0 * size)
+    return math.copysign(size - size * size * size / 3.0 if size < 2.0**-12 else (1.0 - e) / (1.0 + e), x)
+
+
+def digital_layer(layer, x):
+    """A layer kept off the crossbars, in float32: from 0 on, in the order of its rows."""
+    maps = x if x.ndim == 3 else x.reshape(1, 1, -1)
+    w = layer.weight.reshape(*layer.weight.shape, *[1] * (4 - layer.weight.ndim))
+    out, channels, *kernel = w.shape
+    groups = getattr(layer, "groups", 1)
+    y = np.zeros((*steps_of(layer, kernel, *maps.shape[:2]), out), f32)
+    for i, j, o in np.ndindex(y.shape):
+        total, first = f32(0), o // (out // groups) * channels
+        places = seen(layer, kernel, i, j, *maps.shape[:2])
+        for k, (p, q) in enumerate(np.ndindex(*kernel)):
+            for c in range(channels):
+                value = f32(0) if places[k] is None else maps[places[k]][first + c]
+                total = f32(total + f32(w[o, c, p, q] * value))
+        if layer.bias is not None:
+            total = f32(total + layer.bias[o])
+        y[i, j, o] = total
+    return y if layer.weight.ndim == 4 else y.reshape(-1)
+
+
 def digital_node(layer, *inputs):
     x = inputs[0]
     if layer.op == "relu":
@@ -474,18 +552,61 @@ def digital_node(layer, *inputs):
                 for c in range(channels):
                     y[i, j, layer.before + c] = x[row, column, c]
         return y
-    if layer.op == "max_pool":
+    if layer.op in ("max_pool", "average_pool"):
         height, width, channels = x.shape
-        steps = [(size + 2 * layer.padding - layer.kernel) // layer.stride + 1 for size in (height, width)]
-        y = np.zeros((*steps, channels), x.dtype)
+        kernel = two(layer.kernel)
+        y = np.zeros((*steps_of(layer, kernel, height, width), channels), x.dtype)
         for i, j, c in np.ndindex(y.shape):
-            top, left = i * layer.stride - layer.padding, j * layer.stride - layer.padding
-            y[i, j, c] = max(
-                x[p, q, c]
-                for p in range(max(top, 0), min(top + layer.kernel, height))
-                for q in range(max(left, 0), min(left + layer.kernel, width))
-            )
+            window = seen(layer, kernel, i, j, height, width)
+            values = [x[place][c] for place in window if place is not None]
+            if layer.op == "max_pool":
+                y[i, j, c] = max(values)
+                continue
+            total = 0.0
+            for value in values:
+                total += float(value)
+            y[i, j, c] = total / (len(window) if layer.count_padding else len(values))
         return y
+    if layer.op == "leaky_relu":
+        return each(lambda v: v if v > 0 else x.dtype.type(layer.slope) * v, x)
+    if layer.op == "clip":
+        low, high = x.dtype.type(layer.low), x.dtype.type(layer.high)
+        return each(lambda v: low if v < low else high if v > high else v, x)
+    if layer.op == "hard_sigmoid":
+        slope, offset = x.dtype.type(layer.slope), x.dtype.type(layer.offset)
+        return each(lambda v: min(max(v * slope + offset, x.dtype.type(0)), x.dtype.type(1)), x)
+    if layer.op == "sigmoid":
+        return each(lambda v: 1.0 / (1.0 + math.exp(min(-float(v), 700.0))), x)
+    if layer.op == "tanh":
+        return each(hyperbolic_tangent, x)
+    if layer.op == "affine":
+        return x * layer.scale.astype(x.dtype) + layer.shift.astype(x.dtype)
+    if layer.op == "local_response_norm":
+        y = np.zeros_like(x)
+        for place in np.ndindex(x.shape):
+            *pixel, c = place
+            total = 0.0
+            for other in range(c - (layer.size - 1) // 2, c + layer.size // 2 + 1):
+                if 0 <= other < x.shape[-1]:
+                    total += float(x[(*pixel, other)]) ** 2
+            y[place] = float(x[place]) / (layer.bias + layer.alpha / layer.size * total) ** layer.beta
+        return y
+    if layer.op == "multiply":
+        y = np.zeros_like(x)
+        for place in np.ndindex(x.shape):
+            y[place] = x[place] * inputs[1][place if inputs[1].ndim == x.ndim else place[-1]]
+        return y
+    if layer.op == "concat":
+        y = [[v for x in line for v in x] for line in zip(*(pixels(x) for x in inputs), strict=True)]
+        return np.array(y, x.dtype).reshape(*x.shape[:-1], -1)
+    if layer.op == "channel_shuffle":
+        y, size = np.zeros_like(x), x.shape[-1] // layer.groups
+        for c in range(x.shape[-1]):
+            y[..., c // size + c % size * layer.groups] = x[..., c]
+        return y
+    if layer.op == "flatten":
+        height, width, channels = x.shape
+        return np.array([x[i, j, c] for c in range(channels) for i in range(height) for j in range(width)], x.dtype)
     if layer.op == "global_average_pool":
         height, width, channels = x.shape
         y = np.zeros(channels, x.dtype)
@@ -522,8 +643,12 @@ def forward(snapshot, images, readout, *, gains=None, replaced=None, addresses=N
     number = 0
     for layer in network.layers:
         inputs = [values[name] for name in layer.inputs]
+        if layer.op in ("conv", "linear") and layer.digital:
+            nodes[layer.name] = values[layer.name] = [digital_layer(layer, x) for x in inputs[0]]
+            number += 1
+            continue
         if layer.op in ("conv", "linear"):
-            read_layer = snapshot.layers[number]
+            read_layer = next(one for one in snapshot.layers if one.name == layer.name)
             key = stream(snapshot.seed, purpose, number, snapshot.t_s, snapshot.read)
             gain = (gains or {}).get(layer.name, [1.0])
             numbers = {"g_step_us": snapshot.model.g_step_us, "gain": gain, "key": key}
@@ -568,17 +693,16 @@ def digital(network, images):
 def convolution(layer, x):
     """Seven loops, or three, over float64 numbers."""
     w = layer.weight.reshape(*layer.weight.shape, *[1] * (4 - layer.weight.ndim))
-    stride, padding = (layer.stride, layer.padding) if layer.weight.ndim == 4 else (1, 0)
-    height, width, channels = x.shape if x.ndim == 3 else (1, 1, *x.shape)
-    x = x.reshape(height, width, channels)
-    out, _, kernel_height, kernel_width = w.shape
-    steps = [(size + 2 * padding - k) // stride + 1 for size, k in ((height, kernel_height), (width, kernel_width))]
-    y = np.zeros((*steps, out))
+    x = x if x.ndim == 3 else x.reshape(1, 1, -1)
+    out, channels, *kernel = w.shape
+    groups = getattr(layer, "groups", 1)
+    y = np.zeros((*steps_of(layer, kernel, *x.shape[:2]), out))
     for p, q, o in np.ndindex(y.shape):
         total = 0.0 if layer.bias is None else float(layer.bias[o])
-        for i, j, c in np.ndindex(kernel_height, kernel_width, channels):
-            row, column = p * stride + i - padding, q * stride + j - padding
-            if 0 <= row < height and 0 <= column < width:
-                total += float(w[o, c, i, j]) * x[row, column, c]
+        places = seen(layer, kernel, p, q, *x.shape[:2])
+        for k, (i, j) in enumerate(np.ndindex(*kernel)):
+            if places[k] is not None:
+                for c in range(channels):
+                    total += float(w[o, c, i, j]) * x[places[k]][o // (out // groups) * channels + c]
         y[p, q, o] = total
     return y if layer.weight.ndim == 4 else y.reshape(out)

@@ -13,7 +13,7 @@ import pytest
 import pcmref
 from pcmref.golden.layers import network_case
 from pcmref.network.graph import Network
-from pcmref.network.layers import GlobalAveragePool
+from pcmref.network.operations import GlobalAveragePool
 from tests.helpers.nets import RGB, conv
 
 RTL = Path(__file__).resolve().parents[2] / "examples" / "rtl"

@@ -9,7 +9,8 @@ import pcmref
 from pcmref.inference.chains import chains
 from pcmref.network.graph import Network
 from pcmref.network.images import Normalisation
-from pcmref.network.layers import Add, BatchNorm, Conv, GlobalAveragePool, Linear, Relu
+from pcmref.network.layers import BatchNorm, Conv, Linear
+from pcmref.network.operations import Add, GlobalAveragePool, Relu
 
 CHANNELS = 3
 

@@ -27,7 +27,8 @@ from pcmref.inference.gdc import _signal_to_noise, gdc
 from pcmref.inference.run import logits
 from pcmref.network.graph import Network
 from pcmref.network.images import Normalisation
-from pcmref.network.layers import BatchNorm, Conv, GlobalAveragePool, Linear, Relu
+from pcmref.network.layers import BatchNorm, Conv, Linear
+from pcmref.network.operations import GlobalAveragePool, Relu
 from tests.helpers import naive
 from tests.helpers.nets import assert_same, batch_norm, conv, normal, replace_layer, tiny
 

@@ -3,15 +3,31 @@ from fractions import Fraction
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from pcmref.arithmetic.choice import VARIABLE
-from pcmref.arithmetic.periphery import added, normalised, rectified
+from pcmref.arithmetic.periphery import added, hyperbolic_tangent, normalised, rectified, sigmoid
 from pcmref.errors import ParameterError
 from pcmref.inference import digital
 from pcmref.inference.corrections import Corrections, Statistics, stored_statistics
-from pcmref.network.layers import BatchNorm, MaxPool, PadShortcut
+from pcmref.network.layers import BatchNorm
+from pcmref.network.operations import (
+    Affine,
+    AveragePool,
+    ChannelShuffle,
+    Clip,
+    Concat,
+    Flatten,
+    HardSigmoid,
+    LeakyRelu,
+    LocalResponseNorm,
+    MaxPool,
+    Multiply,
+    PadShortcut,
+    Sigmoid,
+    Tanh,
+)
 from tests.helpers import naive
 
 laws = settings(max_examples=100, deadline=None, derandomize=True, database=None)
@@ -102,6 +118,69 @@ def test_batch_norm_rounds_after_the_product_and_after_the_sum():
     assert fused > 50  # with one rounding many would differ
 
 
+def layer_of(kind, *inputs, **numbers):
+    return kind(name="n", inputs=inputs or ("x",), **numbers)
+
+
+ELEMENTWISE = {
+    "leaky_relu": layer_of(LeakyRelu, slope=0.1),
+    "leaky_relu, negative": layer_of(LeakyRelu, slope=-3.0),
+    "clip": layer_of(Clip, low=0, high=6),
+    "clip, one number": layer_of(Clip, low=0.1, high=0.1),
+    "hard_sigmoid": layer_of(HardSigmoid, slope=0.2, offset=0.5),
+    "sigmoid": layer_of(Sigmoid),
+    "tanh": layer_of(Tanh),
+    "affine": layer_of(Affine, scale=random(1, 6), shift=random(2, 6)),
+    "local_response_norm": layer_of(LocalResponseNorm, size=5, alpha=1e-4, beta=0.75, bias=1.0),
+    "local_response_norm, even": layer_of(LocalResponseNorm, size=4, alpha=2.0, beta=-0.5, bias=2.0**-100),
+    "local_response_norm, wide": layer_of(LocalResponseNorm, size=30, alpha=1.0, beta=1.0, bias=0.3),
+    "channel_shuffle": layer_of(ChannelShuffle, groups=2),
+}
+
+
+@pytest.mark.parametrize("layer", ELEMENTWISE.values(), ids=ELEMENTWISE)
+@laws
+@given(seed=seeds, vector=st.booleans())
+def test_operations_element_by_element(layer, seed, vector):
+    x = random(seed, 2, *(() if vector else (2, 3)), 6)
+    copy = x.copy()
+    same(digital.operation(layer)(x), each_image(layer, x))
+    same(x, copy)
+
+
+@laws
+@given(seeds, small, small)
+def test_operations_of_two_nodes_and_more(seed, height, width):
+    x, y, v = random(seed, 2, height, width, 4), random(seed + 1, 2, height, width, 4), random(seed + 2, 2, 4)
+    multiply, concat, flatten = layer_of(Multiply, "x", "y"), layer_of(Concat, "x", "y", "z"), layer_of(Flatten)
+    for inputs in ((x, y), (x, v), (v, v)):
+        same(digital.operation(multiply)(*inputs), each_image(multiply, *inputs))
+    for inputs in ((x, y, x), (v, v, v)):
+        same(digital.operation(concat)(*inputs), each_image(concat, *inputs))
+    same(digital.operation(flatten)(x), each_image(flatten, x))
+
+
+EXTREMES = np.array([0.0, 1e-45, 1e-30, 2.0**-12, 0.3, 1.0, 9.0, 88.0, 1e3, 3e38], f32)
+
+
+def test_curves_at_their_ends():
+    x = np.concatenate([-EXTREMES[::-1], EXTREMES])
+    for compute, function in ((sigmoid, lambda v: 1 / (1 + np.exp(-v))), (hyperbolic_tangent, np.tanh)):
+        found = compute(x)
+        with np.errstate(over="ignore"):
+            expected = function(x.astype(np.float64))
+        assert np.allclose(found, expected, rtol=1e-7, atol=1e-300)
+        assert (np.diff(found) >= 0).all()
+    same(hyperbolic_tangent(-x), -hyperbolic_tangent(x))
+
+
+def test_the_tangent_is_as_good_on_both_sides_of_its_seam():
+    """Within half a unit in the last place of float32 and a little, of 4,000 numbers around 2^-12."""
+    x = (2.0**-12 * (1 + np.arange(-2000, 2000) * 2.0**-20)).astype(f32)
+    exact = np.tanh(x.astype(np.float64))
+    assert (np.abs(hyperbolic_tangent(x) - exact) <= 0.5001 * np.spacing(x)).all()
+
+
 # Batch normalisation
 
 
@@ -163,15 +242,72 @@ def test_pad_shortcut(seed, height, width, stride, before, after):
     assert digital.pad_shortcut(layer, x).shape[1:] == layer.shape_after(x.shape[1:])
 
 
+@st.composite
+def pools(draw, kind, **numbers):
+    """A pooling and the size of an input that it fits."""
+    pair = st.integers(1, 3) | st.tuples(st.integers(1, 4), st.integers(1, 4))
+    padding = st.integers(0, 2) | st.tuples(*[st.integers(0, 2)] * 4)
+    settings = {name: draw(values) for name, values in numbers.items()}
+    layer = kind(name="n", inputs=("x",), kernel=draw(pair), stride=draw(pair), padding=draw(padding), **settings)
+    size = draw(st.integers(1, 9)), draw(st.integers(1, 9))
+    padded = layer.windows.padded(*size)
+    assume(all(pixels >= extent for pixels, extent in zip(padded, layer.windows.extent, strict=True)))
+    assume(layer.windows.see_pixels(*size))
+    return layer, size
+
+
 @laws
-@given(seeds, st.integers(1, 5), st.integers(1, 4), st.data())
-def test_max_pool(seed, kernel, stride, data):
-    padding = data.draw(st.integers(0, kernel // 2))
-    size = [data.draw(st.integers(max(1, kernel - 2 * padding), 8)) for _ in range(2)]
-    layer = MaxPool(name="n", inputs=("x",), kernel=kernel, stride=stride, padding=padding)
+@given(seeds, pools(MaxPool, ceil=st.booleans(), dilation=st.integers(1, 2) | st.just((1, 3))))
+def test_max_pool(seed, case):
+    layer, size = case
     x = random(seed, 2, *size, 3)
     same(digital.max_pool(layer, x), each_image(layer, x) + f32(0))
     assert digital.max_pool(layer, x).shape[1:] == layer.shape_after((*size, 3))
+
+
+@laws
+@given(seeds, pools(AveragePool, ceil=st.booleans(), count_padding=st.booleans()))
+def test_average_pool(seed, case):
+    layer, size = case
+    x = random(seed, 2, *size, 3)
+    same(digital.average_pool(layer, x), each_image(layer, x))
+    assert digital.average_pool(layer, x).shape[1:] == layer.shape_after((*size, 3))
+
+
+@laws
+@given(seeds, pools(AveragePool, ceil=st.booleans()))
+def test_the_mean_of_a_constant_is_the_constant(seed, case):
+    layer, size = case
+    x = np.full((1, *size, 2), random(seed, 1)[0])
+    assert np.allclose(digital.average_pool(layer, x), x[0, 0, 0, 0], rtol=1e-6, atol=0)
+
+
+@pytest.mark.parametrize("torch_of", ["max", "mean"])
+def test_pools_are_those_of_pytorch(torch_of):
+    """Sizes with `ceil` are easy to get wrong: every small setting that PyTorch takes."""
+    torch = pytest.importorskip("torch")
+    seen = set()
+    for size, kernel, stride, padding, ceil in itertools.product(
+        range(3, 8), range(1, 4), range(1, 5), range(2), (0, 1)
+    ):
+        if 2 * padding > kernel:
+            continue
+        x = random(size, 1, size, size, 2)
+        given, numbers = torch.from_numpy(np.moveaxis(x, -1, 1).copy()), (kernel, stride, padding)
+        sizes = {"kernel": kernel, "stride": stride, "padding": padding, "ceil": bool(ceil)}
+        for counted in (False, True):
+            if torch_of == "max":
+                expected = torch.nn.functional.max_pool2d(given, *numbers, ceil_mode=bool(ceil))
+                found = digital.max_pool(MaxPool(name="n", inputs=("x",), **sizes), x)
+            else:
+                layer = AveragePool(name="n", inputs=("x",), **sizes, count_padding=counted)
+                expected = torch.nn.functional.avg_pool2d(given, *numbers, bool(ceil), counted)
+                found = digital.average_pool(layer, x)
+            expected = np.moveaxis(expected.numpy(), 1, -1)
+            assert found.shape == expected.shape
+            assert np.allclose(found, expected, rtol=1e-5, atol=1e-6 * abs(x).max())
+            seen.add(found.shape)
+    assert len(seen) > 5
 
 
 @pytest.mark.parametrize("kernel", [1, 2, 3])

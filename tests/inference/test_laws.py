@@ -17,7 +17,8 @@ from pcmref.devices.published import AIHWKIT, NANDAKUMAR_2019
 from pcmref.inference.ranges import calibrate_ranges
 from pcmref.inference.run import logits
 from pcmref.network.graph import Network
-from pcmref.network.layers import BatchNorm, GlobalAveragePool, Linear, Relu
+from pcmref.network.layers import BatchNorm, Linear
+from pcmref.network.operations import GlobalAveragePool, Relu
 from tests.helpers.nets import RGB, batch_norm, conv, normal
 
 pytestmark = pytest.mark.filterwarnings("ignore:readout .* do the ranges fit")  # networks of random numbers

@@ -22,7 +22,8 @@ from pcmref.inference import threads as in_threads
 from pcmref.inference.ranges import calibrate_ranges, stored_if_any, with_stored_ranges
 from pcmref.network.graph import Network
 from pcmref.network.images import Normalisation
-from pcmref.network.layers import GlobalAveragePool, Linear, Relu
+from pcmref.network.layers import Linear
+from pcmref.network.operations import GlobalAveragePool, Relu
 from tests.helpers import naive
 from tests.helpers.nets import RGB, batch_norm, conv, normal, replace_layer, tiny
 

@@ -26,7 +26,8 @@ from pcmref.inference.corrections import Corrections, Statistics
 from pcmref.inference.ranges import calibrate_ranges
 from pcmref.inference.run import digital, logits
 from pcmref.network.graph import Network
-from pcmref.network.layers import Add, BatchNorm, GlobalAveragePool, Linear, MaxPool, PadShortcut, Relu
+from pcmref.network.layers import BatchNorm, Linear
+from pcmref.network.operations import Add, GlobalAveragePool, MaxPool, PadShortcut, Relu
 from tests.helpers import naive
 from tests.helpers.nets import RGB, batch_norm, conv, normal, replace_layer, tiny
 

@@ -18,7 +18,8 @@ from pcmref.devices.chip import program
 from pcmref.errors import DataError, PcmrefWarning
 from pcmref.inference.saturation import SATURATION_MOST, Saturation, few, warn_of_saturation
 from pcmref.network.graph import Network
-from pcmref.network.layers import GlobalAveragePool, Linear, Relu
+from pcmref.network.layers import Linear
+from pcmref.network.operations import GlobalAveragePool, Relu
 from pcmref.studies.retention import retention
 from pcmref.studies.study import Study
 from tests.helpers.nets import RGB, batch_norm, conv, normal, replace_layer

@@ -15,7 +15,7 @@ from pcmref.devices.chip import program
 from pcmref.errors import PcmrefWarning
 from pcmref.inference.signs import negative_inputs
 from pcmref.network.graph import Network
-from pcmref.network.layers import Add, GlobalAveragePool, MaxPool, PadShortcut, Relu
+from pcmref.network.operations import Add, GlobalAveragePool, MaxPool, PadShortcut, Relu
 from tests.helpers.nets import RGB, batch_norm, conv, tiny
 
 BLACK = replace(RGB, mean=(0.0, 0.0, 0.0))

@@ -7,7 +7,8 @@ import pcmref
 from pcmref.errors import FileError, NetworkError
 from pcmref.network import cost
 from pcmref.network.cost import check_cost, images_at_once
-from pcmref.network.layers import Conv, GlobalAveragePool, MaxPool, PadShortcut
+from pcmref.network.layers import Conv
+from pcmref.network.operations import GlobalAveragePool, MaxPool, PadShortcut
 from tests.helpers.nets import tiny
 
 

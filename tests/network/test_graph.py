@@ -7,7 +7,8 @@ import pcmref
 from pcmref.arithmetic.codes import Range
 from pcmref.errors import DataError, NetworkError, ParameterError
 from pcmref.network.images import Normalisation, Samples
-from pcmref.network.layers import Conv, MaxPool, PadShortcut
+from pcmref.network.layers import Conv
+from pcmref.network.operations import MaxPool, PadShortcut
 from tests.helpers.nets import RGB, replace_layer, tiny
 
 

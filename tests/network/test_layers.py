@@ -4,16 +4,23 @@ import numpy as np
 import pytest
 
 from pcmref.errors import NetworkError
-from pcmref.network.layers import (
+from pcmref.network.layers import BatchNorm, Conv, Linear, number_names
+from pcmref.network.operations import (
     Add,
-    BatchNorm,
-    Conv,
+    Affine,
+    AveragePool,
+    ChannelShuffle,
+    Clip,
+    Concat,
+    Flatten,
     GlobalAveragePool,
-    Linear,
+    HardSigmoid,
+    LeakyRelu,
+    LocalResponseNorm,
     MaxPool,
+    Multiply,
     PadShortcut,
     Relu,
-    number_names,
 )
 from tests.helpers.nets import tiny
 
@@ -37,6 +44,10 @@ def linear(*shape, **changes):
 
 def pool(**numbers):
     return MaxPool(name="n", inputs=("x",), **numbers)
+
+
+def mean(**numbers):
+    return AveragePool(name="n", inputs=("x",), **numbers)
 
 
 def pad(**numbers):
@@ -74,6 +85,24 @@ ADD = Add(name="n", inputs=("x", "y"))
         (pool(kernel=3, stride=2, padding=1), [(6, 7, 3)], (3, 4, 3)),
         (pool(kernel=2, stride=1, padding=1), [(1, 1, 3)], (2, 2, 3)),
         (MEAN, [(6, 7, 3)], (3,)),
+        (conv(8, 3, 3, 3, padding=(1, 0, 2, 3)), [(6, 7, 3)], (7, 8, 8)),
+        (conv(8, 3, 3, 3, stride=(3, 2), dilation=(2, 1)), [(6, 7, 3)], (1, 3, 8)),
+        (conv(8, 3, 3, 3, groups=2), [(6, 7, 6)], (4, 5, 8)),
+        (conv(6, 1, 3, 3, groups=6), [(6, 7, 6)], (4, 5, 6)),
+        (pool(kernel=2, stride=2, ceil=True), [(6, 7, 3)], (3, 4, 3)),
+        (pool(kernel=3, stride=2, padding=1, ceil=True), [(6, 7, 3)], (4, 4, 3)),
+        (pool(kernel=1, stride=4, padding=(0, 0, 0, 0), ceil=True), [(6, 7, 3)], (2, 2, 3)),
+        (pool(kernel=(2, 3), stride=(1, 2), dilation=(3, 1)), [(6, 7, 3)], (3, 3, 3)),
+        (mean(kernel=(3, 2), stride=1, padding=(1, 0, 1, 1), count_padding=True), [(6, 7, 3)], (6, 7, 3)),
+        (mean(kernel=7, stride=7, ceil=True), [(9, 15, 3)], (2, 3, 3)),
+        (Concat(name="n", inputs=("x", "y", "x")), [(6, 7, 3), (6, 7, 1), (6, 7, 3)], (6, 7, 7)),
+        (Concat(name="n", inputs=("x", "y")), [(3,), (2,)], (5,)),
+        (Multiply(name="n", inputs=("x", "y")), [(6, 7, 3), (6, 7, 3)], (6, 7, 3)),
+        (Multiply(name="n", inputs=("x", "y")), [(6, 7, 3), (3,)], (6, 7, 3)),
+        (Multiply(name="n", inputs=("x", "y")), [(3,), (3,)], (3,)),
+        (Flatten(name="n", inputs=("x",)), [(6, 7, 3)], (126,)),
+        (ChannelShuffle(name="n", inputs=("x",), groups=3), [(6, 7, 6)], (6, 7, 6)),
+        (Affine(name="n", inputs=("x",), scale=ones(3), shift=ones(3)), [(6, 7, 3)], (6, 7, 3)),
     ],
 )
 def test_shapes(layer, shapes, expected):
@@ -194,11 +223,20 @@ def test_integers_of_any_type_become_ints():
         assert all(type(getattr(layer, name)) is int for name in names)
 
 
-@pytest.mark.parametrize(("kernel", "most"), [(1, 0), (2, 1), (3, 1), (4, 2)])
-def test_padding_of_a_pool_is_at_most_half_its_kernel(kernel, most):
-    assert pool(kernel=kernel, stride=1, padding=most).padding == most
-    with pytest.raises(NetworkError, match=f"graph/n/padding: expected at most half the kernel, {most}"):
-        pool(kernel=kernel, stride=1, padding=most + 1)
+@pytest.mark.parametrize(("numbers", "most"), [
+    ({"kernel": 1}, 0), ({"kernel": 2}, 1), ({"kernel": 3}, 2), ({"kernel": 2, "dilation": 3}, 3),
+    ({"kernel": 3, "stride": 4}, 2),
+])  # fmt: skip
+@pytest.mark.parametrize("side", range(4))
+def test_every_window_of_a_pool_sees_a_pixel(numbers, most, side):
+    def shape(padding):
+        sides = tuple(padding if place == side else 0 for place in range(4))
+        return pool(**{"stride": 1} | numbers, padding=sides).shape_after((4, 4, 1))
+
+    shape(most)
+    if side < 2 or numbers.get("stride", 1) == 1:
+        with pytest.raises(NetworkError, match="graph/n/padding: expected a padding with which every window sees"):
+            shape(most + 1)
 
 
 @pytest.mark.parametrize("eps", [0.0, 1.0, -1e-5, float("nan"), float("inf"), 0, 1, None, "1e-5"], ids=repr)
@@ -261,13 +299,73 @@ def test_arrays_become_contiguous():
 @pytest.mark.parametrize(
     ("kind", "names"),
     [
-        (Conv, {"stride", "padding"}),
-        (Linear, set()),
+        (Conv, {"stride", "padding", "dilation", "groups", "digital"}),
+        (Linear, {"digital"}),
         (BatchNorm, {"eps"}),
         (Relu, set()),
-        (MaxPool, {"kernel", "stride", "padding"}),
+        (MaxPool, {"kernel", "stride", "padding", "dilation", "ceil"}),
         (PadShortcut, {"stride", "before", "after"}),
     ],
 )
 def test_number_names(kind, names):
     assert number_names(kind) == names
+
+
+# Operations between crossbars
+
+
+@pytest.mark.parametrize(
+    ("layer", "shapes", "message"),
+    [
+        (lambda: conv(8, 3, 3, 3, groups=3), [], "graph/n/groups: expected a divisor of 8 output channels, found 3"),
+        (lambda: conv(8, 3, 3, 3, groups=2), [(6, 7, 3)], "tensors/n/weight: expected 3 input channels, found 6"),
+        (lambda: conv(8, 3, 3, 3, groups=0), [], "graph/n/groups: expected an integer from 1 to 65536, found 0"),
+        (lambda: conv(8, 3, 3, 3, dilation=3), [(6, 7, 3)], "graph/n: expected an input of at least 7 pixels, found 6"),
+        (lambda: conv(8, 3, 3, 3, stride=(1, 2, 1)), [], r"graph/n/stride: expected an integer, or 2 of them"),
+        (lambda: conv(8, 3, 3, 3, padding=(1, 2)), [], r"graph/n/padding: expected an integer, or 4 of them"),
+        (lambda: conv(8, 3, 3, 3, padding=(1, 2, 0, -1)), [], "graph/n/padding: expected an integer from 0"),
+        (lambda: conv(8, 3, 3, 3, digital=1), [], "graph/n/digital: expected true or false, found 1"),
+        (lambda: pool(kernel=2, stride=2, ceil="no"), [], "graph/n/ceil: expected true or false"),
+        (lambda: mean(kernel=2, stride=2, count_padding=0), [], "graph/n/count_padding: expected true or false"),
+        (lambda: node(Concat, "x"), [], "graph/n/inputs: expected a tuple of two or more node names"),
+        (lambda: node(Concat, "x", "y"), [(6, 7, 3), (6, 8, 3)], "graph/n: expected inputs like the first"),
+        (lambda: node(Concat, "x", "y"), [(6, 7, 3), (3,)], "graph/n: expected inputs like the first"),
+        (lambda: node(Multiply, "x", "y"), [(6, 7, 3), (6, 7, 1)], "graph/n: expected a second input of shape"),
+        (lambda: node(Flatten, "x"), [(3,)], "graph/n: expected an input of shape"),
+        (lambda: node(ChannelShuffle, "x", groups=2), [(6, 7, 3)], "graph/n/groups: expected a divisor of 3 channels"),
+        (lambda: node(Affine, "x", scale=ones(3), shift=ones(2)), [(6, 7, 3)], "tensors/n/shift: expected shape"),
+        (lambda: node(Clip, "x", low=1.0, high=0.5), [], "graph/n/high: expected at least low, 1.0, found 0.5"),
+        (lambda: node(Clip, "x", low=float("nan"), high=1), [], "graph/n/low: expected a finite number, found nan"),
+        (lambda: node(Clip, "x", low=0, high=2.0**101), [], "graph/n/high: expected a finite number"),
+        (lambda: node(LeakyRelu, "x", slope=True), [], "graph/n/slope: expected a finite number, found True"),
+        (lambda: node(HardSigmoid, "x", slope=1, offset="a"), [], "graph/n/offset: expected a finite number"),
+        (lambda: lrn(alpha=-1.0), [], "graph/n/alpha: expected a number from 0 on"),
+        (lambda: lrn(bias=0.0), [], r"graph/n/bias: expected a number from 2\^-100 on"),
+        (lambda: lrn(size=0), [], "graph/n/size: expected an integer from 1"),
+    ],
+)  # fmt: skip
+def test_settings_of_operations_that_are_refused(layer, shapes, message):
+    with pytest.raises(NetworkError, match=message):
+        layer().shape_after(*shapes)
+
+
+def node(kind, *inputs, **numbers):
+    return kind(name="n", inputs=inputs, **numbers)
+
+
+def lrn(**changes):
+    return node(LocalResponseNorm, "x", **{"size": 5, "alpha": 1e-4, "beta": 0.75, "bias": 1.0} | changes)
+
+
+def test_sizes_that_are_alike_are_one_and_defaults_are_left_out():
+    """So that a network has one digest, however it was written."""
+    plain = conv(8, 3, 3, 3, stride=2, padding=1)
+    same = conv(8, 3, 3, 3, stride=(2, 2), padding=[1, 1, 1, 1], dilation=(1, 1), groups=np.int64(1), digital=False)
+    assert plain.as_node() == same.as_node() == {
+        "name": "n", "op": "conv", "inputs": ["x"], "stride": 2, "padding": 1,
+    }  # fmt: skip
+    other = conv(8, 3, 3, 3, stride=(2, 1), padding=(0, 1, 0, 1), dilation=2, groups=4, digital=True)
+    expected = {"stride": (2, 1), "padding": (0, 1, 0, 1), "dilation": 2, "groups": 4, "digital": True}
+    assert {name: other.as_node()[name] for name in expected} == expected
+    assert node(Clip, "x", low=0, high=6).as_node()["high"] == 6.0
+    assert type(node(Clip, "x", low=0, high=6).as_node()["high"]) is float

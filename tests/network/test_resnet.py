@@ -12,7 +12,8 @@ from pcmref.files import networks
 from pcmref.files.checkpoints import convert, read_checkpoint
 from pcmref.files.cifar10 import CLASSES
 from pcmref.network.images import Samples
-from pcmref.network.layers import Add, BatchNorm, Conv, GlobalAveragePool, Linear, PadShortcut, Relu
+from pcmref.network.layers import BatchNorm, Conv, Linear
+from pcmref.network.operations import Add, GlobalAveragePool, PadShortcut, Relu
 from pcmref.network.resnet import Architecture, architecture, network_from_tensors
 from tests.helpers.nets import RESIDUAL, RGB, random_tensors
 
@@ -297,7 +298,7 @@ def test_every_wrong_shape_is_named(shortcut):
         "layer1.1.conv1.weight",
         "layer4.0.conv1.weight",
         "fc.weight",
-        "conv1.bias",
+        "conv1.gain",
         "layer1.0.downsample.0.weight",
     ],
 )

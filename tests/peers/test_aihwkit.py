@@ -17,7 +17,8 @@ from pcmref.arithmetic.draws import Purpose, normals, stream_key, weight_words
 from pcmref.devices import pcm
 from pcmref.devices.laws import Logarithm, Polynomial, PowerLaw
 from pcmref.network.images import Normalisation
-from pcmref.network.layers import BatchNorm, Conv, GlobalAveragePool, Linear, MaxPool, Relu
+from pcmref.network.layers import BatchNorm, Conv, Linear
+from pcmref.network.operations import GlobalAveragePool, MaxPool, Relu
 
 torch = pytest.importorskip("torch", reason="PyTorch is not installed")
 aihwkit = pytest.importorskip("aihwkit", reason="aihwkit is not installed: see tests/peers/README.md")

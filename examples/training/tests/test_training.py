@@ -21,7 +21,8 @@ import pcmref
 from pcmref import digital
 from pcmref.devices import pcm
 from pcmref.network.images import Normalisation
-from pcmref.network.layers import BatchNorm, MaxPool
+from pcmref.network.layers import BatchNorm
+from pcmref.network.operations import MaxPool
 from pcmref.network.resnet import Architecture, architecture, network_from_tensors
 from tests.helpers.nets import tiny
 

@@ -14,10 +14,20 @@ from pcmref.arithmetic.fast.stages import (
     finished,
     split_phases,
     square_parts,
+    sum_grouped,
     sum_products,
     sum_type,
 )
-from pcmref.arithmetic.operands import SQUARE_BITS, Adc, AnalogLayer, Conversions, Digital, Table, Window
+from pcmref.arithmetic.operands import (
+    SQUARE_BITS,
+    Adc,
+    AnalogLayer,
+    Conversions,
+    Digital,
+    Table,
+    Window,
+    filled_columns,
+)
 from pcmref.arrays import Float32, Int64, UInt64
 
 __all__ = ["analog_layer", "float_layer"]
@@ -58,7 +68,7 @@ def _scratch(layer: AnalogLayer) -> _Scratch:
     count = len(tiles.bound) - 1
     low = high = driven = np.full((window.height, window.width, window.channels), dac.offset, np.int16)
     codes = driven[None] if dac.phases == 1 else np.zeros((dac.phases, *driven.shape), np.int16)
-    shape = len(window.pixel), tiles.conductance.packed.shape[1]
+    shape = len(window.pixel), filled_columns(tiles.columns)
     high_variance = variance = sums = np.empty((1, *shape), sum_type(tiles.conductance.segment, count))
     if noise is not None:
         low, high = np.empty_like(driven), np.empty_like(driven)
@@ -117,14 +127,14 @@ def _convert(number, image, layer, noise, register, adc, table, scratch):  # typ
     window, _, tiles, conversions = layer
     t, phase, columns, pixel = conversions.tile[number], conversions.phase[number], tiles.columns, window.pixel
     codes, sums, variance, output = scratch.codes[phase], scratch.sums, scratch.variance, scratch.output
-    _multiply(t, codes, pixel, tiles, tiles.conductance, sums)
+    _multiply(t, codes, pixel, tiles, tiles.pair, tiles.conductance, sums)
     if noise is None:
         return _converted(sums[0, : window.pixels], columns, number, register, adc, table, output)
     if number == 0 or phase != conversions.phase[number - 1]:
         square_parts(codes.reshape(-1), noise.split, scratch.low.reshape(-1), scratch.high.reshape(-1))
-    _multiply(t, scratch.low, pixel, tiles, tiles.variance, variance)
+    _multiply(t, scratch.low, pixel, tiles, tiles.pair, tiles.variance, variance)
     if noise.split:
-        _multiply(t, scratch.high, pixel, tiles, tiles.variance, scratch.high_variance)
+        _multiply(t, scratch.high, pixel, tiles, tiles.pair, tiles.variance, scratch.high_variance)
         _add_high(scratch.high_variance.reshape(-1), variance.reshape(-1))
     if register is None:  # noqa: SIM102  (numba leaves out what is None branch by branch)
         if adc is not None:
@@ -149,11 +159,14 @@ def _converted(sums, columns, number, register, adc, table, output):  # type: ig
 
 
 @compiled
-def _multiply(t, codes, pixel, tiles, matrix, sums):  # type: ignore[no-untyped-def]
+def _multiply(t, codes, pixel, tiles, pair, matrix, sums):  # type: ignore[no-untyped-def]
     rows = slice(tiles.bound[t], tiles.bound[t + 1])
-    segment = matrix.segment[matrix.cut[t] : matrix.cut[t + 1]]
-    packed = matrix.packed.reshape(len(tiles.pair), -1)
-    sum_products(codes.reshape(-1).view(np.int32).reshape(1, -1), pixel, tiles.pair[rows], packed[rows], segment, sums)
+    if pair.ndim == 2:  # an argument of its own: numba compiles one branch only
+        sum_grouped(codes.reshape(-1), pixel, pair[rows], matrix.packed[rows], sums[0])
+    else:
+        segment = matrix.segment[matrix.cut[t] : matrix.cut[t + 1]]
+        packed = matrix.packed.reshape(len(pair), -1)
+        sum_products(codes.reshape(-1).view(np.int32).reshape(1, -1), pixel, pair[rows], packed[rows], segment, sums)
 
 
 @compiled
@@ -183,7 +196,7 @@ def float_layer(
     buffer = np.zeros((window.height, window.width, window.channels), np.float32)
     if window.bias:
         buffer[..., x.shape[-1]] = 1
-    sums = np.empty((1, len(window.pixel), matrix.shape[1]), np.float32)
+    sums = np.empty((1, len(window.pixel), filled_columns(len(digital.unit))), np.float32)
     out = np.empty((len(x), window.pixels, len(digital.unit)), np.float32)
     residual = np.empty((len(x), 0, 0), np.float32) if other is None else np.ascontiguousarray(other)
     _floats(np.ascontiguousarray(x), residual, other is not None, window, row, matrix, digital, buffer, sums, out)
@@ -198,6 +211,9 @@ def _floats(x, other, adds, window, row, matrix, digital, buffer, sums, out):  #
         for y in range(height):
             for z in range(width):
                 for c in range(channels):
-                    buffer[y + window.padding, z + window.padding, c] = x[i, y, z, c]
-        sum_products(inputs, window.pixel, row, matrix, segment, sums)
+                    buffer[y + window.top, z + window.left, c] = x[i, y, z, c]
+        if row.ndim == 2:
+            sum_grouped(inputs[0], window.pixel, row, matrix, sums[0])
+        else:
+            sum_products(inputs, window.pixel, row, matrix, segment, sums)
         finished(sums[0], np.float32(1), factor, digital, adds, other[i], out[i])

@@ -10,7 +10,7 @@ import numpy.typing as npt
 from pcmref.arithmetic.fast.compiler import compiled
 from pcmref.arithmetic.fast.multiply_add import register_block
 from pcmref.arithmetic.fast.rules import added, dac_code, dac_gain, normalised, rectified, scaled
-from pcmref.arithmetic.operands import LANES, PIXELS, SQUARE_BITS, Dac, Digital, Window
+from pcmref.arithmetic.operands import LANES, PIXELS, SQUARE_BITS, Dac, Digital, Window, filled_columns
 from pcmref.arrays import Float32, Float64, Int16, Int64, IntegerArray
 
 __all__ = [
@@ -87,7 +87,7 @@ def drive_image(x, bits, window, dac, driven):  # type: ignore[no-untyped-def]
     for i in range(height):
         for j in range(width):
             for c in range(channels):
-                driven[i + window.padding, j + window.padding, c] = dac_code(x[i, j, c], gain, low, high) + offset
+                driven[i + window.top, j + window.left, c] = dac_code(x[i, j, c], gain, low, high) + offset
     if window.bias:
         driven[:, :, channels] = dac_code(np.float32(1), gain, low, high) + offset
     return step, top
@@ -118,6 +118,8 @@ def split_phases(driven, serial, parts):  # type: ignore[no-untyped-def]
 
 def accumulate(codes: Int16, pixel: Int64, pair: Int64, packed: Int16, segment: Int64) -> npt.NDArray[Any]:
     """Sum codes times conductance codes, exactly; see the twin."""
+    if pair.ndim == 2:
+        return _grouped(codes, pixel, pair, packed, sum_type(segment, 1))
     out = np.empty((len(codes), len(pixel), packed.shape[1]), sum_type(segment, 1))
     sum_products(pairs(codes), pixel, pair, packed.reshape(len(packed), -1), segment, out)
     return out
@@ -137,9 +139,21 @@ def accumulate_squares(
 
 
 def accumulate_float(x: Float32, pixel: Int64, row: Int64, matrix: Float32) -> Float32:
-    """Sum float32 inputs times weights with fused multiply-adds in row order; see the twin."""
+    """Sum float32 inputs times weights in row order, without groups with fused multiply-adds; see the twin."""
+    if row.ndim == 2:
+        return _grouped(x, pixel, row, matrix, np.float32)
     out = np.empty((len(x), len(pixel), matrix.shape[1]), np.float32)
     sum_products(x.reshape(len(x), -1), pixel, row, matrix, np.array([0, len(row)]), out)
+    return out
+
+
+def _grouped(
+    x: npt.NDArray[Any], pixel: Int64, offset: Int64, matrix: npt.NDArray[Any], kind: type[np.generic]
+) -> npt.NDArray[Any]:
+    _, groups, each = matrix.shape
+    out = np.zeros((len(x), len(pixel), filled_columns(groups * each)), kind)
+    for image, sums in zip(x.reshape(len(x), -1), out, strict=True):
+        sum_grouped(image, pixel, offset, matrix, sums)
     return out
 
 
@@ -183,6 +197,25 @@ def sum_products(x, pixel, row, weights, segment, out):  # type: ignore[no-untyp
                     _block_2(x[image], pixel, row, weights, out[image], p + BLOCK_2, v, first, last)
                 if vectors % 2 == 1:
                     _block_1(x[image], pixel, row, weights, out[image], p, vectors - 1, first, last)
+
+
+@compiled
+def sum_grouped(x, pixel, offset, matrix, out):  # type: ignore[no-untyped-def]
+    """Sum inputs times weights row after row from 0 on, each group of columns with its own inputs; for one image."""
+    rows, groups, each = matrix.shape
+    for p in range(len(pixel)):
+        total = out[p]
+        total[:] = 0
+        for row in range(rows):
+            first = pixel[p] + offset[row, 0]
+            if each == 1 and offset[row, groups - 1] - offset[row, 0] == groups - 1:  # side by side: in vectors
+                for c in range(groups):
+                    total[c] += total.dtype.type(x[first + c]) * total.dtype.type(matrix[row, c, 0])
+            else:
+                for group in range(groups):
+                    value = total.dtype.type(x[pixel[p] + offset[row, group]])
+                    for k in range(each):
+                        total[group * each + k] += value * total.dtype.type(matrix[row, group, k])
 
 
 # Digital periphery
