@@ -34,7 +34,7 @@ from pcmref.inference.corrections import Corrections
 from pcmref.inference.plan import Trace
 from pcmref.inference.ranges import calibrate_ranges, with_stored_ranges
 from pcmref.inference.run import PreparedChip, digital, logits, prepare
-from pcmref.network.graph import Network
+from pcmref.network.graph import Network, keep_digital
 from pcmref.network.images import Samples
 from pcmref.references import SPEC_VERSION, VERSION
 from pcmref.studies.retention import Retention, retention
@@ -74,6 +74,7 @@ __all__ = [
     "calibrate",
     "calibrate_ranges",
     "digital",
+    "keep_digital",
     "load",
     "load_corrections",
     "logits",

@@ -101,9 +101,9 @@ def shortened(text: str) -> str:
     return text if len(text) <= TEXT_MOST else f"{text[: TEXT_MOST // 2]}...{text[-TEXT_MOST // 2 :]}"
 
 
-def listed(names: Sequence[str]) -> str:
+def listed(names: Sequence[str], most: int = 3) -> str:
     """Return some names for a message: of many, the first three."""
-    return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
+    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
 
 
 def instance(where: str, value: object, kind: type, source: str = "") -> None:

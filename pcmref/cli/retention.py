@@ -68,6 +68,9 @@ def add_retention(commands: Any) -> None:
     command.add_argument(
         "--nonconverged", type=float, default=0.0, metavar="SHARE", help="of devices, 0 to 1 (default: 0)"
     )
+    command.add_argument(
+        "--digital", metavar="A,B,...", help="layers kept off the crossbars, in float32: names, or first,last"
+    )
     command.add_argument("--threads", type=int, metavar="T", help="default: all processors")
     command.add_argument("--plot", type=Path, metavar="FILE.png", help="draw the curves")
     command.add_argument(
@@ -120,6 +123,8 @@ def _study(options: argparse.Namespace, path: Path) -> Study:
     compensations = [name.strip() for name in options.compensation.split(",")]
     chips = at_least_one("--chips", options.chips)
     network = pcmref.load(path)
+    if options.digital is not None:
+        network = pcmref.keep_digital(network, [name.strip() for name in options.digital.split(",")])
     stored = stored_if_any(network, readout, model=devices, scale=options.scale)
     samples, calibration = samples_of(
         network, options.data, needs_calibration(stored, compensations), genuine=not options.any_cifar

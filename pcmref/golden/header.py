@@ -10,6 +10,7 @@ import numpy as np
 from pcmref.arithmetic.codes import ROUNDINGS
 from pcmref.arrays import Int64
 from pcmref.crossbar.converters import Drive
+from pcmref.errors import ParameterError
 from pcmref.golden.cases import ArrayEntry, Case
 from pcmref.golden.datapath import ends_of
 from pcmref.golden.plain import width_of
@@ -200,6 +201,8 @@ def _geometry(case: Case, layer: str) -> dict[str, int]:
     most = min(kernel) // 2
     frames = (p for p in range(most, 0, -1) if np.count_nonzero(codes[:, p:-p, p:-p]) == np.count_nonzero(codes))
     padding = next(frames, 0)
+    stride = _stride(pixel, line, filled, (height - kernel[0], width - kernel[1]))
+    _expect_windows(layer, frame.shape[1:], (row, pixel), kernel, stride, bias)
     return {
         "IMAGES": images,
         "HEIGHT": height - 2 * padding,
@@ -208,12 +211,26 @@ def _geometry(case: Case, layer: str) -> dict[str, int]:
         "FILLED_CHANNELS": filled,
         "KERNEL_HEIGHT": kernel[0],
         "KERNEL_WIDTH": kernel[1],
-        "STRIDE": _stride(pixel, line, filled, (height - kernel[0], width - kernel[1])),
+        "STRIDE": stride,
         "PADDING": padding,
         "BIAS": int(bias),
         "BIAS_CODE": int(constant.flat[0]) if bias else 0,
         "SLICES": slices,
     }
+
+
+def _expect_windows(
+    layer: str, frame: tuple[int, ...], found: tuple[Int64, Int64], kernel: tuple[int, int], stride: int, bias: bool
+) -> None:
+    """Raise `ParameterError` unless rows and pixels are those of a convolution of one stride without dilation."""
+    height, width, filled = frame
+    place = np.arange(height * width * filled).reshape(frame)
+    channels = (len(found[0]) - bias) // (kernel[0] * kernel[1])
+    row = np.append(place[: kernel[0], : kernel[1], :channels], [channels] * bias)
+    pixel = place[: height - kernel[0] + 1 : stride, : width - kernel[1] + 1 : stride, 0].reshape(-1)
+    if not (np.array_equal(row, found[0]) and np.array_equal(pixel, found[1])):
+        expected = "a convolution with one stride for both axes and without dilation"
+        raise ParameterError(f"header of {layer}", expected, "another")
 
 
 def _stride(pixel: Int64, line: int, filled: int, room: tuple[int, int]) -> int:

@@ -29,6 +29,7 @@ from pcmref.golden.readouts import readout_fields
 from pcmref.inference.corrections import Corrections
 from pcmref.inference.plan import Trace
 from pcmref.inference.run import PreparedChip, prepare
+from pcmref.network.layers import Conv
 
 __all__ = ["network_case"]
 
@@ -68,12 +69,17 @@ def network_case(
     Raises
     ------
     ParameterError
-        If there is no such layer, or something does not fit the network.
+        If there is no such layer, its convolution has groups, or something does not fit the network.
     """
     instance("snapshot", snapshot, Snapshot, "Chip.at")
     names = [found.name for found in snapshot.layers]
     if layer is not None and layer not in names:
         raise ParameterError("layer", f"one of {', '.join(names)}", describe(layer))
+    grouped = [one.name for one in snapshot.network.layers if isinstance(one, Conv) and one.groups > 1]
+    if grouped and layer in (None, *grouped):
+        raise ParameterError(
+            f"layer {grouped[0]!r}", "a layer without groups in a golden case", "a grouped convolution"
+        )
     if len(images) == 0:
         raise ParameterError("images", "at least one", "none")
     prepared = prepare(snapshot, corrections=corrections, readout=readout)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from math import prod
@@ -12,13 +13,13 @@ from math import prod
 import numpy as np
 
 from pcmref.arithmetic.codes import Range
-from pcmref.errors import NetworkError, ParameterError, describe, instance
+from pcmref.errors import NetworkError, ParameterError, describe, instance, one_of
 from pcmref.network.images import Normalisation, Samples
 from pcmref.network.layers import CrossbarLayer, Layer, Shape, check_input
 from pcmref.network.ranges import StoredRanges
 from pcmref.network.windows import MAP_LIMIT
 
-__all__ = ["Network"]
+__all__ = ["Network", "keep_digital"]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -167,3 +168,32 @@ class Network:
     def devices(self) -> int:
         """Number of PCM devices: two a weight."""
         return 2 * self.weights
+
+
+def keep_digital(network: Network, names: Sequence[str]) -> Network:
+    """Return a network some of whose layers with weights are kept off the crossbars, in float32 [J20].
+
+    Parameters
+    ----------
+    network : Network
+    names : sequence of str
+        Of convolutions or linear layers; ``"first"`` and ``"last"`` are those, unless a layer is called so.
+
+    Returns
+    -------
+    Network
+        The other layers have the devices that they had.  Without ranges: those were found with all layers.
+
+    Raises
+    ------
+    ParameterError
+        If there is no such layer.
+    """
+    instance("network", network, Network)
+    known = list(network.addresses)
+    places = dict(zip(("first", "last"), (known[0], known[-1]), strict=True)) if known else {}
+    chosen = {name if name in known else places.get(name, name) for name in names}
+    for name in chosen:
+        one_of("digital", name, known)
+    layers = (dataclasses.replace(layer, digital=True) if layer.name in chosen else layer for layer in network.layers)  # type: ignore[call-arg]
+    return dataclasses.replace(network, layers=tuple(layers), ranges={})

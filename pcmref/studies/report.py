@@ -12,6 +12,7 @@ import numpy as np
 
 from pcmref.crossbar.readout import Readout
 from pcmref.devices.pcm import PcmModel
+from pcmref.errors import listed
 from pcmref.inference.saturation import Saturation
 from pcmref.network.graph import Network
 from pcmref.network.layers import Conv, CrossbarLayer
@@ -36,6 +37,8 @@ __all__ = [
 UNITS_S = {"s": 1.0, "min": 60.0, "h": HOUR_S, "d": DAY_S, "y": YEAR_S}
 #: Stages that a profile lists one by one.
 STAGES_SHOWN = 20
+#: Classes of a network that its table names.
+SHOWN_CLASSES = 20
 
 
 def retention_table(result: Retention) -> str:
@@ -102,15 +105,17 @@ def network_facts(network: Network, path: Path, *, tile_rows: int, tile_columns:
 
 
 def _layer_facts(network: Network, layer: CrossbarLayer, tile_rows: int, tile_columns: int) -> dict[str, Any]:
+    groups = layer.groups if isinstance(layer, Conv) else 1
     return {
         "layer": layer.name,
         "kernel": list(layer.kernel) if isinstance(layer, Conv) else None,
         "stride": layer.stride if isinstance(layer, Conv) else None,
+        "groups": groups,
         "output": list(network.shapes[layer.name]),
         "rows": layer.rows,
         "columns": layer.columns,
         "weights": layer.rows * layer.columns,
-        "tiles": math.ceil(layer.rows / tile_rows) * math.ceil(layer.columns / tile_columns),
+        "tiles": groups * math.ceil(layer.rows / tile_rows) * math.ceil(layer.columns / groups / tile_columns),
     }
 
 
@@ -121,14 +126,14 @@ def network_table(facts: Mapping[str, Any]) -> str:
         f"{facts['file']}  sha256 {facts['sha256']}",
         f"input {_size(facts['input'])} uint8, (pixel / {scale['full_scale']:g} - mean) / std,",
         f"  mean {numbers(scale['mean'])}, std {numbers(scale['std'])}",
-        f"classes {', '.join(facts['classes'])}",
+        f"classes {listed(facts['classes'], SHOWN_CLASSES)}",
     ]
     lines += [f"{name} {count:,} images in the file" for name, count in facts["images"].items()]
     lines += [f"ranges of converters for preset {name} in the file" for name in facts["ranges"]]
     lines += ["", f"{'layer':28}{'kernel':>8}{'stride':>8}{'output':>12}{'crossbar':>12}{'weights':>11}{'tiles':>7}"]
     for layer in facts["layers"]:
-        kernel, stride = ("-", "-") if layer["kernel"] is None else (_size(layer["kernel"]), layer["stride"])
-        crossbar = f"{layer['rows']}x{layer['columns']}"
+        kernel, stride = ("-", "-") if layer["kernel"] is None else (_size(layer["kernel"]), _stride(layer["stride"]))
+        crossbar = f"{layer['rows']}x{layer['columns']}" + (f"/{layer['groups']}" if layer["groups"] > 1 else "")
         lines.append(
             f"{layer['layer']:28}{kernel:>8}{stride:>8}{_size(layer['output']):>12}{crossbar:>12}"
             f"{layer['weights']:>11,}{layer['tiles']:>7}"
@@ -175,6 +180,10 @@ def ranges_facts(readout: Readout, found: Sequence[Saturation]) -> list[dict[str
 
 def _size(lengths: Sequence[int]) -> str:
     return "x".join(map(str, lengths))
+
+
+def _stride(stride: int | Sequence[int]) -> str:
+    return str(stride) if isinstance(stride, int) else _size(stride)
 
 
 def time_text(t_s: float) -> str:
