@@ -3,6 +3,7 @@
 Every function names the section it spells out. Nothing here is fast; everything is meant to be read beside the text.
 """
 
+import hashlib
 import json
 import math
 from collections.abc import Callable
@@ -16,14 +17,26 @@ VARIANCE_STEP = 2.0**-12  # v_step of section 7
 PROGRAM, CONVERGE, READ, PRODUCT, CALIBRATE = 1, 2, 3, 4, 5  # purposes of section 4
 
 
-# --- section 2: the network file ---------------------------------------------------------------------------------
+class Refused(Exception):  # noqa: N818
+    """What the text calls an error, or refused."""
+
+
+# --- section 2 and appendix A.2: the network and its file --------------------------------------------------------
+
+DEFAULTS = {
+    "conv": {"dilation": 1, "groups": 1, "digital": False},
+    "linear": {"digital": False},
+    "max_pool": {"dilation": 1, "ceil": False},
+    "average_pool": {"ceil": False, "count_padding": False},
+}
+FLOATS = ("slope", "offset", "low", "high", "alpha", "beta", "bias")
 
 
 class Network:
     def __init__(self, path):
         with h5py.File(path, "r") as file:
             graph = json.loads(file["graph"].asstr()[()])
-            self.nodes = graph["nodes"]
+            self.input_shape, self.nodes = graph["input"], graph["nodes"]
             self.full_scale = file["normalisation/full_scale"][()]
             self.mean, self.std = file["normalisation/mean"][()], file["normalisation/std"][()]
             self.tensors = {n["name"]: {} for n in self.nodes}
@@ -31,8 +44,8 @@ class Network:
                 self.tensors[name] = {tensor: data[()] for tensor, data in group.items()}
             self.ranges = json.loads(file["ranges"].asstr()[()]) if "ranges" in file else {}
             self.images = {k: file[k]["images"][()] for k in ("evaluation", "calibration") if k in file}
-        crossbars = [n["name"] for n in self.nodes if n["op"] in ("conv", "linear")]
-        self.address = {name: i for i, name in enumerate(crossbars)}
+        layers = [n for n in self.nodes if n["op"] in ("conv", "linear")]
+        self.address = {n["name"]: i for i, n in enumerate(layers) if not n.get("digital", False)}
 
     def activation(self, images):
         return ((images.astype(np.float64) / self.full_scale - self.mean) / self.std).astype(np.float32)
@@ -51,6 +64,82 @@ class Network:
         if "bias" in self.tensors[name]:
             matrix = np.vstack([matrix, self.tensors[name]["bias"].astype(np.float64)])
         return matrix
+
+    def digest(self):
+        graph = {"input": self.input_shape, "nodes": [in_fewest_words(node) for node in self.nodes]}
+        found = hashlib.sha256(json.dumps(graph, sort_keys=True).encode())
+        for numbers in (self.full_scale, self.mean, self.std):
+            found.update(np.asarray(numbers, "<f8").tobytes())
+        for node in self.nodes:
+            for _, tensor in sorted(self.tensors[node["name"]].items()):
+                found.update(np.array(tensor.shape, "<i8").tobytes() + tensor.astype("<f4").tobytes())
+        return found.hexdigest()
+
+
+def in_fewest_words(node):
+    """Return a node as the digest has it."""
+    said, defaults = {}, DEFAULTS.get(node["op"], {})
+    for name, value in node.items():
+        if name in FLOATS:
+            value = float(value)
+        elif name != "inputs" and isinstance(value, list) and len(set(value)) == 1:
+            value = value[0]
+        if name not in defaults or value != defaults[name]:
+            said[name] = value
+    return said
+
+
+def each(value, count):
+    """Return a number for each of two axes or four sides."""
+    return value if isinstance(value, list) else [value] * count
+
+
+class Windows(NamedTuple):
+    """The pixels that windows see, counted from the input's first: their rows and columns, (outputs, kernel)."""
+
+    rows: np.ndarray
+    columns: np.ndarray
+    size: tuple  # of the input
+    padding: list
+
+    def within(self, padding=(0, 0, 0, 0)):
+        """Return what lies within the input and so much around: (height, width, kernel height, kernel width)."""
+        (height, width), (top, left, bottom, right) = self.size, padding
+        rows = (self.rows >= -top) & (self.rows < height + bottom)
+        columns = (self.columns >= -left) & (self.columns < width + right)
+        return rows[:, None, :, None] & columns[None, :, None, :]
+
+    def see(self, x, outside):
+        """Return what each window sees: (images, height, width, kernel height, kernel width, channels)."""
+        rows, columns = (np.clip(p, 0, s - 1) for p, s in zip((self.rows, self.columns), self.size, strict=True))
+        seen = x[:, rows[:, None, :, None], columns[None, :, None, :]]
+        return np.where(self.within()[..., None], seen, x.dtype.type(outside))
+
+
+def windows_of(node, kernel, x):
+    """Return the windows of a node on its input, (images, height, width, channels)."""
+    top, left, bottom, right = padding = each(node["padding"], 4)
+    stride, dilation = each(node["stride"], 2), each(node.get("dilation", 1), 2)
+
+    def along(axis, before, after):
+        size = x.shape[1 + axis]
+        room = before + size + after - (dilation[axis] * (kernel[axis] - 1) + 1)
+        if room < 0:
+            raise Refused("no window in the padded input")
+        count = room // stride[axis] + 1
+        if node.get("ceil", False) and room % stride[axis] and count * stride[axis] < before + size:
+            count += 1
+        return stride[axis] * np.arange(count)[:, None] + dilation[axis] * np.arange(kernel[axis]) - before
+
+    return Windows(along(0, top, bottom), along(1, left, right), x.shape[1:3], padding)
+
+
+def windows_of_pool(node, x):
+    """Return the windows of a pooling, each of which must see a pixel of the input."""
+    windows = windows_of(node, each(node["kernel"], 2), x)
+    if not windows.within().any(axis=(2, 3)).all():
+        raise Refused("a window of padding")
+    return windows
 
 
 # --- section 3: elementary functions -----------------------------------------------------------------------------
@@ -353,10 +442,6 @@ def ideal_chip(network, model, scale="layer"):
 # --- section 8: a product ----------------------------------------------------------------------------------------
 
 
-class Refused(Exception):  # noqa: N818
-    """What the text calls an error, or refused."""
-
-
 class Dac(NamedTuple):
     bits: int = 12
     codes: str = "symmetric"
@@ -602,7 +687,7 @@ def tiles_of(rows, tile_rows, significance):
 
 
 def conversions_of(driven, codes, readout, gains, measured, significance, key, addresses):
-    """Return the conversions of a layer, of what drives the rows of a slice: (images, pixels, rows)."""
+    """Return the conversions of a layer, of what drives the rows of a slice: (images, groups, pixels, rows)."""
     _, _, dac_offset = dac_limits(readout.dac)
     rows, columns = driven.shape[-1], codes.m.shape[1]
     matrices, variances, line_factors = conductances(codes, readout)
@@ -616,10 +701,10 @@ def conversions_of(driven, codes, readout, gains, measured, significance, key, a
             matrix, variance = matrices[line][part], variances[line][part]
             zeros = levels(np.full(len(matrix), dac_offset), readout.dac)
             for (level, factor), (zero, _) in zip(levels(driven[..., inputs], readout.dac), zeros, strict=True):
-                exact, spread = level @ matrix, None
+                exact, spread = times(level, matrix), None
                 A = exact
                 if readout.fresh:
-                    spread = level**2 @ variance
+                    spread = times(level**2, variance)
                     z = product_noise(key, addresses, len(found), A[0].size).reshape(A.shape)
                     A = A + np.rint(z * np.sqrt(64.0 * spread.astype(np.float64))).astype(np.int64)
                 A = hold(A, readout.register)
@@ -630,34 +715,50 @@ def conversions_of(driven, codes, readout, gains, measured, significance, key, a
     return found
 
 
-def rows_of(codes, bias_codes, kernel, stride, padding, bias):
-    """Return the codes that drive the rows of the matrix, (images, pixels, rows), and the shape of the output."""
-    (kh, kw), (images, h, w, channels) = kernel, codes.shape
-    height, width = (h + 2 * padding - kh) // stride + 1, (w + 2 * padding - kw) // stride + 1
-    padded = np.zeros((images, h + 2 * padding, w + 2 * padding, channels), np.int64)
-    padded[:, padding : padding + h, padding : padding + w] = codes
-    windows = [
-        padded[:, i : i + stride * height : stride, j : j + stride * width : stride][:, :height, :width]
-        for i in range(kh)
-        for j in range(kw)
-    ]
-    rows = np.concatenate(windows, axis=-1).reshape(images, height * width, kh * kw * channels)
-    if bias:
-        constant = np.broadcast_to(bias_codes[:, None, None], (images, height * width, 1))
+def by_group(matrix, groups):
+    """Return the crossbars of groups: (groups, rows, columns of a group)."""
+    return matrix.reshape(len(matrix), groups, -1).swapaxes(0, 1)
+
+
+def side_by_side(y):
+    """Return the columns of all groups, of (images, groups, pixels, columns of a group)."""
+    return y.swapaxes(1, 2).reshape(len(y), y.shape[2], -1)
+
+
+def times(level, matrix):
+    """Return what drives the rows times a matrix, group by group: (images, pixels, columns)."""
+    return side_by_side(level @ by_group(matrix, level.shape[1]))
+
+
+def rows_of(node, tensors, x, bias):
+    """Return what of an input comes to the rows of the matrix, (images, groups, pixels, rows), and the output's size.
+
+    `bias` is what comes to the row of a bias, one number an image.
+    """
+    node = {"stride": 1, "padding": 0, **node}  # a linear layer has neither
+    groups = node.get("groups", 1)
+    kernel = tensors["weight"].shape[2:] or (1, 1)
+    seen = windows_of(node, kernel, x).see(x, 0)
+    images, height, width = seen.shape[:3]
+    parts = [part.reshape(images, height * width, -1) for part in np.split(seen, groups, axis=-1)]
+    rows = np.stack(parts, axis=1)
+    if "bias" in tensors:
+        constant = np.broadcast_to(bias[:, None, None, None], (images, groups, height * width, 1))
         rows = np.concatenate([rows, constant], axis=-1)
     return rows, (height, width)
 
 
+def as_map(x):
+    """Return vectors as maps of one pixel."""
+    return x[:, None, None, :] if x.ndim == 2 else x
+
+
 def product(node, tensors, x, codes, readout, gain, significance, key, addresses):
-    if node["op"] == "linear":
-        kernel, stride, padding = (1, 1), 1, 0
-        x = x[:, None, None, :]
-    else:
-        kernel, stride, padding = tensors["weight"].shape[2:], node["stride"], node["padding"]
-    images, bias, columns = len(x), "bias" in tensors, codes.m.shape[1]
+    x = as_map(x)
+    images, columns = len(x), codes.m.shape[1]
     input_top, sum_top = readout.ranges[node["name"]] if readout.ranges else (None, None)
-    input_codes, bias_codes, step = codes_of_inputs(x, readout.dac, input_top, bias)
-    row_codes, (height, width) = rows_of(input_codes, bias_codes, kernel, stride, padding, bias)
+    input_codes, bias_codes, step = codes_of_inputs(x, readout.dac, input_top, "bias" in tensors)
+    row_codes, (height, width) = rows_of(node, tensors, input_codes, bias_codes)
 
     lsb, gains = np.full(columns, STEP_US), None
     if readout.adc is not None:
@@ -703,30 +804,81 @@ def in_order(values):
     return total
 
 
-def periphery(node, inputs):
+def digital(node, tensors, matrix, x):
+    """Return the output of a layer that is kept off the crossbar: (images, height, width, columns)."""
+    rows, (height, width) = rows_of(node, tensors, x, np.ones(len(x), np.float32))
+    weights = by_group(matrix.astype(np.float32), rows.shape[1])
+    y = np.float32(0)
+    for row in range(len(matrix)):
+        y = y + weights[:, None, row] * rows[..., row, None]
+    return side_by_side(y).reshape(len(x), height, width, -1)
+
+
+def periphery(node, tensors, inputs):
     x = inputs[0]
     match node["op"]:
+        case "affine":
+            return x * tensors["scale"] + tensors["shift"]
         case "relu":
             return np.where(x > 0, x, np.float32(0))
+        case "leaky_relu":
+            return np.where(x > 0, x, np.float32(node["slope"]) * x)
+        case "clip":
+            low, high = np.float32(node["low"]), np.float32(node["high"])
+            return np.where(x < low, low, np.where(x > high, high, x))
+        case "hard_sigmoid":
+            y = x * np.float32(node["slope"]) + np.float32(node["offset"])
+            return np.where(y < 0, np.float32(0), np.where(y > 1, np.float32(1), y))
+        case "sigmoid":
+            return (1 / (1 + exp(-x.astype(np.float64)))).astype(np.float32)
+        case "tanh":
+            return tanh(x.astype(np.float64)).astype(np.float32)
+        case "local_response_norm":
+            return local_response_norm(node, x.astype(np.float64)).astype(np.float32)
         case "add":
             return x + inputs[1]
+        case "multiply":
+            return x * (as_map(inputs[1]) if x.ndim == 4 else inputs[1])
+        case "concat":
+            return np.concatenate(inputs, axis=-1)
+        case "channel_shuffle":
+            cut = x.reshape(*x.shape[:-1], node["groups"], -1)
+            return cut.swapaxes(-1, -2).reshape(x.shape)
+        case "flatten":
+            return np.moveaxis(x, 3, 1).reshape(len(x), -1)
         case "pad_shortcut":
             x = x[:, :: node["stride"], :: node["stride"]]
             return np.pad(x, ((0, 0), (0, 0), (0, 0), (node["before"], node["after"])))
         case "max_pool":
-            k, s, p = node["kernel"], node["stride"], node["padding"]
-            height, width = ((size + 2 * p - k) // s + 1 for size in x.shape[1:3])
-            padded = np.pad(x, ((0, 0), (p, p), (p, p), (0, 0)), constant_values=-np.inf)
-            best = np.full((len(x), height, width, x.shape[3]), -np.inf, np.float32)
-            for i in range(k):
-                for j in range(k):
-                    window = padded[:, i : i + s * height : s, j : j + s * width : s]
-                    best = np.maximum(best, window[:, :height, :width])
+            best = windows_of_pool(node, x).see(x, -np.inf).max(axis=(3, 4))
             return np.where(best == 0, np.float32(0), best)
+        case "average_pool":
+            windows = windows_of_pool(node, x)
+            seen = windows.see(x.astype(np.float64), 0)
+            total = in_order([0.0, *np.moveaxis(seen.reshape(*seen.shape[:3], -1, x.shape[3]), 3, 0)])
+            counted = windows.within(windows.padding if node.get("count_padding", False) else (0, 0, 0, 0))
+            return (total / counted.sum(axis=(2, 3))[..., None]).astype(np.float32)
         case "global_average_pool":
             values = pixels_of(x)
             return (in_order(values) / len(values)).astype(np.float32)
     raise ValueError(node["op"])
+
+
+def tanh(x):
+    size = np.abs(x)
+    e = exp(-2 * size)
+    return np.copysign(np.where(size < 2.0**-12, size - size * x * x / 3, (1 - e) / (1 + e)), x)
+
+
+def local_response_norm(node, x):
+    size, alpha, beta, bias = (float(node[number]) for number in ("size", "alpha", "beta", "bias"))
+    squares = np.zeros_like(x)
+    channels = x.shape[-1]
+    for c in range(channels):
+        first, last = c - (node["size"] - 1) // 2, c + node["size"] // 2
+        for k in range(max(first, 0), min(last, channels - 1) + 1):
+            squares[..., c] += x[..., k] * x[..., k]
+    return x / power(bias + alpha / size * squares, beta)
 
 
 # --- the network on a chip ---------------------------------------------------------------------------------------
@@ -745,12 +897,15 @@ def run(
     for node in network.nodes:
         name, tensors = node["name"], network.tensors[node["name"]]
         inputs = [values[i] for i in node["inputs"]]
-        if node["op"] in ("conv", "linear"):
+        if name in network.address:
             key = stream(seed, purpose, network.address[name], read, t)
             gain = 1.0 if gains is None else gains[name]
             made = product(node, tensors, inputs[0], codes[name], readout, gain, significance, key, addresses)
             products[name] = made
             values[name] = made.activations if node["op"] == "conv" else made.activations[:, 0, 0]
+        elif node["op"] in ("conv", "linear"):
+            y = digital(node, tensors, network.matrix(name), as_map(inputs[0]))
+            values[name] = y if node["op"] == "conv" else y[:, 0, 0]
         elif node["op"] == "batch_norm":
             if batch is not None:
                 mean, var = batch(node, inputs[0])
@@ -761,7 +916,7 @@ def run(
             a, b = fold(tensors, node["eps"], mean, var)
             values[name] = inputs[0] * a + b
         else:
-            values[name] = periphery(node, inputs)
+            values[name] = periphery(node, tensors, inputs)
     return values, products
 
 
@@ -861,7 +1016,7 @@ def replaced(readout, input_top, sum_top):
 
 def stored(network, readout, scale, g_max):
     """Return the ranges that the network file has for a readout, None where none fit."""
-    widest = max(t["weight"].shape[0] for t in network.tensors.values() if "weight" in t)
+    widest = max((network.tensors[name]["weight"].shape[0] for name in network.address), default=0)
     presets = {"paper": PAPER, "chip8": CHIP8, "rtl8": RTL8}
     for name, tops in network.ranges.items():
         if name not in presets or scale != "layer":
