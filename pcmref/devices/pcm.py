@@ -13,12 +13,13 @@ import math
 from dataclasses import dataclass, replace
 
 import numpy as np
+import numpy.typing as npt
 
 from pcmref.arithmetic.choice import kernels
 from pcmref.arithmetic.codes import CODE_LIMIT, conductance_codes, variance_codes
 from pcmref.arithmetic.draws import Purpose, uniforms
 from pcmref.arithmetic.elementary import exp, ln
-from pcmref.arrays import Float64, Frozen, Int64, check_array
+from pcmref.arrays import Float64, Frozen, Int16, Int64, Scalar, UInt32, check_array, in_parts
 from pcmref.devices.laws import Constant, Law
 from pcmref.devices.technology import DeviceCodes, Words
 from pcmref.errors import ParameterError, describe, instance, real
@@ -131,9 +132,9 @@ class PcmState(Frozen):
             check_array(field, getattr(self, field), np.float64, (len(self.device),), least)
         super().__post_init__()
 
-    def dense(self, values: Float64) -> Float64:
+    def dense(self, values: npt.NDArray[Scalar]) -> npt.NDArray[Scalar]:
         """Spread one value a programmed device to shape ``(2, rows, columns)``: +, then -; else 0."""
-        spread = np.zeros(2 * math.prod(self.shape))
+        spread = np.zeros(2 * math.prod(self.shape), values.dtype)
         spread[self.device] = values
         return spread.reshape(2, *self.shape)
 
@@ -238,7 +239,12 @@ class PcmModel:
         meant_us = targets_us[device]
         target = meant_us / self.g_max_us
         noise = words(Purpose.PROGRAM)
-        g_prog_us = programmed_us(self, meant_us, kernels().normals(noise[:2].reshape(-1)[device]))
+        of_prog, of_nu = (part.reshape(-1)[device] for part in (noise[:2], noise[2:]))
+
+        def programmed(meant_us: Float64, word: UInt32) -> tuple[Float64]:
+            return (programmed_us(self, meant_us, kernels().normals(word)),)
+
+        (g_prog_us,) = in_parts(programmed, meant_us, of_prog)
         if self.nonconverged_share > 0.0:
             convergence = words(Purpose.CONVERGENCE)
             failed = uniforms(convergence[:2].reshape(-1)[device]) < self.nonconverged_share
@@ -247,13 +253,12 @@ class PcmModel:
             g_prog_us = np.where(failed, anywhere_us, g_prog_us)
             target = np.where(failed, anywhere_us / self.g_max_us, target)
         read_at = g_prog_us / self.g_max_us if self.read_noise_of_programmed else target
-        return PcmState(
-            shape=target_us.shape[1:],
-            device=device,
-            g_prog_us=g_prog_us,
-            nu=drift_exponent(self, target, kernels().normals(noise[2:].reshape(-1)[device])),
-            q_s=relative_read_noise(self, read_at),
-        )
+
+        def drift_and_noise(g: Float64, g_read: Float64, word: UInt32) -> tuple[Float64, Float64]:
+            return drift_exponent(self, g, kernels().normals(word)), relative_read_noise(self, g_read)
+
+        nu, q_s = in_parts(drift_and_noise, target, read_at, of_nu)
+        return PcmState(shape=target_us.shape[1:], device=device, g_prog_us=g_prog_us, nu=nu, q_s=q_s)
 
     def read(self, state: PcmState, t_s: float, words: Words) -> DeviceCodes:
         """Let the devices of a layer drift to `t_s` and read them.
@@ -265,14 +270,17 @@ class PcmModel:
         words : Words
             Of READ: read noise of the + and - device of each weight (words 0 and 1).
         """
-        drift_us = drifted_us(self, state.g_prog_us, state.nu, t_s)
-        spread_us = read_noise_spread_us(self, drift_us, state.q_s, t_s)
-        z = kernels().normals(words(Purpose.READ)[:2].reshape(-1)[state.device])
-        return DeviceCodes(
-            mean=conductance_codes(state.dense(drift_us), self.g_step_us),
-            read=conductance_codes(state.dense(read_us(drift_us, spread_us, z)), self.g_step_us),
-            variance=variance_codes(state.dense(spread_us * spread_us), self.g_step_us),
-        )
+
+        def codes(g_prog_us: Float64, nu: Float64, q_s: Float64, word: UInt32) -> tuple[Int16, Int16, Int16]:
+            drift_us = drifted_us(self, g_prog_us, nu, t_s)
+            spread_us = read_noise_spread_us(self, drift_us, q_s, t_s)
+            noisy_us = read_us(drift_us, spread_us, kernels().normals(word))
+            mean, read = (conductance_codes(g_us, self.g_step_us) for g_us in (drift_us, noisy_us))
+            return mean, read, variance_codes(spread_us * spread_us, self.g_step_us)
+
+        z = words(Purpose.READ)[:2].reshape(-1)[state.device]
+        mean, read, variance = map(state.dense, in_parts(codes, state.g_prog_us, state.nu, state.q_s, z))
+        return DeviceCodes(mean=mean, read=read, variance=variance)
 
     def ideal(self) -> PcmModel:
         """Return the same with every effect off: devices keep their targets."""
