@@ -9,9 +9,11 @@ from dataclasses import fields, is_dataclass, replace
 
 import numpy as np
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
+from pcmref import testing
+from pcmref.arithmetic.choice import VARIABLE
 from pcmref.arithmetic.codes import Range
 from pcmref.crossbar.converters import Accumulator, Adc, Dac, FixedPoint
 from pcmref.crossbar.readout import PRESETS, Readout
@@ -25,7 +27,7 @@ from pcmref.inference.chains import chains
 from pcmref.inference.corrections import Corrections, Statistics
 from pcmref.inference.ranges import calibrate_ranges
 from pcmref.inference.run import digital, logits
-from pcmref.network.graph import Network
+from pcmref.network.graph import Network, keep_digital
 from pcmref.network.layers import BatchNorm, Linear
 from pcmref.network.operations import Add, GlobalAveragePool, MaxPool, PadShortcut, Relu
 from tests.helpers import naive
@@ -140,9 +142,21 @@ def test_a_network_of_several_pairs_a_weight_equals_the_naive_one(name):
     check_a_network(program(NETWORK, seed=2, significance=(4, 1)).at(DAY), READOUTS[name], CORRECTIONS)
 
 
-def check_a_network(snapshot, readout, corrections):
+@pytest.mark.filterwarnings("ignore:normalisation", "ignore:layer .* saturate", "ignore:.*columns of layer")
+@settings(max_examples=settings.default.max_examples // 4, suppress_health_check=[HealthCheck.too_slow])
+@given(testing.networks(nodes=4), st.data(), st.sampled_from(["numpy", "numba"]), st.sampled_from(["paper", "fresh"]))
+def test_networks_of_every_operation_equal_the_naive_ones(network, data, kernels, readout):
+    images = np.concatenate([data.draw(testing.images(network, most=1)) for _ in range(2)])
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv(VARIABLE, kernels)
+        check_a_network(
+            program(network, seed=1).at(DAY), replace(READOUTS[readout], tile_rows=4), Corrections(), images
+        )
+
+
+def check_a_network(snapshot, readout, corrections, images=IMAGES[:2]):
     """Every stage of every node is that of plain Python, with a tap and without."""
-    images, addresses = IMAGES[:2], [5, 2**40 + 3]
+    network, addresses = snapshot.network, [5, 2**40 + 3]
     expected = naive.forward(
         snapshot,
         images,
@@ -153,7 +167,7 @@ def check_a_network(snapshot, readout, corrections):
     )
     taps = Taps()
     found = logits(snapshot, images, readout=readout, corrections=corrections, addresses=addresses, tap=taps)
-    taps.check(NETWORK, addresses)
+    taps.check(network, addresses)
     for trace in taps.traces:
         assert trace.activations.dtype == np.float32
         for n, address in enumerate(trace.image.tolist()):
@@ -167,10 +181,51 @@ def check_a_network(snapshot, readout, corrections):
                 naive.check_tiles(product.tiles, n, node)
                 assert product.output_codes[n].tolist() == node["outputs"].tolist()
             assert trace.activations[n].tobytes() == values.tobytes()
-    last = np.stack([node["values"] for node in expected[LAYERS[-1]]])
+    last = np.stack([node["values"] for node in expected[network.layers[-1].name]])
     assert found.tobytes() == last.tobytes()
     untapped = logits(snapshot, images, readout=readout, corrections=corrections, addresses=addresses)
     assert untapped.tobytes() == last.tobytes()
+
+
+@pytest.mark.parametrize("names", [["first"], ["last"], ["first", "last"], ["conv2", "short"]])
+def test_layers_that_are_kept_digital(names):
+    """They are float32, exactly; the others have the devices, and the draws, that they had."""
+    network = keep_digital(NETWORK, names)
+    chosen = {"first": "conv1", "last": "fc"}
+    off = {chosen.get(name, name) for name in names}
+    assert {layer.name for layer in NETWORK.crossbar_layers} - {layer.name for layer in network.crossbar_layers} == off
+    snapshot = program(network, seed=2).at(DAY)
+    before = {layer.name: layer for layer in SNAPSHOT.layers}
+    for layer in snapshot.layers:
+        assert np.array_equal(layer.g_read_code, before[layer.name].g_read_code)
+    readout = READOUTS["fresh"]
+    taps, all_analog = Taps(), Taps()
+    found = logits(snapshot, IMAGES, readout=readout, tap=taps)
+    logits(SNAPSHOT, IMAGES, readout=readout, tap=all_analog)
+    values = naive.forward(snapshot, IMAGES[:2], readout)
+    for name in off:
+        assert all(trace.product is None for trace in taps.of(name))
+        assert np.array_equal(taps.stack(name)[:2], np.stack(values[name]))
+    assert np.array_equal(found, logits(snapshot, IMAGES, readout=readout))
+    if off == {"fc"}:  # all before it is as it was, fresh noise too
+        assert np.array_equal(taps.stack("mean"), all_analog.stack("mean"))
+
+
+def is_digital(layer):
+    return getattr(layer, "digital", False)
+
+
+def test_layers_to_keep_digital_are_named():
+    with pytest.raises(ParameterError, match="digital: expected one of conv1, conv2, short, conv3, fc, found 'relu1'"):
+        keep_digital(NETWORK, ["relu1"])
+    renamed = {"conv3": {"name": "last"}, "bn3": {"inputs": ("last",)}}
+    layers = tuple(replace(layer, **renamed.get(layer.name, {})) for layer in NETWORK.layers)
+    assert [one.name for one in keep_digital(replace(NETWORK, layers=layers), ["last"]).layers if is_digital(one)] == [
+        "last"
+    ]
+    assert keep_digital(NETWORK, []).digest == NETWORK.digest
+    ranged = replace(NETWORK, ranges={"chip8": RANGES})
+    assert keep_digital(ranged, ["first"]).ranges == {}
 
 
 @pytest.mark.parametrize("change", ["seed", "time", "read"])
