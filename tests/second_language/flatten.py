@@ -15,35 +15,49 @@ import h5py
 import numpy as np
 
 OPERATIONS = {  # op: its numbers, its tensors, both in the order of the table in section 2
-    "conv": (("stride", "padding"), ("weight", "bias")),
-    "linear": ((), ("weight", "bias")),
+    "conv": (("stride", "padding", "dilation", "groups", "digital"), ("weight", "bias")),
+    "linear": (("digital",), ("weight", "bias")),
     "batch_norm": (("eps",), ("gamma", "beta", "mean", "var")),
+    "affine": ((), ("scale", "shift")),
     "relu": ((), ()),
+    "sigmoid": ((), ()),
+    "tanh": ((), ()),
+    "leaky_relu": (("slope",), ()),
+    "clip": (("low", "high"), ()),
+    "hard_sigmoid": (("slope", "offset"), ()),
+    "local_response_norm": (("size", "alpha", "beta", "bias"), ()),
     "add": ((), ()),
+    "multiply": ((), ()),
+    "concat": ((), ()),
     "pad_shortcut": (("stride", "before", "after"), ()),
-    "max_pool": (("kernel", "stride", "padding"), ()),
+    "channel_shuffle": (("groups",), ()),
+    "flatten": ((), ()),
+    "max_pool": (("kernel", "stride", "padding", "dilation", "ceil"), ()),
+    "average_pool": (("kernel", "stride", "padding", "ceil", "count_padding"), ()),
     "global_average_pool": ((), ()),
 }
+DEFAULTS = {  # op: the numbers that may be left out
+    "conv": {"dilation": 1, "groups": 1, "digital": False},
+    "linear": {"digital": False},
+    "max_pool": {"dilation": 1, "ceil": False},
+    "average_pool": {"ceil": False, "count_padding": False},
+}
+LISTS = {"kernel": 2, "stride": 2, "dilation": 2, "padding": 4}  # one for each axis or each side
+FLOATS = ("eps", "slope", "offset", "low", "high", "alpha", "beta", "bias")
 TILES = {"paper": (0, 0), "chip8": (256, 0), "rtl8": (256, 256)}  # rows and columns of a tile, 0 for all
 
 
 def flatten(network_h5: Path, out: Path, *, images: np.ndarray | None = None, calibration: np.ndarray | None = None):
     """Write the network, the images to infer and the calibration images; by default those in the network file."""
     with h5py.File(network_h5, "r") as file:
-        graph = _json(file["graph"])
-        tensors = {
-            node["name"]: {name: array[()] for name, array in file["tensors"][node["name"]].items()}
-            for node in graph["nodes"]
-            if "tensors" in file and node["name"] in file["tensors"]
-        }
-        normalisation = [np.asarray(file["normalisation"][key][()]) for key in ("full_scale", "mean", "std")]
+        graph, normalisation, tensors = read(file)
         ranges = _json(file["ranges"]) if "ranges" in file else {}
         ranges_of = _json(file["ranges_of"]) if "ranges_of" in file else {}
         images = _images(file, "evaluation", graph) if images is None else images
         calibration = _images(file, "calibration", graph) if calibration is None else calibration
 
     digest = network_digest(graph, normalisation, tensors)
-    layers = [node["name"] for node in graph["nodes"] if node["op"] in ("conv", "linear")]
+    layers = [node["name"] for node in graph["nodes"] if node["op"] in ("conv", "linear") and not node.get("digital")]
     fitting = [name for name in ranges if name in TILES and ranges_of.get(name, digest) == digest]
     number = {"input": 0, **{node["name"]: i for i, node in enumerate(graph["nodes"], 1)}}
 
@@ -53,9 +67,10 @@ def flatten(network_h5: Path, out: Path, *, images: np.ndarray | None = None, ca
         numbers, names = OPERATIONS[node["op"]]
         inputs = [number[name] for name in node["inputs"]]
         parts.append(_u32(list(OPERATIONS).index(node["op"]), len(inputs), *inputs))
-        parts += [struct.pack("<d", node[key]) if key == "eps" else _u32(node[key]) for key in numbers]
+        node = DEFAULTS.get(node["op"], {}) | node
+        parts += [_number(key, node[key]) for key in numbers]
         for name in names:
-            tensor = tensors[node["name"]].get(name)
+            tensor = tensors.get(node["name"], {}).get(name)
             parts.append(
                 _u32(0) if tensor is None else _u32(tensor.ndim, *tensor.shape) + tensor.astype("<f4").tobytes()
             )
@@ -68,15 +83,40 @@ def flatten(network_h5: Path, out: Path, *, images: np.ndarray | None = None, ca
     Path(out).write_bytes(b"".join(parts))
 
 
+def read(file: h5py.File) -> tuple[dict, list[np.ndarray], dict[str, dict[str, np.ndarray]]]:
+    """The graph of a network file, full_scale, mean and std, and the tensors of each node that has some."""
+    groups = file["tensors"].items() if "tensors" in file else ()
+    tensors = {node: {name: array[()] for name, array in group.items()} for node, group in groups}
+    normalisation = [np.asarray(file["normalisation"][key][()]) for key in ("full_scale", "mean", "std")]
+    return _json(file["graph"]), normalisation, tensors
+
+
 def network_digest(graph: dict, normalisation: list[np.ndarray], tensors: dict[str, dict[str, np.ndarray]]) -> str:
     """The digest of a network (appendix A.2), which says whose the stored ranges are."""
-    digest = hashlib.sha256(json.dumps(graph, sort_keys=True).encode())
+    shortest = {**graph, "nodes": [_shortest(node) for node in graph["nodes"]]}
+    digest = hashlib.sha256(json.dumps(shortest, sort_keys=True).encode())
     for array in normalisation:
         digest.update(array.astype("<f8").tobytes())
     for node in graph["nodes"]:
         for _, tensor in sorted(tensors.get(node["name"], {}).items()):
             digest.update(np.asarray(tensor.shape, "<i8").tobytes() + tensor.astype("<f4").tobytes())
     return digest.hexdigest()
+
+
+def _shortest(node: dict) -> dict:
+    """The node with one integer for equal ones, floats as floats and without numbers that may be left out."""
+    equal = {key: node[key][0] for key in LISTS if isinstance(node.get(key), list) and len(set(node[key])) == 1}
+    node = {**node, **equal, **{key: float(node[key]) for key in FLOATS if key in node}}
+    defaults = DEFAULTS.get(node["op"], {})
+    return {key: value for key, value in node.items() if key not in defaults or value != defaults[key]}
+
+
+def _number(key: str, value: float | list[int]) -> bytes:
+    if key in FLOATS:
+        return struct.pack("<d", value)
+    if key in LISTS:
+        return _u32(*(value if isinstance(value, list) else [value] * LISTS[key]))
+    return _u32(value)
 
 
 def _u32(*numbers: int) -> bytes:

@@ -11,7 +11,8 @@
  *   u32 number of nodes;  then each node:
  *       u32 operation, in the order of the table in section 2, from 0
  *       u32 number of inputs;  u32 each input: 0 the input of the network, k the node that stands k-th
- *       the numbers of the operation in the order of the table: u32, eps float64
+ *       all numbers of the operation in the order of the table: integers, true and false u32, others float64;
+ *           kernels, strides and dilations of both axes, paddings of all sides, equal or not
  *       its tensors in the order of the table:  u32 number of axes (0: none), u32 their lengths, float32 elements
  *   u32 number of presets with stored ranges;  then each, in the order of the file:
  *       u32 rows and columns of a tile (0: all);  for each crossbar layer  float64 input_top, sum_top
@@ -374,18 +375,46 @@ static Device device(const Chip *chip, double target, size_t index, Block progra
 
 /* ---- Section 2: the network ---- */
 
-enum Operation { CONV, LINEAR, BATCH_NORM, RELU, ADD, PAD_SHORTCUT, MAX_POOL, GLOBAL_AVERAGE_POOL, OPERATIONS };
+enum Operation {
+    CONV,
+    LINEAR,
+    BATCH_NORM,
+    AFFINE,
+    RELU,
+    SIGMOID,
+    TANH,
+    LEAKY_RELU,
+    CLIP,
+    HARD_SIGMOID,
+    LOCAL_RESPONSE_NORM,
+    ADD,
+    MULTIPLY,
+    CONCAT,
+    PAD_SHORTCUT,
+    CHANNEL_SHUFFLE,
+    FLATTEN,
+    MAX_POOL,
+    AVERAGE_POOL,
+    GLOBAL_AVERAGE_POOL,
+    OPERATIONS
+};
 
 typedef struct {
     size_t height, width, channels;
 } Shape; /* a vector is a map of one pixel */
 
 typedef struct {
+    size_t in, out, kernel, stride, dilation, padding[2]; /* above and below, or left and right */
+} Axis;
+
+typedef struct {
     enum Operation op;
-    size_t input[2], inputs, layer; /* layer: address of a crossbar layer */
-    size_t stride, padding, kernel_h, kernel_w, before, after, last_use;
-    double eps;
-    float *weight, *bias, *gamma, *beta, *mean, *var;
+    size_t *input, inputs, last_use;
+    size_t layer, address; /* layer: which of the crossbar layers, digital ones not counted */
+    Axis axis[2];          /* vertical, horizontal */
+    size_t before, after, groups, size, digital, ceil, count_padding;
+    double number[3];                                 /* those that are no integers, in the order of the table */
+    float *weight, *bias, *gamma, *beta, *mean, *var; /* of affine, gamma is scale and beta is shift */
     Shape in, out;
 } Node;
 
@@ -401,7 +430,7 @@ typedef struct {
 typedef struct {
     Shape input;
     double full_scale, *mean, *std;
-    size_t nodes, layers, presets, classes, images, calibration_images;
+    size_t nodes, addresses, layers, presets, classes, images, calibration_images;
     Node *node; /* node[0] stands for the input */
     const Node **layer;
     Stored *stored;
@@ -409,7 +438,9 @@ typedef struct {
 } Network;
 
 static size_t size_of(Shape shape) { return shape.height * shape.width * shape.channels; }
-static bool is_layer(const Node *node) { return node->op == CONV || node->op == LINEAR; }
+static bool has_matrix(const Node *node) { return node->op == CONV || node->op == LINEAR; }
+static bool is_crossbar(const Node *node) { return has_matrix(node) && !node->digital; }
+static bool is_pool(const Node *node) { return node->op == MAX_POOL || node->op == AVERAGE_POOL; }
 
 static float *read_tensor(Reader *from, size_t axes, size_t *lengths, bool optional)
 {
@@ -433,74 +464,165 @@ static float *read_tensor(Reader *from, size_t axes, size_t *lengths, bool optio
     return tensor;
 }
 
-static size_t windows(size_t size, size_t kernel, const Node *node)
+/* The row or column of the input that a window sees at a position of its kernel, or PADDING. */
+static const size_t PADDING = SIZE_MAX;
+
+static size_t seen(const Axis *axis, size_t window, size_t position)
 {
-    if (size + 2 * node->padding < kernel)
+    size_t padded = axis->stride * window + axis->dilation * position, first = axis->padding[0];
+    return padded >= first && padded - first < axis->in ? padded - first : PADDING;
+}
+
+/* The element of the input that a window sees: of this channel, at a position of the kernel in raster order. */
+static size_t element_seen(const Node *node, size_t pixel, size_t position, size_t channel)
+{
+    const Axis *down = &node->axis[0], *across = &node->axis[1];
+    size_t row = seen(down, pixel / node->out.width, position / across->kernel);
+    size_t column = seen(across, pixel % node->out.width, position % across->kernel);
+    if (row == PADDING || column == PADDING)
+        return PADDING;
+    return (row * node->in.width + column) * node->in.channels + channel;
+}
+
+static void count_windows(Axis *axis, const Node *node)
+{
+    size_t padded = axis->in + axis->padding[0] + axis->padding[1], extent = axis->dilation * (axis->kernel - 1) + 1;
+    if (padded < extent)
         die("a window does not fit into its input");
-    return (size + 2 * node->padding - kernel) / node->stride + 1;
+    axis->out = (padded - extent) / axis->stride + 1;
+    if (node->ceil && (padded - extent) % axis->stride != 0 && axis->out * axis->stride < axis->padding[0] + axis->in)
+        axis->out++;
+    for (size_t window = 0; window < axis->out && is_pool(node); window++) {
+        size_t i = 0;
+        while (i < axis->kernel && seen(axis, window, i) == PADDING)
+            i++;
+        if (i == axis->kernel)
+            die("a window of a pooling sees no pixel of its input");
+    }
+}
+
+/* The inputs of a node; those after the first must have its shape, or what of it the operation asks for. */
+static void read_inputs(Reader *from, Network *net, Node *node, size_t number)
+{
+    size_t most = node->op == CONCAT ? UINT32_MAX : node->op == ADD || node->op == MULTIPLY ? 2 : 1;
+    node->inputs = read_u32(from, most < 2 ? 1 : 2, most, "a number of inputs");
+    if (node->inputs > (from->length - from->position) / 4)
+        die("the network ends before its inputs do");
+    node->input = zeros(from->memory, node->inputs, sizeof *node->input);
+    for (size_t i = 0; i < node->inputs; i++) {
+        node->input[i] = read_u32(from, 0, number - 1, "an input");
+        net->node[node->input[i]].last_use = number;
+        Shape first = net->node[node->input[0]].out, other = net->node[node->input[i]].out;
+        bool factors = node->op == MULTIPLY && other.height * other.width == 1;
+        bool fits = factors || (other.height == first.height && other.width == first.width);
+        if (!fits || (node->op != CONCAT && other.channels != first.channels))
+            die("node %zu has inputs of shapes that do not go together", number);
+        node->out.channels += i && node->op != CONCAT ? 0 : other.channels;
+    }
+    node->in = net->node[node->input[0]].out;
+    node->out.height = node->in.height;
+    node->out.width = node->in.width;
+}
+
+static double read_number(Reader *from, double low, const char *what) { return read_f64(from, low, 0x1p100, what); }
+
+/* The numbers of an operation; the order of these lines is that of each row of the table. */
+static void read_numbers(Reader *from, Node *node)
+{
+    Axis *down = &node->axis[0], *across = &node->axis[1];
+    enum Operation op = node->op;
+    bool window = op == CONV || is_pool(node);
+    down->in = node->in.height;
+    across->in = node->in.width;
+    for (size_t i = 0; i < 2; i++)
+        node->axis[i].kernel = is_pool(node) ? read_u32(from, 1, 65536, "a kernel") : 1;
+    for (size_t i = 0; i < 2; i++)
+        node->axis[i].stride = window || op == PAD_SHORTCUT ? read_u32(from, 1, 65536, "a stride") : 1;
+    for (size_t i = 0; i < 4; i++) /* top, left, bottom, right */
+        node->axis[i % 2].padding[i / 2] = window ? read_u32(from, 0, 65536, "a padding") : 0;
+    for (size_t i = 0; i < 2; i++)
+        node->axis[i].dilation = op == CONV || op == MAX_POOL ? read_u32(from, 1, 65536, "a dilation") : 1;
+    node->before = op == PAD_SHORTCUT ? read_u32(from, 0, 65536, "before") : 0;
+    node->after = op == PAD_SHORTCUT ? read_u32(from, 0, 65536, "after") : 0;
+    node->groups = op == CONV || op == CHANNEL_SHUFFLE ? read_u32(from, 1, 65536, "groups") : 1;
+    node->digital = has_matrix(node) ? read_u32(from, 0, 1, "digital") : 0;
+    node->ceil = is_pool(node) ? read_u32(from, 0, 1, "ceil") : 0;
+    node->count_padding = op == AVERAGE_POOL ? read_u32(from, 0, 1, "count_padding") : 0;
+    if (node->in.channels % node->groups != 0)
+        die("%zu groups of %zu channels", node->groups, node->in.channels);
+    if (op == BATCH_NORM)
+        node->number[0] = read_f64(from, 0x1p-1074, 1 - DBL_EPSILON / 2, "eps");
+    if (op == LEAKY_RELU || op == HARD_SIGMOID)
+        node->number[0] = read_number(from, -0x1p100, "a slope");
+    if (op == HARD_SIGMOID)
+        node->number[1] = read_number(from, -0x1p100, "an offset");
+    if (op == CLIP) {
+        node->number[0] = read_number(from, -0x1p100, "low");
+        node->number[1] = read_number(from, node->number[0], "high");
+    }
+    if (op == LOCAL_RESPONSE_NORM) {
+        node->size = read_u32(from, 1, 65536, "a size");
+        node->number[0] = read_number(from, 0, "alpha");
+        node->number[1] = read_number(from, -0x1p100, "beta");
+        node->number[2] = read_number(from, 0x1p-100, "bias");
+    }
+}
+
+static void read_tensors(Reader *from, Node *node)
+{
+    if (has_matrix(node)) {
+        size_t lengths[4] = {0, node->in.channels / node->groups, 0, 0};
+        if (node->op == LINEAR && node->in.height * node->in.width != 1)
+            die("a linear layer whose input is no vector");
+        node->weight = read_tensor(from, node->op == CONV ? 4 : 2, lengths, false);
+        for (size_t i = 0; i < 2 && node->op == CONV; i++)
+            node->axis[i].kernel = lengths[2 + i];
+        if (lengths[0] % node->groups != 0)
+            die("%zu groups of %zu output channels", node->groups, lengths[0]);
+        node->out.channels = lengths[0];
+        node->bias = read_tensor(from, 1, lengths, true);
+    }
+    float **tensors[4] = {&node->gamma, &node->beta, &node->mean, &node->var};
+    for (size_t i = 0; i < (node->op == BATCH_NORM ? 4 : node->op == AFFINE ? 2 : 0); i++)
+        *tensors[i] = read_tensor(from, 1, &node->in.channels, false);
+    for (size_t c = 0; c < node->in.channels && node->op == BATCH_NORM; c++)
+        if (node->var[c] < 0)
+            die("a negative variance");
 }
 
 static void read_node(Reader *from, Network *net, size_t number)
 {
     Node *node = &net->node[number];
+    Axis *down = &node->axis[0], *across = &node->axis[1];
     node->op = (enum Operation)read_u32(from, 0, OPERATIONS - 1, "an operation");
-    node->inputs = read_u32(from, 1, 2, "a number of inputs");
-    if ((node->inputs == 2) != (node->op == ADD))
-        die("node %zu has %zu inputs", number, node->inputs);
-    for (size_t i = 0; i < node->inputs; i++) {
-        node->input[i] = read_u32(from, 0, number - 1, "an input");
-        net->node[node->input[i]].last_use = number;
-    }
-    Shape in = net->node[node->input[0]].out, out = in;
-    bool window = node->op == CONV || node->op == MAX_POOL;
-    node->stride = node->kernel_h = node->kernel_w = 1;
-    if (node->op == MAX_POOL)
-        node->kernel_h = node->kernel_w = read_u32(from, 1, 65536, "a kernel");
-    if (window || node->op == PAD_SHORTCUT)
-        node->stride = read_u32(from, 1, 65536, "a stride");
-    if (window)
-        node->padding = read_u32(from, 0, node->op == MAX_POOL ? node->kernel_h / 2 : 65536, "a padding");
-    if (node->op == PAD_SHORTCUT) {
-        node->before = read_u32(from, 0, 65536, "before");
-        node->after = read_u32(from, 0, 65536, "after");
-        out.height = (in.height - 1) / node->stride + 1;
-        out.width = (in.width - 1) / node->stride + 1;
-        out.channels = node->before + in.channels + node->after;
-    }
-    if (node->op == GLOBAL_AVERAGE_POOL)
-        out.height = out.width = 1;
-    if (is_layer(node)) {
-        size_t lengths[4] = {0, in.channels, 0, 0};
-        if (node->op == LINEAR && in.height * in.width != 1)
-            die("node %zu is linear, but its input is no vector", number);
-        node->weight = read_tensor(from, node->op == CONV ? 4 : 2, lengths, false);
-        if (node->op == CONV)
-            node->kernel_h = lengths[2], node->kernel_w = lengths[3];
-        out.channels = lengths[0];
-        node->bias = read_tensor(from, 1, lengths, true);
-        node->layer = net->layers;
+    read_inputs(from, net, node, number);
+    read_numbers(from, node);
+    read_tensors(from, node);
+    Shape in = node->in, *out = &node->out;
+    node->address = net->addresses;
+    net->addresses += has_matrix(node);
+    node->layer = net->layers;
+    if (is_crossbar(node))
         net->layer[net->layers++] = node;
+    if (node->op == GLOBAL_AVERAGE_POOL || node->op == FLATTEN)
+        out->height = out->width = 1;
+    if (node->op == FLATTEN)
+        out->channels = size_of(in);
+    if (node->op == CONV || is_pool(node)) {
+        count_windows(down, node);
+        count_windows(across, node);
+        out->height = down->out;
+        out->width = across->out;
     }
-    if (window) {
-        out.height = windows(in.height, node->kernel_h, node);
-        out.width = windows(in.width, node->kernel_w, node);
+    if (node->op == PAD_SHORTCUT) {
+        out->height = (in.height - 1) / down->stride + 1;
+        out->width = (in.width - 1) / across->stride + 1;
+        out->channels = node->before + in.channels + node->after;
     }
-    if (node->op == BATCH_NORM) {
-        float **tensors[4] = {&node->gamma, &node->beta, &node->mean, &node->var};
-        node->eps = read_f64(from, 0x1p-1074, 1 - DBL_EPSILON / 2, "eps");
-        for (size_t i = 0; i < 4; i++)
-            *tensors[i] = read_tensor(from, 1, &in.channels, false);
-        for (size_t c = 0; c < in.channels; c++)
-            if (node->var[c] < 0)
-                die("node %zu has a negative variance", number);
-    }
-    if (node->op == ADD && memcmp(&in, &net->node[node->input[1]].out, sizeof in) != 0)
-        die("node %zu adds two shapes", number);
-    size_t padded_h = in.height + 2 * node->padding, padded_w = in.width + 2 * node->padding, limit = 1 << 26;
-    if (out.height > limit / out.width / out.channels || padded_h > limit / padded_w / in.channels)
+    size_t limit = 1 << 26, padded_h = in.height + down->padding[0] + down->padding[1];
+    size_t padded_w = in.width + across->padding[0] + across->padding[1];
+    if (out->height > limit / out->width / out->channels || padded_h > limit / padded_w / in.channels)
         die("node %zu has too large a map", number);
-    node->in = in;
-    node->out = out;
 }
 
 static const uint8_t *read_images(Reader *from, Shape shape, size_t *count)
@@ -513,7 +635,7 @@ static const uint8_t *read_images(Reader *from, Shape shape, size_t *count)
 
 static Network read_network(Reader *from)
 {
-    Network net = {{0, 0, 0}, 0, NULL, NULL, 0, 0, 0, 0, 0, 0, NULL, NULL, NULL, NULL, NULL};
+    Network net = {{0, 0, 0}, 0, NULL, NULL, 0, 0, 0, 0, 0, 0, 0, NULL, NULL, NULL, NULL, NULL};
     if (memcmp(take(from, 8), "pcmflat1", 8) != 0)
         die("this is no flat network");
     net.input.height = read_u32(from, 1, 65536, "the height");
@@ -562,7 +684,7 @@ typedef struct {
 
 static float weight_at(const Node *node, size_t row, size_t column)
 {
-    size_t channels = node->in.channels, positions = node->kernel_h * node->kernel_w;
+    size_t channels = node->in.channels / node->groups, positions = node->axis[0].kernel * node->axis[1].kernel;
     if (row == positions * channels)
         return node->bias[column];
     return node->weight[(column * channels + row % channels) * positions + row / channels];
@@ -570,13 +692,13 @@ static float weight_at(const Node *node, size_t row, size_t column)
 
 static Devices snapshot(Memory *memory, const Chip *chip, const Node *node)
 {
-    Devices d = {node->kernel_h * node->kernel_w * node->in.channels + (node->bias != NULL), node->out.channels,
-                 chip->slices, {NULL, NULL}, NULL};
+    size_t inputs = node->axis[0].kernel * node->axis[1].kernel * (node->in.channels / node->groups);
+    Devices d = {inputs + (node->bias != NULL), node->out.channels, chip->slices, {NULL, NULL}, NULL};
     size_t weights = d.rows * d.columns;
     const Model *m = chip->model;
-    Key program = stream(chip->seed, PROGRAM, node->layer, 0, 0);
-    Key convergence = stream(chip->seed, CONVERGENCE, node->layer, 0, 0);
-    Key read = stream(chip->seed, READ, node->layer, chip->read, chip->t);
+    Key program = stream(chip->seed, PROGRAM, node->address, 0, 0);
+    Key convergence = stream(chip->seed, CONVERGENCE, node->address, 0, 0);
+    Key read = stream(chip->seed, READ, node->address, chip->read, chip->t);
     double *w_max = zeros(memory, d.columns, sizeof *w_max), largest = 0;
     for (size_t i = 0; i < weights; i++) {
         double size = fabs((double)weight_at(node, i / d.columns, i % d.columns));
@@ -740,7 +862,7 @@ static double round_float(double v, int64_t rounding)
 
 /* A crossbar layer, ready for images. The arrays of matrices and of V are those of the lines. */
 typedef struct {
-    size_t rows, columns;
+    size_t rows, columns, groups; /* rows of one slice and of one group */
     const size_t *significance;
     int16_t *code[2], *v[2];
     bool ranges;
@@ -786,25 +908,29 @@ typedef struct {
     double input, *sum; /* of each column */
 } Largest;
 
-/* A and, with fresh read noise, B of one conversion: rows from `first` on of a line, driven by levels. */
+/* A and, with fresh read noise, B of one conversion: rows from `first` on of a line, driven by the levels of the rows
+ * of each group. */
 static void add_rows(const Crossbar *x, size_t line, size_t first, size_t count, const int *level, bool fresh,
                      int64_t *a, int64_t *b)
 {
+    size_t of_group = x->columns / x->groups;
     memset(a, 0, x->columns * sizeof *a);
     memset(b, 0, x->columns * sizeof *b);
-    for (size_t i = 0; i < count; i++) {
+    for (size_t i = 0; i < count * x->groups; i++) {
+        size_t row = first + i % count, begin = i / count * of_group, end = begin + of_group;
         if (level[i] == 0)
             continue;
-        const int16_t *code = x->code[line] + (first + i) * x->columns, *v = x->v[line] + (first + i) * x->columns;
-        for (size_t c = 0; c < x->columns; c++)
+        const int16_t *code = x->code[line] + row * x->columns, *v = x->v[line] + row * x->columns;
+        for (size_t c = begin; c < end; c++)
             a[c] += level[i] * code[c];
         int64_t square = (int64_t)level[i] * level[i];
-        for (size_t c = 0; c < x->columns && fresh; c++)
+        for (size_t c = begin; c < end && fresh; c++)
             b[c] += square * v[c];
     }
 }
 
-/* All conversions of one output pixel: adds up factor * (D - D0), or keeps D0 itself where `zero` says so. */
+/* All conversions of one output pixel, driven in the rows of each group: adds up factor * (D - D0), or keeps D0 itself
+ * where `zero` says so. */
 static void convert_pixel(const Crossbar *x, const Readout *r, const int *driven, size_t pixel, uint64_t image,
                           const Key *key, int64_t *work, int64_t *output, int64_t *zero, Largest *largest)
 {
@@ -818,8 +944,8 @@ static void convert_pixel(const Crossbar *x, const Readout *r, const int *driven
         size_t slice = tile / tiles_of_slice, first = tile % tiles_of_slice * d->tile_rows;
         size_t count = x->rows - first < d->tile_rows ? x->rows - first : d->tile_rows;
         int64_t factor = (int64_t)x->significance[slice] * (line ? -1 : 1) * phase_factor(r, phase);
-        for (size_t i = 0; i < count; i++)
-            level[i] = level_of(r, driven[first + i], phase);
+        for (size_t i = 0; i < count * x->groups; i++)
+            level[i] = level_of(r, driven[i / count * x->rows + first + i % count], phase);
         add_rows(x, line, slice * x->rows + first, count, level, key && r->fresh, a, b);
         Block block = {{0, 0, 0, 0}};
         for (size_t c = 0; c < x->columns; c++) {
@@ -863,7 +989,7 @@ static void check_sizes(const Crossbar *x, bool fresh)
 
 static void *work_of(Memory *memory, const Crossbar *x)
 {
-    return zeros(memory, 2 * x->columns * sizeof(int64_t) + x->rows * sizeof(int), 1);
+    return zeros(memory, 2 * x->columns * sizeof(int64_t) + x->groups * x->rows * sizeof(int), 1);
 }
 
 /* A layer's devices, converters and digital scale. `gain` may be NULL: 1; so may range: without. */
@@ -875,6 +1001,7 @@ static Crossbar prepare(Memory *memory, const Chip *chip, const Readout *r, cons
     size_t cells = d->rows * d->slices * d->columns;
     x.rows = d->rows;
     x.columns = d->columns;
+    x.groups = node->groups;
     x.significance = chip->significance;
     x.drives = drives(r, d->rows, d->slices);
     for (size_t line = 0; line < x.drives.lines; line++) {
@@ -889,8 +1016,8 @@ static Crossbar prepare(Memory *memory, const Chip *chip, const Readout *r, cons
         }
     }
     check_sizes(&x, r->fresh);
-    x.key[0] = stream(chip->seed, PRODUCT, node->layer, chip->read, chip->t);
-    x.key[1] = stream(chip->seed, CALIBRATION, node->layer, chip->read, chip->t);
+    x.key[0] = stream(chip->seed, PRODUCT, node->address, chip->read, chip->t);
+    x.key[1] = stream(chip->seed, CALIBRATION, node->address, chip->read, chip->t);
     x.ranges = range != NULL;
     x.top = range ? (float)range->input_top : 0;
     x.unit = zeros(memory, x.columns, sizeof *x.unit);
@@ -921,8 +1048,8 @@ static Crossbar prepare(Memory *memory, const Chip *chip, const Readout *r, cons
     x.zero = zeros(memory, x.drives.conversions * x.columns, sizeof *x.zero);
     if (r->codes == OFFSET) {
         int64_t *work = work_of(memory, &x), *output = zeros(memory, x.columns, sizeof *output);
-        int *driven = zeros(memory, x.rows, sizeof *driven);
-        for (size_t row = 0; row < x.rows; row++)
+        int *driven = zeros(memory, x.groups * x.rows, sizeof *driven);
+        for (size_t row = 0; row < x.groups * x.rows; row++)
             driven[row] = x.drives.offset;
         convert_pixel(&x, r, driven, 0, 0, NULL, work, output, x.zero, NULL);
     }
@@ -940,34 +1067,28 @@ static void product(const Crossbar *x, const Readout *r, const Node *node, const
                     const Key *key, float *y, Largest *largest)
 {
     const Drives *d = &x->drives;
-    size_t channels = node->in.channels, width = node->in.width + 2 * node->padding;
-    size_t height = node->in.height + 2 * node->padding;
+    size_t size = size_of(node->in), channels = node->in.channels / node->groups;
     float top = x->top;
     if (!x->ranges) {
         top = node->bias ? 1 : 0;
-        for (size_t i = 0; i < size_of(node->in); i++)
+        for (size_t i = 0; i < size; i++)
             top = fmaxf(top, fabsf(input[i]));
     }
     float dac_gain = top < 0x1p-100f ? 0 : (float)d->high / top, step = top < 0x1p-100f ? 0 : top / (float)d->high;
     Memory memory = {NULL};
-    int *padded = zeros(&memory, height * width * channels, sizeof *padded);
-    int *driven = zeros(&memory, x->rows, sizeof *driven);
-    for (size_t i = 0; i < height * width * channels; i++)
-        padded[i] = d->offset;
+    int *code = zeros(&memory, size, sizeof *code), *driven = zeros(&memory, x->groups * x->rows, sizeof *driven);
     int bias = dac_code(d, 1, dac_gain), largest_code = node->bias ? abs(bias) : 0;
-    for (size_t row = 0; row < node->in.height; row++)
-        for (size_t i = 0; i < node->in.width * channels; i++) {
-            int code = dac_code(d, input[row * node->in.width * channels + i], dac_gain);
-            padded[((row + node->padding) * width + node->padding) * channels + i] = code + d->offset;
-            largest_code = abs(code) > largest_code ? abs(code) : largest_code;
-        }
-    driven[x->rows - 1] = bias + d->offset; /* the windows below write over it if there is no bias row */
+    for (size_t i = 0; i < size; i++) {
+        code[i] = dac_code(d, input[i], dac_gain);
+        largest_code = abs(code[i]) > largest_code ? abs(code[i]) : largest_code;
+    }
     int64_t *work = work_of(&memory, x), *output = zeros(&memory, x->columns, sizeof *output);
     for (size_t pixel = 0; pixel < node->out.height * node->out.width; pixel++) {
-        size_t top_row = pixel / node->out.width * node->stride, left = pixel % node->out.width * node->stride;
-        for (size_t i = 0; i < node->kernel_h; i++)
-            memcpy(driven + i * node->kernel_w * channels, padded + ((top_row + i) * width + left) * channels,
-                   node->kernel_w * channels * sizeof *driven);
+        for (size_t i = 0; i < x->groups * x->rows; i++) {
+            size_t row = i % x->rows, channel = i / x->rows * channels + row % channels;
+            size_t at = element_seen(node, pixel, row / channels, channel);
+            driven[i] = d->offset + (node->bias && row + 1 == x->rows ? bias : at == PADDING ? 0 : code[at]);
+        }
         convert_pixel(x, r, driven, pixel, image, key, work, output, NULL, largest);
         for (size_t c = 0; c < x->columns; c++)
             y[pixel * x->columns + c] = (float)output[c] * (r->adc ? x->unit[c] : step * x->unit[c]);
@@ -986,7 +1107,7 @@ static void batch_norm(const Node *node, const double *mean, const double *var, 
 {
     size_t channels = node->in.channels;
     for (size_t c = 0; c < channels; c++) {
-        double a = (double)node->gamma[c] / sqrt(var[c] + node->eps), b = (double)node->beta[c] - mean[c] * a;
+        double a = (double)node->gamma[c] / sqrt(var[c] + node->number[0]), b = (double)node->beta[c] - mean[c] * a;
         for (size_t i = c; i < count * channels; i += channels) {
             float scaled = x[i] * (float)a;
             y[i] = scaled + (float)b;
@@ -994,31 +1115,130 @@ static void batch_norm(const Node *node, const double *mean, const double *var, 
     }
 }
 
-static void max_pool(const Node *node, const float *x, float *y)
+static void affine(const Node *node, const float *x, float *y)
 {
     for (size_t i = 0; i < size_of(node->out); i++) {
-        size_t pixel = i / node->in.channels, c = i % node->in.channels;
-        size_t top = pixel / node->out.width * node->stride, left = pixel % node->out.width * node->stride;
+        float scaled = x[i] * node->gamma[i % node->in.channels];
+        y[i] = scaled + node->beta[i % node->in.channels];
+    }
+}
+
+/* The operations that make one number of one number. */
+static float activation(const Node *node, float x)
+{
+    float first = (float)node->number[0], second = (float)node->number[1], y = x * first;
+    double wide = (double)x, size = fabs(wide), e;
+    switch (node->op) {
+    case RELU:
+        return x > 0 ? x : 0;
+    case LEAKY_RELU:
+        return x > 0 ? x : y;
+    case CLIP:
+        return x < first ? first : x > second ? second : x;
+    case HARD_SIGMOID:
+        y = y + second;
+        return y < 0 ? 0 : y > 1 ? 1 : y;
+    case SIGMOID:
+        return (float)(1 / (1 + exponential(-wide)));
+    case TANH:
+        e = exponential(-2 * size);
+        return (float)copysign(size < 0x1p-12 ? size - size * wide * wide / 3 : (1 - e) / (1 + e), wide);
+    default:
+        die("this is no operation of one number");
+        return 0;
+    }
+}
+
+static void local_response_norm(const Node *node, const float *x, float *y)
+{
+    size_t channels = node->in.channels, below = (node->size - 1) / 2, above = node->size / 2;
+    double alpha = node->number[0], beta = node->number[1], bias = node->number[2];
+    for (size_t i = 0; i < size_of(node->out); i++) {
+        size_t c = i % channels, first = c > below ? c - below : 0;
+        double squares = 0;
+        for (size_t k = first; k <= c + above && k < channels; k++)
+            squares += (double)x[i - c + k] * (double)x[i - c + k];
+        y[i] = (float)((double)x[i] / power(bias + alpha / (double)node->size * squares, beta));
+    }
+}
+
+/* One input of a concatenation, whose first channel of the output is `first`. */
+static void concat(const Node *node, const float *x, size_t channels, size_t first, float *y)
+{
+    for (size_t pixel = 0; pixel < node->out.height * node->out.width; pixel++)
+        memcpy(y + pixel * node->out.channels + first, x + pixel * channels, channels * sizeof *y);
+}
+
+static void channel_shuffle(const Node *node, const float *x, float *y)
+{
+    size_t channels = node->in.channels, of_group = channels / node->groups;
+    for (size_t i = 0; i < size_of(node->out); i++) {
+        size_t c = i % channels, k = c / node->groups, q = c % node->groups;
+        y[i] = x[i - c + q * of_group + k];
+    }
+}
+
+static void flatten(const Node *node, const float *x, float *y)
+{
+    size_t channels = node->in.channels, pixels = node->in.height * node->in.width;
+    for (size_t i = 0; i < size_of(node->out); i++)
+        y[i] = x[i % pixels * channels + i / pixels];
+}
+
+/* How many positions of its kernel a window has within the padded input. */
+static size_t within(const Axis *axis, size_t window)
+{
+    size_t i = 0, padded = axis->in + axis->padding[0] + axis->padding[1];
+    while (i < axis->kernel && axis->stride * window + axis->dilation * i < padded)
+        i++;
+    return i;
+}
+
+static void pool(const Node *node, const float *x, float *y)
+{
+    const Axis *down = &node->axis[0], *across = &node->axis[1];
+    for (size_t i = 0; i < size_of(node->out); i++) {
+        size_t pixel = i / node->in.channels, c = i % node->in.channels, count = 0;
         float largest = -INFINITY;
-        for (size_t row = top; row < top + node->kernel_h; row++)
-            for (size_t column = left; column < left + node->kernel_w; column++) {
-                if (row < node->padding || column < node->padding)
-                    continue;
-                size_t h = row - node->padding, w = column - node->padding;
-                if (h < node->in.height && w < node->in.width)
-                    largest = fmaxf(largest, x[(h * node->in.width + w) * node->in.channels + c]);
-            }
-        y[i] = largest == 0 ? 0 : largest;
+        double sum = 0;
+        for (size_t position = 0; position < down->kernel * across->kernel; position++) {
+            size_t at = element_seen(node, pixel, position, c);
+            if (at == PADDING)
+                continue;
+            largest = fmaxf(largest, x[at]);
+            sum += (double)x[at];
+            count++;
+        }
+        if (node->count_padding)
+            count = within(down, pixel / node->out.width) * within(across, pixel % node->out.width);
+        y[i] = node->op == AVERAGE_POOL ? (float)(sum / (double)count) : largest == 0 ? 0 : largest;
+    }
+}
+
+/* A layer that is not on a crossbar. */
+static void digital(const Node *node, const float *x, float *y)
+{
+    size_t channels = node->in.channels / node->groups, columns = node->out.channels;
+    size_t rows = node->axis[0].kernel * node->axis[1].kernel * channels;
+    for (size_t i = 0; i < size_of(node->out); i++) {
+        size_t pixel = i / columns, c = i % columns, group = c / (columns / node->groups);
+        float sum = 0;
+        for (size_t row = 0; row < rows; row++) {
+            size_t at = element_seen(node, pixel, row / channels, group * channels + row % channels);
+            float product = weight_at(node, row, c) * (at == PADDING ? 0 : x[at]);
+            sum = sum + product;
+        }
+        y[i] = node->bias ? sum + node->bias[c] : sum;
     }
 }
 
 static void pad_shortcut(const Node *node, const float *x, float *y)
 {
-    for (size_t row = 0; row < node->out.height; row++)
-        for (size_t column = 0; column < node->out.width; column++)
-            memcpy(y + (row * node->out.width + column) * node->out.channels + node->before,
-                   x + (row * node->in.width + column) * node->stride * node->in.channels,
-                   node->in.channels * sizeof *y);
+    for (size_t i = 0; i < node->out.height * node->out.width; i++) {
+        size_t row = i / node->out.width * node->axis[0].stride, column = i % node->out.width * node->axis[1].stride;
+        memcpy(y + i * node->out.channels + node->before, x + (row * node->in.width + column) * node->in.channels,
+               node->in.channels * sizeof *y);
+    }
 }
 
 static void global_average_pool(const Node *node, const float *x, float *y)
@@ -1029,6 +1249,61 @@ static void global_average_pool(const Node *node, const float *x, float *y)
         for (size_t pixel = 1; pixel < pixels; pixel++)
             sum += (double)x[pixel * channels + c];
         y[c] = (float)(sum / (double)pixels);
+    }
+}
+
+/* An image through a node that is neither a crossbar layer nor a batch normalisation. The maps are of all images. */
+static void periphery(const Network *net, const Node *node, float *const *map, size_t image, float *y)
+{
+    const float *x = map[node->input[0]] + image * size_of(node->in);
+    size_t second = node->input[node->inputs - 1], size = size_of(node->out);
+    size_t others = size_of(net->node[second].out); /* of the second input, where there is one */
+    const float *other = map[second] + image * others;
+    switch (node->op) {
+    case CONV:
+    case LINEAR:
+        digital(node, x, y);
+        break;
+    case AFFINE:
+        affine(node, x, y);
+        break;
+    case LOCAL_RESPONSE_NORM:
+        local_response_norm(node, x, y);
+        break;
+    case ADD:
+        for (size_t i = 0; i < size; i++)
+            y[i] = x[i] + other[i];
+        break;
+    case MULTIPLY: /* the factors of a vector are those of the channels, which are innermost */
+        for (size_t i = 0; i < size; i++)
+            y[i] = x[i] * other[i % others];
+        break;
+    case CONCAT:
+        for (size_t i = 0, first = 0; i < node->inputs; i++) {
+            Shape shape = net->node[node->input[i]].out;
+            concat(node, map[node->input[i]] + image * size_of(shape), shape.channels, first, y);
+            first += shape.channels;
+        }
+        break;
+    case PAD_SHORTCUT:
+        pad_shortcut(node, x, y);
+        break;
+    case CHANNEL_SHUFFLE:
+        channel_shuffle(node, x, y);
+        break;
+    case FLATTEN:
+        flatten(node, x, y);
+        break;
+    case MAX_POOL:
+    case AVERAGE_POOL:
+        pool(node, x, y);
+        break;
+    case GLOBAL_AVERAGE_POOL:
+        global_average_pool(node, x, y);
+        break;
+    default:
+        for (size_t i = 0; i < size; i++)
+            y[i] = activation(node, x[i]);
     }
 }
 
@@ -1090,7 +1365,7 @@ static void forward(const Network *net, const Readout *r, const Crossbar *crossb
     }
     for (size_t k = 1; k <= net->nodes; k++) {
         const Node *node = &net->node[k];
-        const float *x = map[node->input[0]], *other = map[node->input[1]];
+        const float *x = map[node->input[0]];
         size_t in = size_of(node->in), out = size_of(node->out);
         float *y = map[k] = zeros(&of_map[k], n * out, sizeof *y);
         if (node->op == BATCH_NORM && update) {
@@ -1104,22 +1379,14 @@ static void forward(const Network *net, const Readout *r, const Crossbar *crossb
             }
         } else if (node->op == BATCH_NORM) {
             batch_norm(node, statistics->mean[k], statistics->var[k], x, y, n * out / node->in.channels);
-        } else if (node->op == RELU || node->op == ADD) {
-            for (size_t i = 0; i < n * out; i++)
-                y[i] = node->op == ADD ? x[i] + other[i] : x[i] > 0 ? x[i] : 0;
         }
-        for (size_t i = 0; i < n; i++) {
-            if (is_layer(node)) {
-                const Crossbar *crossbar = &crossbars[node->layer];
+        for (size_t i = 0; i < n && node->op != BATCH_NORM; i++) {
+            const Crossbar *crossbar = is_crossbar(node) ? &crossbars[node->layer] : NULL;
+            if (crossbar)
                 product(crossbar, r, node, x + i * in, first + i, &crossbar->key[update != NULL], y + i * out,
                         largest ? &largest[node->layer] : NULL);
-            } else if (node->op == PAD_SHORTCUT) {
-                pad_shortcut(node, x + i * in, y + i * out);
-            } else if (node->op == MAX_POOL) {
-                max_pool(node, x + i * in, y + i * out);
-            } else if (node->op == GLOBAL_AVERAGE_POOL) {
-                global_average_pool(node, x + i * in, y + i * out);
-            }
+            else
+                periphery(net, node, map, i, y + i * out);
         }
         for (size_t i = 0; i < node->inputs; i++)
             if (net->node[node->input[i]].last_use == k)
