@@ -74,7 +74,7 @@ class Layer(ReadOnly):
         counts = len(names) == self.arity or (self.arity == SEVERAL and len(names) >= 2)
         if not counts or not all(isinstance(name, str) for name in names):
             number = "two or more" if self.arity == SEVERAL else self.arity
-            expected = f"a tuple of {number} node name{'s' if self.arity != 1 else ''}"
+            expected = f"a list of {number} node name{'s' if self.arity != 1 else ''}"
             raise NetworkError(f"graph/{self.name}/inputs", expected, describe(self.inputs))
         object.__setattr__(self, "inputs", names)
         for tensor, axes in self.tensors.items():

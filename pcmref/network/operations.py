@@ -33,6 +33,10 @@ __all__ = [
 ]
 
 
+#: What settings that are no integers may be, in words.
+NUMBER = "a number of at most 2^100 in size"
+
+
 # Element by element
 
 
@@ -53,7 +57,7 @@ class LeakyRelu(Layer):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self._check_floats(slope="a finite number")
+        self._check_floats(slope=NUMBER)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -67,7 +71,7 @@ class Clip(Layer):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self._check_floats(low="a finite number", high="a finite number")
+        self._check_floats(low=NUMBER, high=NUMBER)
         if self.low > self.high:
             raise NetworkError(f"graph/{self.name}/high", f"at least low, {self.low}", str(self.high))
 
@@ -90,7 +94,7 @@ class HardSigmoid(Layer):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self._check_floats(slope="a finite number", offset="a finite number")
+        self._check_floats(slope=NUMBER, offset=NUMBER)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -130,7 +134,7 @@ class LocalResponseNorm(Layer):
     def __post_init__(self) -> None:
         super().__post_init__()
         self._check_sizes(size=1)
-        self._check_floats(alpha="a number from 0 on", beta="a finite number", bias="a positive number")
+        self._check_floats(alpha=NUMBER, beta=NUMBER, bias=NUMBER)
         if self.alpha < 0:
             raise NetworkError(f"graph/{self.name}/alpha", "a number from 0 on", str(self.alpha))
         if self.bias < 2.0**-100:
@@ -164,8 +168,8 @@ class Multiply(Layer):
     def shape_after(self, *shapes: Shape) -> Shape:
         """Return the shape of the first input."""
         if shapes[1] not in (shapes[0], shapes[0][-1:]):
-            expected = f"a second input of shape {shapes[0]} or {shapes[0][-1:]}"
-            raise NetworkError(f"graph/{self.name}", expected, str(shapes[1]))
+            expected = "two inputs of one shape, or a map and then a vector of its channels"
+            raise NetworkError(f"graph/{self.name}", expected, f"{shapes[0]} and {shapes[1]}")
         return shapes[0]
 
 

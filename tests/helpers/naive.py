@@ -514,7 +514,7 @@ def pixels(x):
 def hyperbolic_tangent(x):
     size = abs(float(x))
     e = math.exp(-2.0 * size)
-    return math.copysign(size - size * size * size / 3.0 if size < 2.0**-12 else (1.0 - e) / (1.0 + e), x)
+    return math.copysign(size if size < 2.0**-12 else (1.0 - e) / (1.0 + e), x)
 
 
 def digital_layer(layer, x):

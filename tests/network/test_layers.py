@@ -177,7 +177,7 @@ def test_every_operation_checks_its_name_and_inputs(layer):
 
 @pytest.mark.parametrize("inputs", [(), ("a", "b"), (1,), (None,), None, "a", 3, [], {"a"}])
 def test_inputs_that_are_refused(inputs):
-    with pytest.raises(NetworkError, match=r"^graph/n/inputs: expected a tuple of 1 node name, found "):
+    with pytest.raises(NetworkError, match=r"^graph/n/inputs: expected a list of 1 node name, found "):
         Relu(name="n", inputs=inputs)
 
 
@@ -327,18 +327,18 @@ def test_number_names(kind, names):
         (lambda: conv(8, 3, 3, 3, digital=1), [], "graph/n/digital: expected true or false, found 1"),
         (lambda: pool(kernel=2, stride=2, ceil="no"), [], "graph/n/ceil: expected true or false"),
         (lambda: mean(kernel=2, stride=2, count_padding=0), [], "graph/n/count_padding: expected true or false"),
-        (lambda: node(Concat, "x"), [], "graph/n/inputs: expected a tuple of two or more node names"),
+        (lambda: node(Concat, "x"), [], "graph/n/inputs: expected a list of two or more node names"),
         (lambda: node(Concat, "x", "y"), [(6, 7, 3), (6, 8, 3)], "graph/n: expected inputs like the first"),
         (lambda: node(Concat, "x", "y"), [(6, 7, 3), (3,)], "graph/n: expected inputs like the first"),
-        (lambda: node(Multiply, "x", "y"), [(6, 7, 3), (6, 7, 1)], "graph/n: expected a second input of shape"),
+        (lambda: node(Multiply, "x", "y"), [(6, 7, 3), (6, 7, 1)], "graph/n: expected two inputs of one shape"),
         (lambda: node(Flatten, "x"), [(3,)], "graph/n: expected an input of shape"),
         (lambda: node(ChannelShuffle, "x", groups=2), [(6, 7, 3)], "graph/n/groups: expected a divisor of 3 channels"),
         (lambda: node(Affine, "x", scale=ones(3), shift=ones(2)), [(6, 7, 3)], "tensors/n/shift: expected shape"),
         (lambda: node(Clip, "x", low=1.0, high=0.5), [], "graph/n/high: expected at least low, 1.0, found 0.5"),
-        (lambda: node(Clip, "x", low=float("nan"), high=1), [], "graph/n/low: expected a finite number, found nan"),
-        (lambda: node(Clip, "x", low=0, high=2.0**101), [], "graph/n/high: expected a finite number"),
-        (lambda: node(LeakyRelu, "x", slope=True), [], "graph/n/slope: expected a finite number, found True"),
-        (lambda: node(HardSigmoid, "x", slope=1, offset="a"), [], "graph/n/offset: expected a finite number"),
+        (lambda: node(Clip, "x", low=float("nan"), high=1), [], "graph/n/low: expected a number of at most .*, found nan"),
+        (lambda: node(Clip, "x", low=0, high=2.0**101), [], "graph/n/high: expected a number of at most"),
+        (lambda: node(LeakyRelu, "x", slope=True), [], "graph/n/slope: expected a number of at most .*, found True"),
+        (lambda: node(HardSigmoid, "x", slope=1, offset="a"), [], "graph/n/offset: expected a number of at most"),
         (lambda: lrn(alpha=-1.0), [], "graph/n/alpha: expected a number from 0 on"),
         (lambda: lrn(bias=0.0), [], r"graph/n/bias: expected a number from 2\^-100 on"),
         (lambda: lrn(size=0), [], "graph/n/size: expected an integer from 1"),

@@ -1142,7 +1142,7 @@ static float activation(const Node *node, float x)
         return (float)(1 / (1 + exponential(-wide)));
     case TANH:
         e = exponential(-2 * size);
-        return (float)copysign(size < 0x1p-12 ? size - size * wide * wide / 3 : (1 - e) / (1 + e), wide);
+        return (float)copysign(size < 0x1p-12 ? size : (1 - e) / (1 + e), wide);
     default:
         die("this is no operation of one number");
         return 0;
