@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from pcmref.errors import FileError, describe
+from pcmref.errors import FileError, PcmrefError, describe
 from pcmref.files.regular import open_regular
 
 __all__ = ["ELEMENTS_MOST", "OPSET_LEAST", "Graph", "Node", "fold", "read_graph"]
@@ -20,6 +20,8 @@ __all__ = ["ELEMENTS_MOST", "OPSET_LEAST", "Graph", "Node", "fold", "read_graph"
 OPSET_LEAST = 6
 #: Most elements of all constants that a file asks for without holding them: VGG-19 has 1.44e8 weights.
 ELEMENTS_MOST = 160_000_000
+#: Types of numbers that NumPy does not have itself.
+SMALL_FLOATS = ("bfloat16", "float8_e4m3fn", "float8_e5m2")
 #: Most bytes of a file: the limit of its format.
 BYTES_MOST = 1 << 31
 Array = npt.NDArray[Any]
@@ -180,9 +182,12 @@ def _tensor(onnx: Any, path: Path, tensor: Any) -> Array:
         if prod(tensor.dims) > 8 * size:
             raise FileError(where, f"no more elements than {place.name} has", str(prod(tensor.dims)))
     try:
-        return np.asarray(onnx.numpy_helper.to_array(tensor, str(path.resolve().parent)))
+        found = np.asarray(onnx.numpy_helper.to_array(tensor, str(path.resolve().parent)))
     except Exception as error:  # damaged in whatever way
         raise FileError(where, "a tensor", f"a damaged one ({type(error).__name__})") from error
+    if found.dtype.kind not in "biuf" and found.dtype.name not in SMALL_FLOATS:
+        raise FileError(where, "a tensor of real numbers", str(found.dtype))
+    return found
 
 
 def fold(node: Node, inputs: Mapping[str, Array]) -> Array | None:
@@ -196,12 +201,14 @@ def fold(node: Node, inputs: Mapping[str, Array]) -> Array | None:
     if node.op not in FOLDED or len(node.outputs) != 1:
         return None
     given = [inputs[name] for name in node.inputs if name]
-    if node.op in ("ConstantOfShape", "Expand"):
-        return _spread(node, given)
-    _expect_bounded(node, sum(array.size for array in given), *_result_sizes(node, given))
     try:
+        if node.op in ("ConstantOfShape", "Expand"):
+            return _spread(node, given)
+        _expect_bounded(node, sum(array.size for array in given), *_result_sizes(node, given))
         with np.errstate(all="ignore"):
             found = np.asarray(FOLDED[node.op](node.attributes, *given))
+    except PcmrefError:
+        raise
     except Exception as error:
         raise FileError(node.where, "constants of which it can be computed", type(error).__name__) from error
     return found.astype(given[0].dtype, copy=False) if given and node.op in ARITHMETIC else found
@@ -245,7 +252,10 @@ def _constant(said: Mapping[str, Any]) -> Array:
 
 
 def _cast(said: Mapping[str, Any], x: Array) -> Array:
-    return x.astype(onnx_package().helper.tensor_dtype_to_np_dtype(said["to"]))
+    kind = np.dtype(onnx_package().helper.tensor_dtype_to_np_dtype(said["to"]))
+    if kind.kind not in "biuf":
+        raise TypeError("no real numbers")
+    return x.astype(kind)
 
 
 def _reshape(said: Mapping[str, Any], x: Array, *given: Array) -> Array:

@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pcmref.arrays import Float32
-from pcmref.errors import FileError, describe
+from pcmref.errors import FileError, PcmrefError, describe
 from pcmref.files.onnx_file import Graph, Node, fold
 from pcmref.network.layers import BatchNorm, Conv, CrossbarLayer, Layer, Linear, Shape
 from pcmref.network.operations import (
@@ -165,7 +165,13 @@ def _translated(done: Translation, node: Node) -> Value:
     if translator is None:
         raise FileError(node.where, "an operator that pcmref has", node.op)
     attributes = _Attributes(node)
-    value = translator(done, node, attributes)
+    try:
+        value = translator(done, node, attributes)
+    except PcmrefError:
+        raise
+    except Exception as error:  # a foreign file can say anything
+        expected = "attributes and inputs of this operator"
+        raise FileError(node.where, expected, f"others ({type(error).__name__})") from error
     attributes.expect_all_used()
     return value
 
@@ -227,7 +233,7 @@ def _optional(done: Translation, node: Node, place: int, what: str) -> Array | N
 
 def _floats(node: Node, values: Array, what: str) -> Float32:
     """Return numbers of a constant as float32; of another type only what it holds exactly, and float64 rounded."""
-    if values.dtype.kind not in "fiu" and values.dtype.name not in ("bfloat16", "float8_e4m3fn", "float8_e5m2"):
+    if values.dtype.kind == "b":
         raise FileError(node.where, f"numbers as {what}", str(values.dtype))
     return np.ascontiguousarray(values, np.float32)
 

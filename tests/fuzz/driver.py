@@ -27,7 +27,10 @@ BATCH = 20_000
 DEATHS = {"SIGPROF": f"more than {SECONDS:g} s of CPU", "SIGKILL": "no end"}
 STATE = struct.Struct("<qdqqq")  # number of the input, when it began, and how many were read, refused, made
 
-READERS = ("networks", "corrections", "archives", "pickles", "checkpoints", "parts", "cases", "words", "answers")
+READERS = (
+    *("networks", "corrections", "archives", "pickles", "checkpoints", "onnx_models"),
+    *("parts", "cases", "words", "answers"),
+)
 
 
 def make(reader, seed, number):

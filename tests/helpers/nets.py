@@ -40,7 +40,7 @@ def samples(rng, count, shape, classes, where):
 
 
 def tiny(seed=0, **changes):
-    """Every operation of residual networks once at least, odd sizes, five crossbar layers: two with a bias, one of them no conv."""
+    """Every operation of residual networks, odd sizes, five crossbar layers: two with a bias, one of them no conv."""
     rng = np.random.default_rng(seed)
     shape = (6, 6, 3)
     network = Network(

@@ -335,7 +335,7 @@ def test_number_names(kind, names):
         (lambda: node(ChannelShuffle, "x", groups=2), [(6, 7, 3)], "graph/n/groups: expected a divisor of 3 channels"),
         (lambda: node(Affine, "x", scale=ones(3), shift=ones(2)), [(6, 7, 3)], "tensors/n/shift: expected shape"),
         (lambda: node(Clip, "x", low=1.0, high=0.5), [], "graph/n/high: expected at least low, 1.0, found 0.5"),
-        (lambda: node(Clip, "x", low=float("nan"), high=1), [], "graph/n/low: expected a number of at most .*, found nan"),
+        (lambda: node(Clip, "x", low=float("nan"), high=1), [], "graph/n/low: expected a number of at most"),
         (lambda: node(Clip, "x", low=0, high=2.0**101), [], "graph/n/high: expected a number of at most"),
         (lambda: node(LeakyRelu, "x", slope=True), [], "graph/n/slope: expected a number of at most .*, found True"),
         (lambda: node(HardSigmoid, "x", slope=1, offset="a"), [], "graph/n/offset: expected a number of at most"),

@@ -263,6 +263,17 @@ def test_the_callers_tensors_stay():
     assert tensors["conv1.weight"].flags.writeable
 
 
+def test_convolutions_may_have_a_bias():
+    tensors = random_tensors(RESIDUAL["conv"])
+    biases = {"conv1.bias": 2, "layer2.0.conv2.bias": 4, "layer3.0.downsample.0.bias": 8}
+    given = {name: np.arange(size, dtype=np.float32) for name, size in biases.items()}
+    layers = {layer.name: layer for layer in build({**tensors, **given}, RESIDUAL["conv"]).layers}
+    for name, bias in zip(("conv1", "stage2.block1.conv2", "stage3.block1.shortcut"), given.values(), strict=True):
+        np.testing.assert_array_equal(layers[name].bias, bias)
+    with pytest.raises(NetworkError, match=r"conv1\.bias: expected shape \(2,\), found shape \(3,\)"):
+        build({**tensors, "conv1.bias": np.zeros(3, np.float32)}, RESIDUAL["conv"])
+
+
 def test_counts_of_batches_are_not_needed():
     tensors = random_tensors(RESIDUAL["conv"])
     build({name: value for name, value in tensors.items() if "num_batches" not in name}, RESIDUAL["conv"])
@@ -348,6 +359,7 @@ def test_public_checkpoints(torch, depth, count):
     (path,) = Path(os.environ["PCMREF_PRETRAINED"]).glob(f"resnet{depth}-*.th")
     network = convert(path, f"he-resnet{depth}")
     assert network.weights == count
+    assert convert(path).digest == network.digest  # the shapes say it all
     pixels = np.random.default_rng(depth).integers(0, 256, (2, 32, 32, 3))
     x = network.normalisation.table()[pixels, np.arange(3)]
     model = torch_model(torch, architecture(f"he-resnet{depth}"))
