@@ -474,3 +474,17 @@ def test_a_plot_needs_a_known_suffix(name, tmp_path, capsys):
     message = fails(capsys, *QUICK, "--plot", str(tmp_path / name))
     assert "a suffix out of" in message
     assert "png" in message
+
+
+def test_layers_kept_digital(capsys, tmp_path):
+    command = ["retention", "--images", "40", "--times", "1d", "--compensation", "none", "--json", str(tmp_path / "a")]
+    assert cli.main([*command, "--digital", "first, last"]) == 0
+    first = json.loads((tmp_path / "a").read_text())["network"]
+    assert first["digital"] == ["conv1", "fc"]
+    assert cli.main(command) == 0  # other rows: nothing is taken over
+    second = json.loads((tmp_path / "a").read_text())["network"]
+    assert second["digital"] == []
+    assert first["digest"] != second["digest"] == pcmref.load(pcmref.bundled()).digest
+    assert "120,096 PCM devices" in capsys.readouterr().out
+    assert cli.main([*command, "--digital", "relu1"]) == 1
+    assert "digital: expected one of conv1, " in capsys.readouterr().err

@@ -8,7 +8,7 @@ from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
-from pcmref.errors import DataError, FileError, ParameterError, describe
+from pcmref.errors import DataError, FileError, describe
 from pcmref.files.atomic import replacing
 from pcmref.files.json_text import is_same, json_digest, parsed
 from pcmref.files.regular import content_of
@@ -19,7 +19,7 @@ from pcmref.studies.study import Study
 __all__ = ["part_of", "rows_left", "write_document"]
 
 #: Name and version of the document.
-FORMAT = {"format": "pcmref-retention", "version": 2}
+FORMAT = {"format": "pcmref-retention", "version": 3}
 #: No document may have more bytes.
 DOCUMENT_LIMIT = 1 << 26
 
@@ -52,13 +52,7 @@ def rows_left(path: Path, study: Study, *, threads: int | None = None) -> list[R
         If the file is damaged or was changed, or was left by another study: other seeds, times and compensations may
         be asked for now, but not other converters (if their ranges are found with calibration images, they are found
         again).
-    ParameterError
-        If the network was made in memory, so that nothing tells it from another.
     """
-    if not study.network.sha256:
-        raise ParameterError(
-            "network", "one that was read from a file (pcmref.save, pcmref.load)", "one made in memory"
-        )
     try:
         left = parsed(content_of(path, DOCUMENT_LIMIT))
         rows = [_row(values) for values in left["rows"]]

@@ -14,10 +14,13 @@ from pcmref.errors import ParameterError
 from pcmref.golden.check import compare
 from pcmref.golden.faults import fault
 from pcmref.golden.folders import read_case, write_case
+from pcmref.golden.header import layer_header
 from pcmref.golden.layers import network_case
 from pcmref.golden.plain import answers, multiplied
 from pcmref.golden.specimen import specimen
 from pcmref.golden.tiles import trial_of
+from pcmref.network.layers import Conv
+from pcmref.network.operations import GlobalAveragePool
 
 pytestmark = pytest.mark.filterwarnings("ignore:readout .* do the ranges fit")  # converters that saturate on purpose
 
@@ -160,3 +163,36 @@ def test_what_cannot_be_is_refused(changes, message):
     with pytest.raises(ParameterError) as caught:
         network_case(snapshot(), images, readout, **arguments)
     assert message in str(caught.value)
+
+
+def with_conv(**changes):
+    """The specimen with another convolution in place of the second: what follows it takes any size."""
+    network = specimen(7)
+    layers = network.layers[: [layer.name for layer in network.layers].index("conv2")]
+    conv = Conv(name="odd", inputs=(layers[-1].name,), **changes)
+    mean = GlobalAveragePool(name="mean", inputs=("odd",))
+    classes = tuple(map(str, range(conv.columns)))
+    return replace(network, layers=(*layers, conv, mean), classes=classes, ranges={}, evaluation=None, calibration=None)
+
+
+def test_groups_have_no_golden_case_and_say_so():
+    snapshot = pcmref.program(with_conv(weight=np.ones((10, 1, 3, 3), np.float32), groups=5)).at(DAY_S)
+    for layer in ("odd", None):
+        with pytest.raises(ParameterError, match="layer 'odd': expected a layer without groups in a golden case"):
+            network_case(snapshot, IMAGES[:1], pcmref.PRESETS["paper"], layer=layer)
+    assert network_case(snapshot, IMAGES[:1], pcmref.PRESETS["paper"], layer="conv1").kind == "layer"
+
+
+@pytest.mark.parametrize("changes", [{"dilation": (1, 2)}, {"stride": (1, 2)}, {"padding": (0, 1, 2, 0)}])
+def test_windows_of_any_kind_have_a_golden_case(changes):
+    """And a header, or it is said that they have none."""
+    snapshot = pcmref.program(with_conv(weight=np.ones((3, 5, 2, 3), np.float32), **changes)).at(DAY_S)
+    case = network_case(snapshot, IMAGES[:2], pcmref.PRESETS["paper"], layer="odd")
+    code, row, pixel = (case.values[f"odd/{name}"].astype(int) for name in ("code", "row", "pixel"))
+    seen = code.reshape(len(code), -1)[:, pixel[:, None] + row]
+    assert np.array_equal(seen @ case.values["odd/tile0/g-layer"].astype(int), case.values["odd/tile0/A"])
+    if "padding" in changes:
+        assert "STRIDE = 1" in layer_header(case, "odd")
+    else:
+        with pytest.raises(ParameterError, match="one stride for both axes and without dilation"):
+            layer_header(case, "odd")

@@ -8,7 +8,7 @@ from pcmref.errors import FileError, NetworkError
 from pcmref.network import cost
 from pcmref.network.cost import check_cost, images_at_once
 from pcmref.network.layers import Conv
-from pcmref.network.operations import GlobalAveragePool, MaxPool, PadShortcut
+from pcmref.network.operations import AveragePool, GlobalAveragePool, LocalResponseNorm, MaxPool, PadShortcut
 from tests.helpers.nets import tiny
 
 
@@ -27,10 +27,17 @@ def channels_of(layers):
 CONV = Conv(name="c", inputs=("input",), weight=np.ones((3, 3, 2, 2), np.float32), padding=3, stride=2)
 POOL = MaxPool(name="p", inputs=("input",), kernel=4, stride=3, padding=2)
 PAD = PadShortcut(name="s", inputs=("input",), stride=1, before=5, after=2)
+WIDE = MaxPool(name="w", inputs=("input",), kernel=(2, 3), stride=(1, 2), padding=(0, 1, 1, 0))
+MEAN = AveragePool(name="a", inputs=("input",), kernel=(2, 3), stride=2, padding=(0, 1, 1, 0))
+GROUPS = Conv(name="g", inputs=("input",), weight=np.ones((3, 1, 2, 2), np.float32), groups=3)
+LRN = LocalResponseNorm(name="n", inputs=("input",), size=5, alpha=1.0, beta=1.0, bias=1.0)
 COSTS = {  # of the first node: elements of the largest map, operations
     "c": (CONV, 12 * 12 * 3, 6 * 6 * 3 * (2 * 2 * 3)),
     "p": (POOL, 10 * 10 * 3, 4 * (3 * 10 * 3) + 4 * (3 * 3 * 3)),
     "s": (PAD, 6 * 6 * 10, 6 * 6 * 10),
+    "w": (WIDE, 7 * 7 * 3, 2 * (6 * 7 * 3) + 3 * (6 * 3 * 3)),
+    "a": (MEAN, 7 * 7 * 3, 3 * 3 * 3 * (2 * 3)),
+    "g": (GROUPS, 6 * 6 * 3, 5 * 5 * 3 * (2 * 2)),
 }
 
 
@@ -44,6 +51,12 @@ def test_what_a_node_costs(name):
         check_cost(network(layer), elements=elements - 1, operations=1 << 40)
     with pytest.raises(NetworkError, match=f"graph/{name}: expected at most {operations - 1} op.* {operations} with"):
         check_cost(network(layer), elements=1 << 40, operations=operations - 1)
+
+
+def test_a_sum_over_neighbouring_channels_counts_each():
+    check_cost(network(LRN), elements=1 << 40, operations=6 * 6 * 3 * 5 + 6 * 6 * 4 * 3 + 6 * 6 * 4)
+    with pytest.raises(NetworkError, match=f"graph/n: .* {6 * 6 * 3 * 5} with"):
+        check_cost(network(LRN), elements=1 << 40, operations=6 * 6 * 3 * 5 - 1)
 
 
 def test_the_operations_of_all_nodes_count():

@@ -268,6 +268,36 @@ def test_mobilenet(torch, nets, tmp_path):
         open_checkpoint(tmp_path / "net.pt")
 
 
+MORE = {
+    "extra.0.weight": "features.18.0.weight",
+    **{f"extra.1.{part}": f"features.18.1.{part}" for part in STATISTICS},
+}
+MOBILENETS = {
+    "a convolution less": (lambda s: without(s, "features.18."), "conv2: expected its convolutions, found no more"),
+    "a convolution more": (
+        lambda s: {**s, **{new: s[old] for new, old in MORE.items()}},
+        "extra.0: expected no more convolutions after 17 blocks, found 1",
+    ),
+    "no depthwise convolution": (
+        lambda s: {**s, "features.3.conv.1.0.weight": s["features.3.conv.1.0.weight"].repeat(1, 36, 1, 1)},
+        "features.3.conv.1.0: expected the depthwise 3x3 convolution of block3, found a 3x3 convolution 36 -> 36",
+    ),
+    "two fully connected layers": (
+        lambda s: {**s, "more.weight": s["classifier.1.weight"]},
+        "tensors: expected those of convolutions and one fully connected layer, found 2 of those",
+    ),
+    "one without": (lambda s: without(s, "classifier"), "one fully connected layer, found 0 of those"),
+}
+
+
+@pytest.mark.parametrize("case", MOBILENETS)
+def test_what_does_not_fit_mobilenet(torch, nets, tmp_path, case):
+    change, message = MOBILENETS[case]
+    path = saved(torch, tmp_path, nets.MobileNetV2(0.25), change)
+    with pytest.raises(FileError, match=message):
+        open_checkpoint(path, "mobilenet_v2")
+
+
 def test_number_of_parameters_of_mobilenet(torch, nets, tmp_path):
     torch.save(nets.MobileNetV2().state_dict(), tmp_path / "net.pt")
     assert parameters(convert(tmp_path / "net.pt", "mobilenet_v2")) == 3_504_872
@@ -389,6 +419,22 @@ def test_shortcuts_that_the_tensors_do_not_have(torch, nets, tmp_path):
 def test_another_architecture_than_that_of_the_file(torch, nets, tmp_path, arch):
     torch.save(nets.ResNet((1, 1), (4, 8)).state_dict(), tmp_path / "net.pt")
     with pytest.raises(FileError, match=r"the file has 38 tensors, conv1.weight, bn1.weight, bn1.bias and 35 more"):
+        convert(tmp_path / "net.pt", arch)
+
+
+@pytest.mark.parametrize(("kind", "channels", "arch"), [
+    ("pad-both", (16, 32, 64), "he-resnet8"),
+    ("conv", (16, 28, 56), "joshi-resnet8"),
+])  # fmt: skip
+def test_names_of_families_are_of_structures_whatever_tensors_are_called(torch, nets, tmp_path, kind, channels, arch):
+    torch.save(nets.ResNet((1, 1, 1), channels, kind=kind).state_dict(), tmp_path / "net.pt")
+    assert convert(tmp_path / "net.pt", arch).digest == convert(tmp_path / "net.pt").digest
+    torch.save(nets.ResNet((1, 1, 1), channels, kind=kind, imagenet=True).state_dict(), tmp_path / "net.pt")
+    with pytest.raises(FileError, match=f"as {arch} has, found those of a first convolution of 7x7 and ResNet-8"):
+        convert(tmp_path / "net.pt", arch)
+    others = {"pad-both": "conv", "conv": "pad-both"}
+    torch.save(nets.ResNet((1, 1, 1), channels, kind=others[kind]).state_dict(), tmp_path / "net.pt")
+    with pytest.raises(FileError, match=f"as {arch} has, found those of ResNet-8"):
         convert(tmp_path / "net.pt", arch)
 
 

@@ -82,10 +82,16 @@ def test_a_document_holds_all_that_its_rows_depend_on(net, tmp_path):
     ]
     assert found == {
         "format": "pcmref-retention",
-        "version": 2,
+        "version": 3,
         "pcmref": pcmref.__version__,
         "spec": SPEC_VERSION,
-        "network": {"file": "net.h5", "sha256": net.sha256, "provenance": {"recipe": "random numbers", "seed": "0"}},
+        "network": {
+            "file": "net.h5",
+            "sha256": net.sha256,
+            "digest": net.digest,
+            "digital": [],
+            "provenance": {"recipe": "random numbers", "seed": "0"},
+        },
         "images": {
             "source": "evaluation",
             "count": 5,
@@ -241,11 +247,13 @@ def test_rows_of_another_network_are_refused(net, tmp_path):
         rows_left(path, asked(other, samples=net.evaluation, calibration=net.calibration))
 
 
-def test_a_network_of_no_file_cannot_go_on(net, tmp_path):
-    """Nothing in the document would tell it from another."""
-    with pytest.raises(ParameterError, match=r"^network: expected one that was read from a file .* found one made in"):
-        rows_left(tmp_path / "part", asked(tiny()))
-    write_document(tmp_path / "out.json", answer(asked(tiny())))
+def test_a_network_of_no_file_goes_on_too(tmp_path):
+    """Its digest tells it from others: from itself with a layer kept digital, too."""
+    study = asked(tiny())
+    write_document(tmp_path / "part", answer(study))
+    assert len(rows_left(tmp_path / "part", study)) == 2
+    with pytest.raises(DataError, match=r"part: network\.digest: expected what this run has"):
+        rows_left(tmp_path / "part", asked(pcmref.keep_digital(tiny(), ["first"])))
 
 
 def test_rows_under_other_ranges_of_converters_are_refused(net, tmp_path):
