@@ -21,7 +21,7 @@ from pcmref.files.json_text import parsed
 if TYPE_CHECKING:
     import h5py
 
-__all__ = ["Contents", "fixed_text", "opened", "written"]
+__all__ = ["Contents", "digest_of", "fixed_text", "line_of", "opened", "written"]
 
 #: No file may have more groups and datasets, or names of more parts.
 ENTRY_LIMIT, DEPTH_LIMIT = 10_000, 8
@@ -74,6 +74,16 @@ def fixed_text(where: str, value: object) -> np.bytes_:
     if len(text) > TEXT_LIMIT:
         raise FileError(where, f"at most {TEXT_LIMIT} bytes", f"{len(text)} bytes")
     return np.bytes_(text)
+
+
+def digest_of(lines: Mapping[str, str]) -> str:
+    """Return the digest of a file: SHA-256 of its lines, in the order of names."""
+    return hashlib.sha256("".join(lines[name] for name in sorted(lines, key=str.encode)).encode()).hexdigest()
+
+
+def line_of(name: str, kind: np.dtype[Any], shape: tuple[int, ...], sha256: str) -> str:
+    """Return what the digest says of numbers whose little-endian bytes have this SHA-256."""
+    return f"{sha256} {kind.name}({','.join(map(str, shape))}) {name}\n"
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -140,9 +150,8 @@ class Contents:
 
     @property
     def digest(self) -> str:
-        """SHA-256 of the lines of all that has been read, in the order of names."""
-        lines = (self.lines[name] for name in sorted(self.lines, key=str.encode))
-        return hashlib.sha256("".join(lines).encode()).hexdigest()
+        """SHA-256 of the lines of all that has been read."""
+        return digest_of(self.lines)
 
     def members(self, parent: str) -> list[str]:
         """Return the names in a group."""
@@ -254,9 +263,8 @@ def _line(name: str, values: np.ndarray[Any, Any]) -> str:
     """Return what the digest says of a dataset: the SHA-256 of a text, or of numbers as little-endian bytes."""
     if values.dtype.kind == "S":
         return f"{hashlib.sha256(values.tobytes().rstrip(bytes(1))).hexdigest()} text {name}\n"
-    shape = ",".join(map(str, values.shape))
     content = np.ascontiguousarray(values, values.dtype.newbyteorder("<")).reshape(-1).view(np.uint8).data
-    return f"{hashlib.sha256(content).hexdigest()} {values.dtype.name}({shape}) {name}\n"
+    return line_of(name, values.dtype, values.shape, hashlib.sha256(content).hexdigest())
 
 
 def _shown(shape: tuple[int | None, ...]) -> str:

@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
+import hashlib
+from collections.abc import Iterable, Mapping
+from itertools import islice
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from pcmref.arrays import Int64, UInt8
 from pcmref.errors import FileError, path_of
-from pcmref.files.hdf5 import Contents, opened
+from pcmref.files.atomic import replacing
+from pcmref.files.hdf5 import Contents, digest_of, fixed_text, line_of, opened
 from pcmref.network.images import Samples
 
-__all__ = ["load_samples"]
+if TYPE_CHECKING:
+    import h5py
+
+__all__ = ["load_samples", "save_samples"]
 
 
 def load_samples(path: str | Path) -> tuple[Samples, Samples | None]:
@@ -40,7 +48,68 @@ def load_samples(path: str | Path) -> tuple[Samples, Samples | None]:
         if "calibration" in contents.members(""):
             contents.expect_members("calibration", required={"images", "labels"})
             calibration = _samples(contents, "calibration/", str(path))
-        return _samples(contents, "", str(path)), calibration
+        samples = _samples(contents, "", str(path))
+        contents.expect_digest(required=False)
+        return samples, calibration
+
+
+def save_samples(
+    path: str | Path,
+    images: Iterable[UInt8],
+    labels: Int64,
+    *,
+    shape: tuple[int, int, int],
+    calibration: int = 0,
+    provenance: Mapping[str, str],
+) -> str:
+    """Write images as they come, none of which is kept, and their labels; return the digest of the file.
+
+    Parameters
+    ----------
+    path : str or Path
+        Replaced only when the new file is complete.
+    images : iterable of uint8 arrays
+        As many as there are labels, each of the same `shape`.
+    labels : int64, shape (n,)
+    shape : (height, width, channels)
+    calibration : int
+        How many, of the first, are to calibrate with; the others are to judge by.
+    provenance : mapping of str to str
+        Kept in an attribute, which no reader looks at.
+
+    Raises
+    ------
+    OutputError
+        If it cannot be written.
+    """
+    import h5py
+
+    images = iter(images)
+    lines: dict[str, str] = {}
+    with replacing(path_of("path", path)) as temporary, h5py.File(temporary, "w") as file:
+        for group, part in (("calibration/", labels[:calibration]), ("", labels[calibration:])):
+            if group == "" or len(part):
+                lines |= _write(file, group, islice(images, len(part)), part, shape)
+        file.attrs["provenance"] = fixed_text("provenance", dict(provenance))
+        file.attrs["digest"] = np.bytes_(digest := digest_of(lines))
+    return digest
+
+
+def _write(
+    file: h5py.File, group: str, images: Iterable[UInt8], labels: Int64, shape: tuple[int, int, int]
+) -> dict[str, str]:
+    """Write images and labels; return their lines in the digest."""
+    stored = file.create_dataset(f"{group}images", (len(labels), *shape), np.uint8)
+    pixels = hashlib.sha256()
+    for place, image in enumerate(images):
+        stored[place] = image
+        pixels.update(np.ascontiguousarray(image).data)
+    file[f"{group}labels"] = labels
+    hashes = {"images": (stored, pixels), "labels": (labels, hashlib.sha256(labels.astype("<i8").tobytes()))}
+    return {
+        f"{group}{name}": line_of(f"{group}{name}", values.dtype, values.shape, found.hexdigest())
+        for name, (values, found) in hashes.items()
+    }
 
 
 def _samples(contents: Contents, group: str, where: str) -> Samples:

@@ -1,0 +1,73 @@
+"""``pcmref images``: photographs, frozen as pixels."""
+
+from __future__ import annotations
+
+import argparse
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from pcmref.cli.options import at_least_one
+from pcmref.console import progress_bar
+from pcmref.files.atomic import check_outputs, sha256_of
+from pcmref.files.photographs import Framing, framing, freeze, read_labels, shuffled
+
+__all__ = ["add_images"]
+
+
+def add_images(commands: Any) -> None:
+    """Add the command to a parser."""
+    command = commands.add_parser("images", help="freeze photographs as pixels, for retention --data")
+    command.set_defaults(run=_images)
+    command.add_argument("folder", type=Path, metavar="FOLDER", help="JPEG and PNG files")
+    command.add_argument("output", type=Path, metavar="OUT.h5")
+    command.add_argument(
+        "--labels",
+        type=Path,
+        metavar="FILE.csv",
+        help="name and label of each, with a header or without (default: labels.csv in FOLDER)",
+    )
+    command.add_argument("--classes", type=int, default=1000, metavar="N", help="labels are below (default: 1000)")
+    command.add_argument(
+        "--recipe",
+        default="torchvision",
+        metavar="NAME",
+        help="torchvision (--resize 256 --crop 224) | none (default: %(default)s)",
+    )
+    command.add_argument("--resize", type=int, metavar="N", help="pixels of the shorter side; bilinear, antialiased")
+    command.add_argument("--crop", type=int, metavar="N", help="side of a square in the middle")
+    command.add_argument(
+        "--shuffle", type=int, metavar="SEED", help="order by the SHA-256 of 'SEED NAME' (default: as in the table)"
+    )
+    command.add_argument(
+        "--calibrate", type=int, default=0, metavar="N", help="keep the first N apart, to calibrate with (default: 0)"
+    )
+
+
+def _images(options: argparse.Namespace) -> None:
+    table = options.folder / "labels.csv" if options.labels is None else options.labels
+    check_outputs([options.output], inputs=[table])
+    photographs = read_labels(table, classes=at_least_one("--classes", options.classes))
+    if options.shuffle is not None:
+        photographs = shuffled(photographs, options.shuffle)
+    order = "of the table" if options.shuffle is None else f"of the SHA-256 of '{options.shuffle} NAME'"
+    with progress_bar("images", options.interrupted) as progress:
+        frozen = freeze(
+            options.folder,
+            photographs,
+            options.output,
+            framing=_framing(options),
+            calibration=options.calibrate,
+            provenance={"labels": table.name, "labels_sha256": sha256_of(table), "order": order},
+            progress=progress,
+        )
+    height, width, _ = frozen.shape
+    print(f"{options.output}: {frozen.images} images, {frozen.calibration} more to calibrate with, {width} x {height}")
+    print(f"digest {frozen.digest}")
+    print(f"decoded by Pillow {frozen.provenance['pillow']}, libjpeg {frozen.provenance['libjpeg']}")
+
+
+def _framing(options: argparse.Namespace) -> Framing:
+    """Return the recipe, with what is said in place of its numbers."""
+    said = {name: getattr(options, name) for name in ("resize", "crop") if getattr(options, name) is not None}
+    return replace(framing(options.recipe), **said)
