@@ -1,6 +1,7 @@
 """Pickles read by a machine of our own, which calls what it is given, hashes texts and numbers alone, and stops.
 
-Python's own does what a pickle asks for: a memo of 2^32 places, a hash that never ends, a call.
+Python's own does what a pickle asks for: a memo of 2^32 places, a hash that never ends, a call.  An object of a class
+that is not among those given ends the reading, or, where asked for, is passed over: nothing of it is made.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from collections.abc import Callable, Mapping
 from pickle import UnpicklingError
 from typing import IO, Any
 
-__all__ = ["Name", "Recorded", "UnknownNameError", "unpickled"]
+__all__ = ["Foreign", "Name", "Recorded", "UnknownNameError", "unpickled"]
 
 #: Most opcodes of a pickle: a genuine batch of CIFAR-10 has 50,000.
 OPCODE_LIMIT = 1 << 20
@@ -52,6 +53,13 @@ class Recorded:
         self.state: object = None
 
 
+class Foreign:
+    """Stands for an object of a class that is not among those given: the name of that class, and nothing else."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+
 class _Mark:
     """Stands on the stack where several values begin."""
 
@@ -61,6 +69,7 @@ def unpickled(
     calls: Mapping[str, Callable[..., Any]],
     *,
     persistent: Callable[[Any], Any] | None = None,
+    foreign: bool = False,
 ) -> Any:
     """Return the next value of a stream of pickles.
 
@@ -68,9 +77,11 @@ def unpickled(
     ----------
     stream : binary file
     calls : mapping of name to callable
-        The only classes and functions that may be named, and what is called in place of each.
+        The only classes and functions that may be called, and what is called in place of each.
     persistent : callable, optional
         What makes a value of a persistent identifier.
+    foreign : bool
+        Whether other classes and functions may be named: what they would make is a `Foreign`.
 
     Returns
     -------
@@ -82,7 +93,7 @@ def unpickled(
     Exception
         Of any kind, if the pickle is damaged or has anything else in it.
     """
-    machine = _Machine(calls, persistent)
+    machine = _Machine(calls, persistent, foreign=foreign)
     for number, (opcode, arg, _) in enumerate(pickletools.genops(stream)):
         if number >= OPCODE_LIMIT:
             raise UnpicklingError(f"more than {OPCODE_LIMIT} opcodes")
@@ -95,8 +106,10 @@ def unpickled(
 class _Machine:
     """The stack of values, and those that are kept for later."""
 
-    def __init__(self, calls: Mapping[str, Callable[..., Any]], persistent: Callable[[Any], Any] | None) -> None:
-        self.calls, self.persistent = calls, persistent
+    def __init__(
+        self, calls: Mapping[str, Callable[..., Any]], persistent: Callable[[Any], Any] | None, *, foreign: bool
+    ) -> None:
+        self.calls, self.persistent, self.foreign = calls, persistent, foreign
         self.stack: list[Any] = []
         self.memo: dict[int, Any] = {}
 
@@ -133,26 +146,53 @@ class _Machine:
                 stack.append(_filled({}, _marked(stack)))
             case "APPEND" | "APPENDS":
                 values = _marked(stack) if opcode == "APPENDS" else [stack.pop()]
-                _expect(stack[-1], list).extend(values)
+                if not isinstance(stack[-1], Foreign):
+                    _expect(stack[-1], list).extend(values)
             case "SETITEM" | "SETITEMS":
                 values = _marked(stack) if opcode == "SETITEMS" else [stack.pop(-2), stack.pop()]
-                _filled(_expect(stack[-1], dict), values)
+                if not isinstance(stack[-1], Foreign):
+                    _filled(_expect(stack[-1], dict), values)
             case "GLOBAL" | "STACK_GLOBAL":
                 name = arg.replace(" ", ".") if arg else f"{stack.pop(-2)}.{stack.pop()}"
-                if name not in self.calls:
+                if name not in self.calls and not self.foreign:
                     raise UnknownNameError(f"the name {name[:100]}")
                 stack.append(Name(name))
             case "REDUCE":
                 args = _expect(stack.pop(), tuple)
-                stack.append(self.calls[_expect(stack.pop(), Name).name](*args))
+                stack.append(self._made(stack.pop(), args))
             case "BUILD":
                 state = stack.pop()
-                if not isinstance(stack[-1], dict):  # what is kept beside the items of a dict is passed over
+                if not isinstance(stack[-1], (dict, Foreign)):  # what is kept beside the items of a dict is passed over
                     _expect(stack[-1], Recorded).state = state
+            case "NEWOBJ" | "NEWOBJ_EX" | "EMPTY_SET" | "FROZENSET" | "ADDITEMS" if self.foreign:
+                self._pass_over(opcode)
             case "BINPERSID" if self.persistent is not None:
                 stack.append(self.persistent(stack.pop()))
             case _:
                 raise UnpicklingError(f"the opcode {opcode}")
+
+    def _made(self, named: Any, args: tuple[Any, ...]) -> Any:
+        """Return what a call makes: something else in its place, or a `Foreign`."""
+        if isinstance(named, Foreign):
+            return named
+        name = _expect(named, Name).name
+        return self.calls[name](*args) if name in self.calls else Foreign(name)
+
+    def _pass_over(self, opcode: str) -> None:
+        """Put a `Foreign` on the stack for an object that is made without a call, or for a set."""
+        stack = self.stack
+        match opcode:
+            case "NEWOBJ" | "NEWOBJ_EX":
+                del stack[-2 if opcode == "NEWOBJ_EX" else -1 :]
+                stack.append(Foreign(_expect(stack.pop(), Name).name))
+            case "EMPTY_SET":
+                stack.append(Foreign("builtins.set"))
+            case "FROZENSET":
+                _marked(stack)
+                stack.append(Foreign("builtins.frozenset"))
+            case "ADDITEMS":
+                _marked(stack)
+                _expect(stack[-1], Foreign)
 
 
 def _marked(stack: list[Any]) -> list[Any]:
@@ -170,8 +210,10 @@ def _expect(value: Any, kind: type) -> Any:
 
 
 def _filled(target: dict[Any, Any], pairs: list[Any]) -> dict[Any, Any]:
-    """Put keys and values into a dict."""
+    """Put keys and values into a dict, but for keys that are passed over."""
     for key, value in zip(pairs[::2], pairs[1::2], strict=True):
+        if isinstance(key, Foreign):
+            continue
         if type(key) not in KEYS:
             raise UnpicklingError(f"a {type(key).__name__} as a key")
         target[key] = value

@@ -1,28 +1,28 @@
 """Residual networks of basic blocks for small images: architectures by name, and a `Network` from their tensors.
 
-The graph follows from the architecture; only numbers are taken from the tensors, under the names that PyTorch
-modules give them. Every tensor must be used, and none may be missing.
+The structure follows from the architecture; only numbers are taken from the tensors, under the names that PyTorch
+modules give them. Every tensor must be used, and none may be missing.  Other names: `residual.py`.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import pairwise
 from types import MappingProxyType
-from typing import Any, Literal, TypeAlias
+from typing import Literal, TypeAlias
 
-import numpy.typing as npt
-
+from pcmref.arrays import Float32
 from pcmref.errors import NetworkError, ParameterError, describe, instance
 from pcmref.network.graph import Network
 from pcmref.network.images import Normalisation, Samples
-from pcmref.network.layers import Add, BatchNorm, Conv, GlobalAveragePool, Layer, Linear, PadShortcut, Relu
+from pcmref.network.modules import EPS, STATISTICS, UNUSED, Norm, Tensors, Unit, eps_of, expect_patterns
+from pcmref.network.residual import Block, Residual
+from pcmref.network.residual_layers import residual_layers
 
-__all__ = ["Architecture", "architecture", "network_from_tensors"]
+__all__ = ["FAMILIES", "Architecture", "architecture", "has_names", "network_from_tensors", "residual_by_name"]
 
-Tensors: TypeAlias = Mapping[str, npt.NDArray[Any]]
 Shortcut: TypeAlias = Literal["conv", "pad"]
 
 #: Family -> channels of its three stages, and its shortcuts where a stage begins.
@@ -122,10 +122,10 @@ def network_from_tensors(
     Parameters
     ----------
     tensors : mapping of str to float32 array
-        ``conv1.weight``; ``bn1`` with ``.weight``, ``.bias``, ``.running_mean`` and ``.running_var``;
-        ``layer1.0.conv1.weight`` and so on for every block; ``layer2.0.downsample.0`` and ``.1`` (or
-        ``shortcut.0`` and ``.1``) for the convolution and batch norm of a shortcut; ``linear`` (or ``fc``)
-        with ``.weight`` and ``.bias``.  A batch norm's ``num_batches_tracked`` is ignored.
+        ``conv1.weight`` (and ``.bias``, if there is one); ``bn1`` with ``.weight``, ``.bias``, ``.running_mean``
+        and ``.running_var``; ``layer1.0.conv1.weight`` and so on for every block; ``layer2.0.downsample.0`` and
+        ``.1`` (or ``shortcut.0`` and ``.1``) for the convolution and batch norm of a shortcut; ``linear`` (or
+        ``fc``) with ``.weight`` and ``.bias``.  A batch norm's ``num_batches_tracked`` is ignored.
     arch : Architecture
         All shapes follow from it, `input_shape` and `classes`; the tensors must fit.
     input_shape : (height, width, channels)
@@ -146,12 +146,9 @@ def network_from_tensors(
     NetworkError
         Naming the tensor that is missing, unknown, of a wrong shape or type, or not finite.
     """
-    left = dict(tensors)
-    layers = tuple(_layers(left, arch, inputs=input_shape[-1], outputs=len(classes)))
-    if left:
-        raise NetworkError(next(iter(left)), f"only tensors of {arch}", f"{len(left)} unknown tensor(s)")
+    residual = residual_by_name(tensors, arch, inputs=input_shape[-1], outputs=len(classes))
     return Network(
-        layers=layers,
+        layers=tuple(residual_layers(residual)),
         input_shape=input_shape,
         normalisation=normalisation,
         classes=classes,
@@ -161,98 +158,90 @@ def network_from_tensors(
     )
 
 
+def has_names(tensors: Tensors) -> bool:
+    """Return whether tensors have the names that `network_from_tensors` reads."""
+    return {"conv1.weight", "bn1.weight", "layer1.0.conv1.weight"} <= tensors.keys()
+
+
+def residual_by_name(
+    tensors: Tensors,
+    arch: Architecture,
+    *,
+    inputs: int | None = None,
+    outputs: int | None = None,
+    eps: Mapping[str, float] = EPS,
+) -> Residual:
+    """Return the residual network whose tensors have the names that `network_from_tensors` reads, in any order.
+
+    Parameters
+    ----------
+    tensors, arch
+    inputs, outputs : int, optional
+        Number of channels and of classes, by default as the tensors say.
+    eps : mapping of pattern to float
+        Of batch norms, see `modules_of`.
+
+    Raises
+    ------
+    NetworkError
+        Naming the tensor that is missing, unknown or of a wrong shape.
+    """
+    left = dict(tensors)
+    if inputs is None:
+        inputs = _size(tensors["conv1.weight"], axis=1)
+    expect_patterns(eps, [name.rpartition(".")[0] for name in tensors if name.endswith(STATISTICS[-1])])
+    residual = _residual(left, arch, inputs, outputs, eps)
+    if left:
+        raise NetworkError(next(iter(left)), f"only tensors of {arch}", f"{len(left)} unknown tensor(s)")
+    return residual
+
+
 # The functions below remove from `left` every tensor that they use.
-Left: TypeAlias = dict[str, npt.NDArray[Any]]
+Left: TypeAlias = dict[str, Float32]
 
 
-def _layers(left: Left, arch: Architecture, *, inputs: int, outputs: int) -> Iterator[Layer]:
-    """Yield the layers of the whole network."""
+def _residual(left: Left, arch: Architecture, inputs: int, outputs: int | None, eps: Mapping[str, float]) -> Residual:
+    """Return the whole network."""
     width = arch.channels[0]
-    stem = ("conv1", "bn1")
-    yield from _conv_bn(left, stem, stem, reads="input", shape=(width, inputs, 3, 3))
-    yield Relu(name="relu1", inputs=("bn1",))
-    reads = "relu1"
-    for stage, (blocks, channels) in enumerate(zip(arch.blocks, arch.channels, strict=True), start=1):
-        for block in range(1, blocks + 1):
-            name = f"stage{stage}.block{block}"
-            yield from _block(
-                left,
-                f"layer{stage}.{block - 1}",
-                name=name,
-                reads=reads,
-                widths=(width, channels),
-                shortcut=arch.shortcut if stage > 1 and block == 1 else None,
-            )
-            reads, width = f"{name}.relu2", channels
-    yield GlobalAveragePool(name="pool", inputs=(reads,))
+    stem = _unit(left, "conv1", "bn1", (width, inputs, 3, 3), eps)
+    blocks = []
+    for stage, (count, channels) in enumerate(zip(arch.blocks, arch.channels, strict=True), start=1):
+        for number in range(count):
+            shortcut = arch.shortcut if stage > 1 and number == 0 else None
+            blocks.append(_block(left, f"layer{stage}.{number}", (width, channels), shortcut, eps))
+            width = channels
     source = _spelling(left, "linear", "fc")
-    yield Linear(
-        name="fc",
-        inputs=("pool",),
-        weight=_take(left, f"{source}.weight", (outputs, width)),
-        bias=_take(left, f"{source}.bias", (outputs,)),
-    )
+    if outputs is None and f"{source}.weight" in left:
+        outputs = _size(left[f"{source}.weight"], axis=0)
+    weight = _take(left, f"{source}.weight", (outputs or 1, width))
+    head = Unit(source=source, weight=weight, bias=_take(left, f"{source}.bias", weight.shape[:1]))
+    return Residual(stem=stem, blocks=tuple(blocks), head=head)
 
 
 def _block(
-    left: Left, source: str, *, name: str, reads: str, widths: tuple[int, int], shortcut: Shortcut | None
-) -> Iterator[Layer]:
-    """Yield the layers of one block; it halves the resolution if it has a `shortcut`."""
+    left: Left, source: str, widths: tuple[int, int], shortcut: Shortcut | None, eps: Mapping[str, float]
+) -> Block:
+    """Return one block; it halves the resolution if it has a `shortcut`."""
     before, after = widths
-    stride = 1 if shortcut is None else 2
-    yield from _conv_bn(
-        left,
-        (f"{source}.conv1", f"{source}.bn1"),
-        (f"{name}.conv1", f"{name}.bn1"),
-        reads=reads,
-        shape=(after, before, 3, 3),
-        stride=stride,
+    convs = (
+        _unit(left, f"{source}.conv1", f"{source}.bn1", (after, before, 3, 3), eps),
+        _unit(left, f"{source}.conv2", f"{source}.bn2", (after, after, 3, 3), eps),
     )
-    yield Relu(name=f"{name}.relu1", inputs=(f"{name}.bn1",))
-    yield from _conv_bn(
-        left,
-        (f"{source}.conv2", f"{source}.bn2"),
-        (f"{name}.conv2", f"{name}.bn2"),
-        reads=f"{name}.relu1",
-        shape=(after, after, 3, 3),
-    )
-    other = reads
+    projection = None
     if shortcut == "conv":
         module = _spelling(left, f"{source}.downsample", f"{source}.shortcut")
-        other = f"{name}.shortcut_bn"
-        yield from _conv_bn(
-            left,
-            (f"{module}.0", f"{module}.1"),
-            (f"{name}.shortcut", other),
-            reads=reads,
-            shape=(after, before, 1, 1),
-            stride=stride,
-        )
-    elif shortcut == "pad":
-        half = (after - before) // 2
-        other = f"{name}.shortcut"
-        yield PadShortcut(name=other, inputs=(reads,), stride=stride, before=half, after=half)
-    yield Add(name=f"{name}.add", inputs=(f"{name}.bn2", other))
-    yield Relu(name=f"{name}.relu2", inputs=(f"{name}.add",))
+        projection = _unit(left, f"{module}.0", f"{module}.1", (after, before, 1, 1), eps)
+    return Block(convs=convs, inputs=before, stride=1 if shortcut is None else 2, shortcut=projection)
 
 
-def _conv_bn(
-    left: Left,
-    sources: tuple[str, str],
-    names: tuple[str, str],
-    *,
-    reads: str,
-    shape: tuple[int, ...],
-    stride: int = 1,
-) -> Iterator[Layer]:
-    """Yield a convolution whose output has its input's size (over `stride`), and its batch norm."""
-    weight = _take(left, f"{sources[0]}.weight", shape)
-    yield Conv(name=names[0], inputs=(reads,), weight=weight, stride=stride, padding=shape[-1] // 2)
-    gamma, beta, mean, var = (
-        _take(left, f"{sources[1]}.{part}", shape[:1]) for part in ("weight", "bias", "running_mean", "running_var")
-    )
-    yield BatchNorm(name=names[1], inputs=names[:1], gamma=gamma, beta=beta, mean=mean, var=var)
-    left.pop(f"{sources[1]}.num_batches_tracked", None)
+def _unit(left: Left, conv: str, norm: str, shape: tuple[int, ...], eps: Mapping[str, float]) -> Unit:
+    """Return a convolution with its batch norm."""
+    weight = _take(left, f"{conv}.weight", shape)
+    bias = _take(left, f"{conv}.bias", shape[:1]) if f"{conv}.bias" in left else None
+    gamma, beta, mean, var = (_take(left, f"{norm}.{part}", shape[:1]) for part in STATISTICS)
+    left.pop(f"{norm}.{UNUSED}", None)
+    statistics = Norm(source=norm, gamma=gamma, beta=beta, mean=mean, var=var, eps=eps_of(norm, eps))
+    return Unit(source=conv, weight=weight, bias=bias, norm=statistics)
 
 
 def _spelling(left: Left, *prefixes: str) -> str:
@@ -261,7 +250,12 @@ def _spelling(left: Left, *prefixes: str) -> str:
     return next(used, prefixes[0])
 
 
-def _take(left: Left, name: str, shape: tuple[int, ...]) -> npt.NDArray[Any]:
+def _size(tensor: Float32, axis: int) -> int:
+    """Return the size of one axis: 1 if there is none, for a message."""
+    return int(tensor.shape[axis]) if tensor.ndim > axis else 1
+
+
+def _take(left: Left, name: str, shape: tuple[int, ...]) -> Float32:
     if name not in left:
         raise NetworkError(name, f"a tensor of shape {shape}", "none")
     tensor = left.pop(name)

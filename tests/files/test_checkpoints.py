@@ -77,9 +77,11 @@ def test_no_code_is_run(torch, tmp_path, monkeypatch, pickle_protocol):
     if pickle_protocol:
         path.write_bytes(pickle.dumps({"extra": Hostile()}, protocol=pickle_protocol))
     else:
-        torch.save({"conv1.weight": torch.zeros(1), "extra": Hostile()}, path)
+        torch.save({"extra": Hostile()}, path)
     with pytest.raises(FileError, match=r"net\.pt: expected a PyTorch checkpoint of tensors alone"):
         read_checkpoint(path)
+    torch.save({"conv1.weight": torch.zeros(1), "extra": Hostile()}, path)
+    assert list(read_checkpoint(path)) == ["conv1.weight"]
     assert not trap.exists()
 
 

@@ -7,6 +7,7 @@ the same for all options and environments.
 import argparse
 import hashlib
 import json
+from dataclasses import replace
 
 import numpy as np
 
@@ -14,11 +15,29 @@ import pcmref
 from pcmref.network.graph import Network
 from pcmref.network.images import Normalisation
 from pcmref.network.layers import BatchNorm, Conv, Linear
-from pcmref.network.operations import Add, GlobalAveragePool, MaxPool, PadShortcut, Relu
+from pcmref.network.operations import (
+    Add,
+    Affine,
+    AveragePool,
+    ChannelShuffle,
+    Clip,
+    Concat,
+    Flatten,
+    GlobalAveragePool,
+    HardSigmoid,
+    LeakyRelu,
+    LocalResponseNorm,
+    MaxPool,
+    Multiply,
+    PadShortcut,
+    Relu,
+    Sigmoid,
+    Tanh,
+)
 
 
 def network():
-    """A small network with every operation, odd sizes and several tiles."""
+    """A small residual network, odd sizes and several tiles."""
     rng = np.random.default_rng(7)
 
     def weight(*shape):
@@ -48,6 +67,41 @@ def network():
         normalisation=Normalisation(full_scale=255.0, mean=(0.5, 0.4, 0.3), std=(0.2, 0.25, 0.3)),
         classes=("a", "b", "c", "d"),
     )
+
+
+def other_network():
+    """The operations that a residual network has not, among them groups and a layer kept digital."""
+    rng = np.random.default_rng(8)
+
+    def weight(*shape):
+        return rng.normal(0, 0.3, shape).astype(np.float32)
+
+    pools = {"inputs": ("conv",), "kernel": (2, 3), "stride": 2, "padding": (0, 1, 1, 0), "ceil": True}
+    sides = {"stride": (2, 1), "padding": (1, 0, 2, 1), "dilation": (1, 2)}
+    layers = (
+        Conv(name="conv", inputs=("input",), weight=weight(8, 2, 3, 2), bias=weight(8), groups=2, **sides),
+        AveragePool(name="mean", **pools, count_padding=True),
+        MaxPool(name="top", **pools),
+        Conv(name="each", inputs=("mean",), weight=weight(8, 1, 3, 3), padding=1, groups=8),
+        LeakyRelu(name="leaky", inputs=("each",), slope=0.1),
+        Concat(name="both", inputs=("leaky", "top")),
+        ChannelShuffle(name="shuffle", inputs=("both",), groups=4),
+        LocalResponseNorm(name="norm", inputs=("shuffle",), size=5, alpha=0.5, beta=0.75, bias=1.0),
+        GlobalAveragePool(name="squeeze", inputs=("norm",)),
+        Linear(name="gate", inputs=("squeeze",), weight=weight(16, 16), digital=True),
+        Sigmoid(name="sigmoid", inputs=("gate",)),
+        Multiply(name="excited", inputs=("norm", "sigmoid")),
+        Affine(name="affine", inputs=("excited",), scale=weight(16), shift=weight(16)),
+        Tanh(name="tanh", inputs=("affine",)),
+        HardSigmoid(name="hard", inputs=("tanh",), slope=0.7, offset=0.4),
+        Clip(name="clip", inputs=("hard",), low=0.1, high=0.9),
+        Flatten(name="flat", inputs=("clip",)),
+        Linear(name="fc", inputs=("flat",), weight=weight(4, 192), bias=weight(4)),
+    )
+    return replace(network(), layers=layers, input_shape=(11, 9, 4), normalisation=RGBA)
+
+
+RGBA = Normalisation(full_scale=255.0, mean=(0.5, 0.4, 0.3, 0.6), std=(0.2, 0.25, 0.3, 0.2))
 
 
 def digest(*arrays):
@@ -115,16 +169,31 @@ def main():
                 corrections=corrections, readout=readout, threads=options.threads,
             )  # fmt: skip
             found[f"{readout.name} {compensation}"] = digest(logits[back])
-        stages = {}
-        pcmref.logits(
-            snapshot,
-            images[:3],
-            readout=readout,
-            tap=lambda trace, stages=stages: stages.setdefault(trace.layer, []).append(parts(trace)),
-        )
-        for name, traces in stages.items():
-            found[f"{readout.name} {name}"] = digest(*(np.concatenate(part) for part in zip(*traces, strict=True)))
+        found |= traced(snapshot, images[:3], readout)
+    net = other_network()
+    images = rng.integers(0, 256, (4, *net.input_shape)).astype(np.uint8)
+    snapshot = pcmref.program(net, seed=3).at(3600.0)
+    for readout in (pcmref.PRESETS["paper"], pcmref.calibrate_ranges(net, images, pcmref.PRESETS["chip8"])):
+        name = f"other network, {readout.name}"
+        logits = batched(snapshot, images, np.arange(4), options.batch, readout=readout, threads=options.threads)
+        found[name] = digest(logits)
+        found |= {f"{name}, {node}": value for node, value in traced(snapshot, images, readout).items()}
     print(json.dumps(found))
+
+
+def traced(snapshot, images, readout):
+    """A digest of every stage of every node."""
+    stages = {}
+    pcmref.logits(
+        snapshot,
+        images,
+        readout=readout,
+        tap=lambda trace: stages.setdefault(trace.layer, []).append(parts(trace)),
+    )
+    return {
+        f"{readout.name} {name}": digest(*(np.concatenate(part) for part in zip(*traces, strict=True)))
+        for name, traces in stages.items()
+    }
 
 
 if __name__ == "__main__":
