@@ -26,6 +26,7 @@ ORDER = (
     ("crossbar",),
     ("inference",),
     ("files",),
+    ("importers",),
     ("golden",),
     ("studies",),
     ("testing",),
@@ -47,6 +48,7 @@ THIRD_PARTIES = {
     "golden.selfcheck": {"llvmlite"},  # if installed, for the name of the processor
     **{name: {"hypothesis"} for name in ("testing", "testing.converters", "testing.networks", "testing.tiles")},
     "console": {"tqdm"},  # if installed
+    "importers.onnx_file": {"onnx"},  # if installed
 }
 
 
@@ -87,7 +89,7 @@ def level(module):
 
 def test_every_file_has_its_place_and_no_place_is_empty():
     assert sorted(name for names in ORDER for name in names) == sorted({name.partition(".")[0] for name in MODULES})
-    assert len(ROOMS) <= 10
+    assert len(ROOMS) <= 11
 
 
 @pytest.mark.parametrize("module", sorted(MODULES))

@@ -23,8 +23,8 @@ from pcmref.errors import (
     real,
     require,
 )
-from pcmref.files.checkpoints import convert
 from pcmref.files.samples import load_samples
+from pcmref.importers.checkpoints import convert
 from pcmref.inference.corrections import Statistics
 from pcmref.network.images import Normalisation, Samples
 from tests.helpers.nets import replace_layer, tiny

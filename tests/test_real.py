@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 import pcmref
-from pcmref.files.checkpoints import convert
 from pcmref.files.cifar10 import LOCATION_VARIABLE, load_cifar10
+from pcmref.importers.checkpoints import convert
 
 FOLDER = os.environ.get("PCMREF_PRETRAINED")
 pytestmark = pytest.mark.skipif(

@@ -21,9 +21,9 @@ from pcmref import Network
 from pcmref.errors import ParameterError
 from pcmref.files.atomic import sha256_of
 from pcmref.files.cifar10 import CLASSES
+from pcmref.importers.resnet import architecture, network_from_tensors
 from pcmref.network.layers import BatchNorm, CrossbarLayer, Layer
 from pcmref.network.operations import Add, PadShortcut
-from pcmref.network.resnet import architecture, network_from_tensors
 
 Options: TypeAlias = Mapping[str, Any]
 State: TypeAlias = dict[str, Any]

@@ -16,7 +16,7 @@ from measure import CHIPS, accuracy, measure_statistics
 from noise import devices
 
 import pcmref.devices.published
-from pcmref.network.resnet import architecture, network_from_tensors
+from pcmref.importers.resnet import architecture, network_from_tensors
 
 #: Training images that the ranges of converters are found with.
 RANGE_IMAGES = 200

@@ -22,7 +22,7 @@ from torch.func import functional_call
 from train import hardware
 
 import pcmref
-from pcmref.network.resnet import architecture, network_from_tensors
+from pcmref.importers.resnet import architecture, network_from_tensors
 
 #: Training images that the ranges of converters are found with, and images and batches of AdaBS [J20].
 RANGE_IMAGES, ADABS_IMAGES, ADABS_BATCH = 200, 2600, 200

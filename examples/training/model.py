@@ -1,4 +1,4 @@
-"""CIFAR-style ResNets in PyTorch, with the names that `pcmref.network.resnet` reads, and a wide teacher for them."""
+"""CIFAR-style ResNets in PyTorch, with the names that `pcmref.importers.resnet` reads, and a wide teacher for them."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from pcmref.network.resnet import Architecture
+from pcmref.importers.resnet import Architecture
 
 if TYPE_CHECKING:
     from data import Images

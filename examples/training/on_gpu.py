@@ -33,7 +33,7 @@ from stages import KEEP_S, Run, small_data, train_stage
 from torch import Tensor, nn
 
 from pcmref.errors import ParameterError, PcmrefError
-from pcmref.network.resnet import architecture
+from pcmref.importers.resnet import architecture
 
 #: The oldest PyTorch that has all that is used here.
 OLDEST = (2, 9)

@@ -75,7 +75,7 @@ class Recipe:
     Parameters
     ----------
     arch : str
-        Of the student, as in `pcmref.network.resnet`.
+        Of the student, as in `pcmref.importers.resnet`.
     widths : tuple of int
         Channels of a teacher's groups.
     depth : int

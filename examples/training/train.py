@@ -317,7 +317,7 @@ def parser() -> argparse.ArgumentParser:
     zeroth.set_defaults(teacher=[])
 
     first = stages.add_parser("pretrain", parents=[begin, taught, taking_steps(lr=0.05)], help="train without noise")
-    first.add_argument("--arch", help="as in pcmref.network.resnet (joshi-resnet8)")
+    first.add_argument("--arch", help="as in pcmref.importers.resnet (joshi-resnet8)")
 
     steps = taking_steps(lr=0.005)
     second = stages.add_parser("noise", parents=[common, taught, steps], help="train on with noise on the weights")

@@ -11,9 +11,10 @@ import threading
 from collections.abc import Sequence
 
 import pcmref
+from pcmref.cli.convert import add_convert
 from pcmref.cli.golden import add_check, add_dpi, add_export, add_selfcheck
 from pcmref.cli.images import add_images
-from pcmref.cli.networks import add_convert, add_fetch, add_inspect
+from pcmref.cli.networks import add_fetch, add_inspect
 from pcmref.cli.retention import add_retention
 from pcmref.console import attended
 

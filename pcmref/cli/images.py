@@ -10,7 +10,8 @@ from typing import Any
 from pcmref.cli.options import at_least_one
 from pcmref.console import progress_bar
 from pcmref.files.atomic import check_outputs, sha256_of
-from pcmref.files.photographs import Framing, framing, freeze, read_labels, shuffled
+from pcmref.files.labels import read_labels, shuffled
+from pcmref.files.photographs import Framing, framing, freeze
 
 __all__ = ["add_images"]
 

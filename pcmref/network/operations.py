@@ -248,7 +248,7 @@ class Flatten(Layer):
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class _Pool(Layer):
+class Pool(Layer):
     """A pooling over windows.
 
     Parameters
@@ -285,7 +285,7 @@ class _Pool(Layer):
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class MaxPool(_Pool):
+class MaxPool(Pool):
     """Maximum over a window, whose elements are `dilation` apart; padding never wins."""
 
     dilation: Pair = 1
@@ -304,7 +304,7 @@ class MaxPool(_Pool):
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class AveragePool(_Pool):
+class AveragePool(Pool):
     """Mean over a window: of its pixels, or, with `count_padding`, of its padding too."""
 
     count_padding: bool = False

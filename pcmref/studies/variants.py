@@ -11,7 +11,7 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from pcmref.errors import DataError, FileError
-from pcmref.files.checkpoints import IMAGENET_MEAN, IMAGENET_STD, ORDERS, Assumptions, Checkpoint
+from pcmref.importers.checkpoints import IMAGENET_MEAN, IMAGENET_STD, ORDERS, Assumptions, Checkpoint
 from pcmref.inference.run import digital
 from pcmref.network.images import Normalisation, Samples
 from pcmref.studies.report import numbers

@@ -17,7 +17,7 @@ import numpy as np
 import torch
 
 import pcmref
-from pcmref.files.checkpoints import convert
+from pcmref.importers.checkpoints import convert
 from tests.helpers import torch_nets
 
 
@@ -85,9 +85,8 @@ def main():
             seconds[name].append(time.perf_counter() - start)
     base = statistics.median(seconds["PyTorch float32"])
     for name, each in seconds.items():
-        print(
-            f"{name:24}{1e3 * statistics.median(each) / args.images:8.1f} ms an image{statistics.median(each) / base:8.2f} x"
-        )
+        median = statistics.median(each)
+        print(f"{name:24}{1e3 * median / args.images:8.1f} ms an image{median / base:8.2f} x")
 
 
 if __name__ == "__main__":

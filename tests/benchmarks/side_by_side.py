@@ -20,9 +20,9 @@ from pathlib import Path
 import numpy as np
 
 import pcmref
+from pcmref.importers.resnet import architecture, network_from_tensors
 from pcmref.network.images import Normalisation
 from pcmref.network.layers import Conv
-from pcmref.network.resnet import architecture, network_from_tensors
 
 
 def random_network(name="joshi-resnet32", seed=0):

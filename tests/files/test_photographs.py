@@ -17,7 +17,8 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from pcmref.errors import DataError, FileError, MissingExtraError, OutputError, ParameterError, PcmrefWarning
-from pcmref.files.photographs import FRAMINGS, Framing, Photograph, framing, freeze, read_labels, shuffled
+from pcmref.files.labels import Photograph, read_labels, shuffled
+from pcmref.files.photographs import FRAMINGS, Framing, framing, freeze
 from pcmref.files.samples import load_samples
 
 RNG = np.random.default_rng(1)

@@ -5,7 +5,7 @@ import pickle
 import struct
 import zipfile
 
-from pcmref.files.state_dicts import read_checkpoint
+from pcmref.importers.state_dicts import read_checkpoint
 from tests.fuzz.mutations import changed_bytes
 from tests.fuzz.opcodes import changed_pickle
 

@@ -7,7 +7,7 @@ import math
 import numpy as np
 from onnx import TensorProto, helper, load_model_from_string, numpy_helper
 
-from pcmref.files.onnx_models import convert_onnx
+from pcmref.importers.onnx_models import convert_onnx
 from tests.fuzz.mutations import EDGES, changed_bytes
 
 OPERATORS = ("Conv", "Relu", "Clip", "Reshape", "Slice", "Pad", "Gather", "Expand", "Tile", "ConstantOfShape", "Gemm")

@@ -6,11 +6,11 @@ import dataclasses
 
 import numpy as np
 
+from pcmref.importers.resnet import Architecture
 from pcmref.network.graph import Network
 from pcmref.network.images import Normalisation, Samples
 from pcmref.network.layers import BatchNorm, Conv, Linear
 from pcmref.network.operations import Add, GlobalAveragePool, MaxPool, PadShortcut, Relu
-from pcmref.network.resnet import Architecture
 
 RGB = Normalisation(full_scale=255.0, mean=(0.4, 0.5, 0.6), std=(0.2, 0.3, 0.4))
 #: Residual networks, by the shortcut where a stage begins.

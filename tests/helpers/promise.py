@@ -62,10 +62,10 @@ def readers():
     import numpy as np
 
     import pcmref
-    from pcmref.files.checkpoints import read_checkpoint
     from pcmref.files.cifar10 import load_cifar10
     from pcmref.golden.folders import read_case
     from pcmref.golden.memory import read_memory
+    from pcmref.importers.checkpoints import read_checkpoint
     from pcmref.studies.document import rows_left
     from tests.helpers.nets import tiny
 

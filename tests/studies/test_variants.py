@@ -9,7 +9,7 @@ import pytest
 import pcmref
 from pcmref import cli
 from pcmref.errors import DataError
-from pcmref.files.checkpoints import Assumptions, open_checkpoint
+from pcmref.importers.checkpoints import Assumptions, open_checkpoint
 from pcmref.network.images import Normalisation, Samples
 from pcmref.studies.variants import (
     NORMALISATIONS,

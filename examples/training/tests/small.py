@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import pcmref
-from pcmref.network.resnet import Architecture
+from pcmref.importers.resnet import Architecture
 
 torch = pytest.importorskip("torch")
 torch.backends.mkldnn.enabled = False  # oneDNN's bfloat16 on one thread corrupts memory without AVX-512 (PyTorch 2.13)

@@ -14,7 +14,7 @@ import pytest
 
 import pcmref
 from examples.training.tests.small import CPU, META, fed, network, samples
-from pcmref.network.resnet import architecture
+from pcmref.importers.resnet import architecture
 
 torch = pytest.importorskip("torch")
 MODULES = ("budget", "data", "feed", "keep", "learner", "model", "pack", "recipe", "replay", "train")

@@ -9,7 +9,7 @@ import pytest
 
 import pcmref
 from examples.training.tests.small import CPU, META, fed, network
-from pcmref.network.resnet import architecture
+from pcmref.importers.resnet import architecture
 
 torch = pytest.importorskip("torch")
 from torch.utils._python_dispatch import TorchDispatchMode  # noqa: E402

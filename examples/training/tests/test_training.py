@@ -20,10 +20,10 @@ import pytest
 import pcmref
 from pcmref import digital
 from pcmref.devices import pcm
+from pcmref.importers.resnet import Architecture, architecture, network_from_tensors
 from pcmref.network.images import Normalisation
 from pcmref.network.layers import BatchNorm
 from pcmref.network.operations import MaxPool
-from pcmref.network.resnet import Architecture, architecture, network_from_tensors
 from tests.helpers.nets import tiny
 
 torch = pytest.importorskip("torch")

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from pcmref.errors import NetworkError
+from pcmref.importers.modules import Modules, Unit
 from pcmref.network.layers import Layer
-from pcmref.network.modules import Modules, Unit
 from pcmref.network.operations import Add, Clip, GlobalAveragePool
 
 __all__ = ["mobilenet_layers"]

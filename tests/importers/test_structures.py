@@ -7,13 +7,13 @@ import pytest
 
 import pcmref
 from pcmref.errors import FileError, NetworkError, ParameterError
-from pcmref.files.checkpoints import Assumptions, convert, open_checkpoint
+from pcmref.importers.checkpoints import Assumptions, convert, open_checkpoint
+from pcmref.importers.modules import STATISTICS
+from pcmref.importers.resnet import architecture
+from pcmref.importers.structures import ARCHITECTURES, structure_of
 from pcmref.network.graph import Network
 from pcmref.network.images import Normalisation
 from pcmref.network.layers import BatchNorm, CrossbarLayer
-from pcmref.network.modules import STATISTICS
-from pcmref.network.resnet import architecture
-from pcmref.network.structures import ARCHITECTURES, structure_of
 from tests.helpers.nets import random_tensors
 
 RNG = np.random.default_rng(7)

@@ -17,7 +17,7 @@ import numpy.typing as npt
 from pcmref.errors import FileError, ParameterError, describe, instance, listed, path_of
 from pcmref.files.pickles import Foreign, Recorded, UnknownNameError
 from pcmref.files.regular import open_regular
-from pcmref.files.torch_files import Saved, Tensor, array_of, read_saved
+from pcmref.importers.torch_files import Saved, Tensor, array_of, read_saved
 
 __all__ = ["StateDict", "read_checkpoint", "read_state_dict"]
 

@@ -10,10 +10,10 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from pcmref.errors import NetworkError
+from pcmref.importers.modules import Modules, Norm, Unit, parent
+from pcmref.importers.residual import Block, Residual, residual_of_units
 from pcmref.network.layers import Layer
-from pcmref.network.modules import Modules, Norm, Unit, parent
 from pcmref.network.operations import Add, GlobalAveragePool, MaxPool, Relu
-from pcmref.network.residual import Block, Residual, residual_of_units
 
 __all__ = ["has_norms_first", "preactivation_layers", "preactivation_of"]
 

@@ -12,8 +12,8 @@ import pytest
 
 import pcmref
 from pcmref.errors import FileError, ParameterError
-from pcmref.files.checkpoints import convert, open_checkpoint
-from pcmref.files.state_dicts import read_checkpoint, read_state_dict
+from pcmref.importers.checkpoints import convert, open_checkpoint
+from pcmref.importers.state_dicts import read_checkpoint, read_state_dict
 
 
 @pytest.fixture
@@ -160,7 +160,7 @@ def test_names_do_not_matter(torch, tmp_path, model, names):
 
 def test_known_names_in_any_order(torch, tmp_path):
     """With a name of a family, and its names of tensors, the order does not count."""
-    from pcmref.network.resnet import architecture
+    from pcmref.importers.resnet import architecture
     from tests.helpers.nets import random_tensors
 
     tensors = {name: torch.tensor(value) for name, value in random_tensors(architecture("joshi-resnet8")).items()}

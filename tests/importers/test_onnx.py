@@ -5,16 +5,18 @@ from __future__ import annotations
 from math import prod
 from pathlib import Path
 
+import h5py
 import numpy as np
 import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 import pcmref
-from pcmref.errors import FileError
-from pcmref.files.onnx_file import read_graph
-from pcmref.files.onnx_models import convert_onnx
-from pcmref.files.onnx_nodes import OPERATORS, translate
+from pcmref import cli
+from pcmref.errors import FileError, MissingExtraError
+from pcmref.importers.onnx_file import read_graph
+from pcmref.importers.onnx_models import convert_onnx
+from pcmref.importers.onnx_nodes import OPERATORS, translate
 from pcmref.inference.plan import digital_plan, walk
 from pcmref.network.graph import Network
 from pcmref.network.images import Normalisation
@@ -606,5 +608,43 @@ def test_data_beside_the_file(tmp_path):
 def test_without_the_package(tmp_path, monkeypatch):
     resnet(tmp_path / "net.onnx")
     monkeypatch.setitem(__import__("sys").modules, "onnx", None)
-    with pytest.raises(FileError, match=r"pip install 'pcmref\[onnx\]'"):
+    with pytest.raises(MissingExtraError, match="onnx"):
         convert_onnx(tmp_path / "net.onnx")
+
+
+# The command
+
+
+def test_the_command(tmp_path, capsys):
+    resnet(tmp_path / "net.onnx", batch=1)
+    assert cli.main(["convert", str(tmp_path / "net.onnx"), str(tmp_path / "net.h5"), "--mean", "0,0,0"]) == 0
+    out = capsys.readouterr().out
+    assert "weights, mean 0/0/0, std 0.229/0.224/0.225" in out
+    assert pcmref.load(tmp_path / "net.h5").classes == ("0", "1", "2", "3", "4")
+    assert cli.main(["convert", str(tmp_path / "net.onnx"), str(tmp_path / "net.h5")]) == 0
+    assert "assumed: " in capsys.readouterr().out
+    assert cli.main(["inspect", str(tmp_path / "net.h5")]) == 0
+    assert "stem.c" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("option", [["--arch", "resnet18"], ["--eps", "1e-3"], ["--order", "bgr"]])
+def test_options_that_an_onnx_model_has_no_use_for(option, tmp_path, capsys):
+    resnet(tmp_path / "net.onnx")
+    assert cli.main(["convert", str(tmp_path / "net.onnx"), str(tmp_path / "net.h5"), *option]) == 1
+    assert f"{option[0]}: expected a PyTorch checkpoint, which leaves it open, found an ONNX model" in (
+        capsys.readouterr().err
+    )
+    assert not (tmp_path / "net.h5").exists()
+
+
+def test_checking_a_model_with_images(tmp_path, capsys):
+    resnet(tmp_path / "net.onnx")
+    network, _ = convert_onnx(tmp_path / "net.onnx")
+    images = np.random.default_rng(0).integers(0, 256, (20, 12, 10, 3), np.uint8)
+    right = pcmref.digital(network, images).argmax(axis=1)
+    right[:5] = (right[:5] + 1) % 5
+    with h5py.File(tmp_path / "images.h5", "w") as file:
+        file["images"], file["labels"] = images, right
+    command = ["convert", str(tmp_path / "net.onnx"), str(tmp_path / "net.h5")]
+    assert cli.main([*command, "--check", "20", "--data", str(tmp_path / "images.h5")]) == 0
+    assert "digital accuracy 75.0 % of 20 images" in capsys.readouterr().out

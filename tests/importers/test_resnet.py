@@ -9,12 +9,12 @@ import pytest
 
 from pcmref.errors import NetworkError, ParameterError
 from pcmref.files import networks
-from pcmref.files.checkpoints import convert, read_checkpoint
 from pcmref.files.cifar10 import CLASSES
+from pcmref.importers.checkpoints import convert, read_checkpoint
+from pcmref.importers.resnet import Architecture, architecture, network_from_tensors
 from pcmref.network.images import Samples
 from pcmref.network.layers import BatchNorm, Conv, Linear
 from pcmref.network.operations import Add, GlobalAveragePool, PadShortcut, Relu
-from pcmref.network.resnet import Architecture, architecture, network_from_tensors
 from tests.helpers.nets import RESIDUAL, RGB, random_tensors
 
 

@@ -6,8 +6,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
 
 from pcmref.errors import NetworkError
+from pcmref.importers.modules import Modules
 from pcmref.network.layers import Layer
-from pcmref.network.modules import Modules
 from pcmref.network.operations import Flatten, MaxPool, Relu
 
 __all__ = ["VGG", "vgg_layers"]

@@ -6,14 +6,14 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 
 from pcmref.errors import NetworkError, ParameterError, describe, instance
+from pcmref.importers.mobilenet import mobilenet_layers
+from pcmref.importers.modules import EPS, Modules, Tensors, modules_of
+from pcmref.importers.preactivation import has_norms_first, preactivation_layers, preactivation_of
+from pcmref.importers.residual import Residual, residual_of
+from pcmref.importers.residual_layers import Shortcut, residual_layers
+from pcmref.importers.resnet import FAMILIES, Architecture, architecture, has_names, residual_by_name
+from pcmref.importers.vgg import VGG, vgg_layers
 from pcmref.network.layers import Layer
-from pcmref.network.mobilenet import mobilenet_layers
-from pcmref.network.modules import EPS, Modules, Tensors, modules_of
-from pcmref.network.preactivation import has_norms_first, preactivation_layers, preactivation_of
-from pcmref.network.residual import Residual, residual_of
-from pcmref.network.residual_layers import Shortcut, residual_layers
-from pcmref.network.resnet import FAMILIES, Architecture, architecture, has_names, residual_by_name
-from pcmref.network.vgg import VGG, vgg_layers
 
 __all__ = ["ARCHITECTURES", "Structure", "structure_of"]
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from itertools import product, takewhile
 
 from pcmref.errors import NetworkError
-from pcmref.network.modules import Modules, Unit
+from pcmref.importers.modules import Modules, Unit
 
 __all__ = ["Block", "Residual", "residual_of", "residual_of_units"]
 

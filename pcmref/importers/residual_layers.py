@@ -6,9 +6,9 @@ from collections.abc import Iterator
 from typing import Literal, TypeAlias, get_args
 
 from pcmref.errors import NetworkError
+from pcmref.importers.residual import Block, Residual
 from pcmref.network.layers import Layer
 from pcmref.network.operations import Add, GlobalAveragePool, MaxPool, PadShortcut, Relu
-from pcmref.network.residual import Block, Residual
 
 __all__ = ["SHORTCUTS", "Shortcut", "residual_layers"]
 

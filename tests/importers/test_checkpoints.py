@@ -13,10 +13,10 @@ import pcmref
 from pcmref.errors import FileError, NetworkError, ParameterError
 from pcmref.files import networks
 from pcmref.files.atomic import sha256_of
-from pcmref.files.checkpoints import convert, read_checkpoint
 from pcmref.files.cifar10 import CLASSES
+from pcmref.importers.checkpoints import convert, read_checkpoint
+from pcmref.importers.resnet import architecture
 from pcmref.network.images import Normalisation, Samples
-from pcmref.network.resnet import architecture
 from tests.helpers.nets import RESIDUAL, random_tensors
 
 # Checkpoints
@@ -137,7 +137,7 @@ def test_pytorch_is_not_needed(torch, tmp_path, monkeypatch):
 
 
 def test_import_does_not_need_pytorch():
-    code = "import sys; import pcmref.files.checkpoints; assert 'torch' not in sys.modules"
+    code = "import sys; import pcmref.importers.checkpoints; assert 'torch' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], check=True, cwd=Path(pcmref.__file__).parents[1])
 
 

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from pcmref.errors import FileError, PcmrefError, describe
+from pcmref.errors import FileError, PcmrefError, describe, require
 from pcmref.files.regular import open_regular
 
 __all__ = ["ELEMENTS_MOST", "OPSET_LEAST", "Graph", "Node", "fold", "read_graph"]
@@ -27,7 +27,7 @@ BYTES_MOST = 1 << 31
 Array = npt.NDArray[Any]
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, kw_only=True, eq=False)
 class Node:
     """A node: `inputs` and `outputs` are names of values, "" for one that is left out."""
 
@@ -44,7 +44,7 @@ class Node:
         return f"node {self.name!r} ({self.op})" if self.name else f"node of {self.outputs[0]!r} ({self.op})"
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, kw_only=True, eq=False)
 class Graph:
     """A graph: one input that is no constant, one output or more.
 
@@ -70,25 +70,17 @@ class Graph:
     producer: str
 
 
-def onnx_package() -> Any:
-    """Return the package `onnx`, or raise `FileError` that names the extra."""
-    try:
-        import onnx
-    except ImportError as error:
-        raise FileError("ONNX files", "the package onnx (pip install 'pcmref[onnx]')", "that it is missing") from error
-    return onnx
-
-
 def read_graph(path: Path) -> Graph:
     """Read the graph of an ONNX file.
 
     Raises
     ------
     FileError
-        If the package `onnx` is missing, the file is damaged or has what no network has, or data beside it are
-        not in its folder.
+        If the file is damaged or has what no network has, or data beside it are not in its folder.
+    MissingExtraError
+        If the package `onnx` is not installed.
     """
-    onnx = onnx_package()
+    onnx = require("onnx", "onnx")
     if not path.is_file():
         raise FileError(str(path), "an ONNX file", "a directory" if path.is_dir() else "nothing")
     if path.stat().st_size > BYTES_MOST:
@@ -252,7 +244,7 @@ def _constant(said: Mapping[str, Any]) -> Array:
 
 
 def _cast(said: Mapping[str, Any], x: Array) -> Array:
-    kind = np.dtype(onnx_package().helper.tensor_dtype_to_np_dtype(said["to"]))
+    kind = np.dtype(require("onnx", "onnx").helper.tensor_dtype_to_np_dtype(said["to"]))
     if kind.kind not in "biuf":
         raise TypeError("no real numbers")
     return x.astype(kind)

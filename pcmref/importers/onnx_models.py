@@ -9,8 +9,9 @@ from types import MappingProxyType
 
 from pcmref.errors import FileError, NetworkError, describe, path_of
 from pcmref.files.atomic import sha256_of
-from pcmref.files.onnx_file import Graph, read_graph
-from pcmref.files.onnx_nodes import Translation, Value, input_axes, translate
+from pcmref.importers.onnx_file import Graph, read_graph
+from pcmref.importers.onnx_nodes import input_axes, translate
+from pcmref.importers.onnx_values import Translation, Value
 from pcmref.network.graph import Network
 from pcmref.network.images import Normalisation, Samples
 from pcmref.network.operations import Flatten
@@ -61,8 +62,9 @@ def convert_onnx(
     Raises
     ------
     FileError
-        If the package `onnx` is missing, the file is damaged, or has something that a `Network` cannot have: with the
-        node and the reason.
+        If the file is damaged, or has something that a `Network` cannot have: with the node and the reason.
+    MissingExtraError
+        If the package `onnx` is not installed.
     """
     path = path_of("path", path)
     graph = read_graph(path)

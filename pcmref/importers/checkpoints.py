@@ -14,13 +14,13 @@ import numpy as np
 from pcmref.errors import FileError, NetworkError, listed, one_of, path_of, real
 from pcmref.files.atomic import sha256_of
 from pcmref.files.cifar10 import CLASSES
-from pcmref.files.state_dicts import StateDict, read_checkpoint, read_state_dict
+from pcmref.importers.modules import EPS
+from pcmref.importers.residual_layers import SHORTCUTS, Shortcut
+from pcmref.importers.state_dicts import StateDict, read_checkpoint, read_state_dict
+from pcmref.importers.structures import Structure, expect_architecture, structure_of
 from pcmref.network.graph import Network
 from pcmref.network.images import Normalisation, Samples
 from pcmref.network.layers import Conv, Layer
-from pcmref.network.modules import EPS
-from pcmref.network.residual_layers import SHORTCUTS, Shortcut
-from pcmref.network.structures import Structure, expect_architecture, structure_of
 
 __all__ = [
     "IMAGENET_MEAN",

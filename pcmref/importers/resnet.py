@@ -15,11 +15,11 @@ from typing import Literal, TypeAlias
 
 from pcmref.arrays import Float32
 from pcmref.errors import NetworkError, ParameterError, describe, instance
+from pcmref.importers.modules import EPS, STATISTICS, UNUSED, Norm, Tensors, Unit, eps_of, expect_patterns
+from pcmref.importers.residual import Block, Residual
+from pcmref.importers.residual_layers import residual_layers
 from pcmref.network.graph import Network
 from pcmref.network.images import Normalisation, Samples
-from pcmref.network.modules import EPS, STATISTICS, UNUSED, Norm, Tensors, Unit, eps_of, expect_patterns
-from pcmref.network.residual import Block, Residual
-from pcmref.network.residual_layers import residual_layers
 
 __all__ = ["FAMILIES", "Architecture", "architecture", "has_names", "network_from_tensors", "residual_by_name"]
 

@@ -1,0 +1,157 @@
+"""``pcmref convert``: other people's networks as network files."""
+
+from __future__ import annotations
+
+import argparse
+import re
+from pathlib import Path
+from typing import Any
+
+import pcmref
+from pcmref.cli.options import add_data, at_least_one, samples_of, triple
+from pcmref.console import progress_bar
+from pcmref.errors import DataError, ParameterError, describe
+from pcmref.files.atomic import check_outputs
+from pcmref.network.graph import Network
+from pcmref.network.images import Normalisation, Samples
+from pcmref.studies import report
+
+__all__ = ["add_convert"]
+
+
+def add_convert(commands: Any) -> None:
+    """Add ``convert`` to a parser."""
+    command = commands.add_parser("convert", help="turn a PyTorch checkpoint or an ONNX model into a network file")
+    command.set_defaults(run=_convert)
+    command.add_argument("source", type=Path, metavar="FILE", help="a PyTorch checkpoint, or an ONNX model (.onnx)")
+    command.add_argument("output", type=Path, metavar="OUT.h5")
+    command.add_argument(
+        "--arch",
+        metavar="NAME",
+        help="joshi-resnetD, he-resnetD (D = 8, 14, 20, 32, ...), resnet18 | 34 | 50 | 101, vgg11_bn | 13 | 16 | 19, "
+        "mobilenet_v2 (default: the residual network that the shapes of the tensors say)",
+    )
+    command.add_argument("--key", metavar="NAME", help="which state dict, if there are several")
+    command.add_argument("--mean", metavar="R,G,B", help="of the training data, pixels 0 to 1 (default: ImageNet's)")
+    command.add_argument("--std", metavar="R,G,B", help="likewise")
+    command.add_argument("--order", choices=["rgb", "bgr"], help="of the colours in training (default: rgb)")
+    command.add_argument(
+        "--shortcut",
+        choices=["pad-both", "pad-after", "conv"],
+        help="channels of zeros half before and half after (default), all after, or convolutions",
+    )
+    command.add_argument(
+        "--eps",
+        action="append",
+        default=[],
+        metavar="[NAME=]VALUE",
+        help="of batch norms, all or those of this name, as 'layer1.*=1e-3' (default: 1e-5)",
+    )
+    command.add_argument("--size", metavar="HxW", help="of images (default: 32x32, for networks for ImageNet 224x224)")
+    command.add_argument(
+        "--check", type=int, metavar="N", help="measure with N images what tensors do not tell, and take the best"
+    )
+    add_data(command)
+
+
+def _convert(options: argparse.Namespace) -> None:
+    check_outputs([options.output], inputs=[options.source, options.data])
+    if options.source.suffix.lower() == ".onnx":
+        _convert_onnx(options)
+    else:
+        _convert_checkpoint(options)
+
+
+def _convert_onnx(options: argparse.Namespace) -> None:
+    from pcmref.importers.onnx_models import convert_onnx
+
+    for name in ("arch", "key", "shortcut", "order"):
+        if getattr(options, name) is not None:
+            raise ParameterError(f"--{name}", "a PyTorch checkpoint, which leaves it open", "an ONNX model")
+    if options.eps:
+        raise ParameterError("--eps", "a PyTorch checkpoint, which leaves it open", "an ONNX model")
+    normalisation = _given(options).get("normalisation")
+    network, notes = convert_onnx(options.source, size=_image_size(options.size), normalisation=normalisation)
+    pcmref.save(options.output, network)
+    print(*notes, sep="\n", end="\n" if notes else "")
+    if options.check is not None:
+        samples = _images_to_check(network, options)
+        share = pcmref.accuracy(pcmref.digital(network, samples.images), samples.labels)
+        print(f"digital accuracy {100 * share:.1f} % of {len(samples)} images ({samples.where})")
+    print(f"{options.output}: {network.weights:,} weights, {_scale(network.normalisation)}")
+
+
+def _convert_checkpoint(options: argparse.Namespace) -> None:
+    from pcmref.importers import checkpoints
+    from pcmref.studies import variants
+
+    given = _given(options)
+    assumed = checkpoints.Assumptions(**given)
+    checkpoint = checkpoints.open_checkpoint(
+        options.source, options.arch, key=options.key, eps=_eps(options.eps), size=_image_size(options.size)
+    )
+    network = checkpoint.network(assumed)
+    if options.check is None:
+        told = (
+            f"{checkpoint.report()}\nassumed: {variants.assumptions_text(checkpoint, assumed)} (--check N measures)\n"
+        )
+    else:
+        samples = _images_to_check(network, options)
+        with progress_bar("variants", options.interrupted) as progress:
+            findings = variants.measured(checkpoint, samples, assumed, fixed=frozenset(given), progress=progress)
+        print(checkpoint.report(), variants.findings_text(checkpoint, findings, samples), sep="\n")
+        variants.refuse_guessing(checkpoint, findings, samples)
+        network, told = checkpoint.network(findings.taken), ""
+    pcmref.save(options.output, network)
+    print(f"{told}{options.output}: {network.weights:,} weights, {_scale(network.normalisation)}")
+
+
+def _scale(scale: Normalisation) -> str:
+    words = f"mean {report.numbers(scale.mean)}, std {report.numbers(scale.std)}"
+    return words + (f" of pixels / {scale.full_scale:g}" if scale.full_scale != 255 else "")
+
+
+def _given(options: argparse.Namespace) -> dict[str, Any]:
+    """Return the assumptions that options fix."""
+    from pcmref.importers.checkpoints import IMAGENET_MEAN, IMAGENET_STD
+
+    given: dict[str, Any] = {}
+    if options.mean is not None or options.std is not None:
+        mean = IMAGENET_MEAN if options.mean is None else triple("--mean", options.mean)
+        std = IMAGENET_STD if options.std is None else triple("--std", options.std)
+        given["normalisation"] = Normalisation(full_scale=255.0, mean=mean, std=std)
+    for name in ("shortcut", "order"):
+        if getattr(options, name) is not None:
+            given[name] = getattr(options, name)
+    return given
+
+
+def _eps(texts: list[str]) -> dict[str, float]:
+    """Return the eps of batch norms, by pattern of their names."""
+    found = {}
+    for text in texts:
+        pattern, _, value = text.rpartition("=")
+        try:
+            found[pattern or "*"] = float(value)
+        except ValueError:
+            raise ParameterError("--eps", "a number, or NAME=NUMBER", describe(text)) from None
+    return found
+
+
+def _image_size(text: str | None) -> tuple[int, int] | None:
+    if text is None:
+        return None
+    match = re.fullmatch(r"([1-9]\d{0,4})x([1-9]\d{0,4})", text)
+    if match is None:
+        raise ParameterError("--size", "HEIGHTxWIDTH, for example 32x32", describe(text))
+    return int(match[1]), int(match[2])
+
+
+def _images_to_check(network: Network, options: argparse.Namespace) -> Samples:
+    """Return images to choose assumptions by: those to calibrate with, if there are any, not those to judge by."""
+    at_least_one("--check", options.check)
+    samples, training = samples_of(network, options.data, True, genuine=not options.any_cifar)
+    found = (samples if training is None else training).first(options.check)
+    if not len(found):
+        raise DataError("--check", "images with labels", "none")
+    return found

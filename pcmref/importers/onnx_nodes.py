@@ -1,0 +1,171 @@
+"""From the nodes of an ONNX graph to layers: one function for each operator, none of which approximates."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+import numpy as np
+
+from pcmref.errors import FileError, PcmrefError, describe
+from pcmref.importers.onnx_elements import (
+    add,
+    add_all,
+    clip,
+    concat,
+    divide,
+    elementwise,
+    hard_swish,
+    local_response,
+    multiply,
+    prelu,
+    subtract,
+)
+from pcmref.importers.onnx_file import Graph, Node, fold
+from pcmref.importers.onnx_layers import (
+    average_pool,
+    batch_norm,
+    conv,
+    gemm,
+    global_average,
+    global_max,
+    matmul,
+    max_pool,
+    reduce_mean,
+)
+from pcmref.importers.onnx_shapes import (
+    cast,
+    flatten,
+    pad,
+    reshape,
+    same_value,
+    slice_of,
+    softmax,
+    squeeze,
+    transpose,
+    unsqueeze,
+)
+from pcmref.importers.onnx_values import NO_PADS, Array, Attributes, Translation, Translator, Value
+from pcmref.network.operations import Flatten, HardSigmoid, LeakyRelu, Relu, Sigmoid, Tanh
+
+__all__ = ["OPERATORS", "input_axes", "translate"]
+
+
+def translate(graph: Graph, input_shape: tuple[int, int, int], output: str) -> Translation:
+    """Turn a graph into layers; `input_shape` is (height, width, channels) of an image.
+
+    Raises
+    ------
+    FileError
+        Naming the node that has no counterpart, and the reason.
+    """
+    axes = input_axes(graph)
+    lengths = dict(zip("hwc", input_shape, strict=True))
+    done = Translation(graph, input_shape)
+    source = done.put(Flatten, "features", "input") if axes == "c" else "input"
+    done.values[graph.input] = Value(node=source, shape=tuple(lengths[axis] for axis in axes), axes=axes)
+    for node in _needed(graph, output):
+        if (found := _folded(done, node)) is not None:
+            done.constants[node.outputs[0]] = found
+        else:
+            done.values[node.outputs[0]] = _translated(done, node)
+    if output not in done.values:
+        raise FileError(f"output {output!r}", "something that depends on the images", "a constant")
+    if done.values[output].pads != NO_PADS:
+        raise FileError(f"output {output!r}", "a Pad only before a convolution", "one at the end")
+    return done
+
+
+def _folded(done: Translation, node: Node) -> Array | None:
+    """Return what a node computes, if it is the same for all images."""
+    if node.op == "Shape" and (value := done.values.get(node.inputs[0])) is not None and not node.attributes:
+        return np.array([1, *value.shape], np.int64)
+    known = all(name in done.constants for name in node.inputs if name)
+    return fold(node, done.constants) if known else None
+
+
+def _needed(graph: Graph, output: str) -> Iterator[Node]:
+    """Yield the nodes on which an output depends, in their order, in which each reads only earlier ones."""
+    wanted, found = {output}, []
+    for node in reversed(graph.nodes):
+        if wanted & set(node.outputs):
+            wanted |= set(node.inputs)
+            found.append(node)
+    known = {graph.input, "", *graph.constants}
+    for node in reversed(found):
+        missing = [name for name in node.inputs if name not in known]
+        if missing:
+            raise FileError(node.where, "values of nodes that come before it (no cycle)", describe(missing[0]))
+        known |= set(node.outputs)
+        yield node
+    if output not in known:
+        raise FileError("outputs", "a value of the graph", describe(output))
+
+
+def input_axes(graph: Graph) -> str:
+    """Return "chw", or "hwc" if the channels are brought forward at once; or "c" if the input has no pixels."""
+    lengths = graph.input_shape
+    if len(lengths) == 2:
+        return "c"
+    if len(lengths) != 4:
+        raise FileError(f"input {graph.input!r}", "images: batch, channels, height, width", f"{len(lengths)} axes")
+    forward = [0, 3, 1, 2]
+    readers = [node for node in graph.nodes if graph.input in node.inputs]
+    brought = all(node.op == "Transpose" and node.attributes.get("perm") == forward for node in readers)
+    return "hwc" if readers and brought else "chw"
+
+
+def _translated(done: Translation, node: Node) -> Value:
+    translator = OPERATORS.get(node.op)
+    if translator is None:
+        raise FileError(node.where, "an operator that pcmref has", node.op)
+    attributes = Attributes(node)
+    try:
+        value = translator(done, node, attributes)
+    except PcmrefError:
+        raise
+    except Exception as error:  # a foreign file can say anything
+        expected = "attributes and inputs of this operator"
+        raise FileError(node.where, expected, f"others ({type(error).__name__})") from error
+    attributes.expect_all_used()
+    return value
+
+
+#: Operators, and what makes layers of each.
+OPERATORS: Mapping[str, Translator] = {
+    "Conv": conv,
+    "Gemm": gemm,
+    "MatMul": matmul,
+    "BatchNormalization": batch_norm,
+    "Relu": elementwise(Relu),
+    "LeakyRelu": elementwise(LeakyRelu, slope=("alpha", 0.01)),
+    "PRelu": prelu,
+    "Clip": clip,
+    "Sigmoid": elementwise(Sigmoid),
+    "HardSigmoid": elementwise(HardSigmoid, slope=("alpha", 0.2), offset=("beta", 0.5)),
+    "HardSwish": hard_swish,
+    "Tanh": elementwise(Tanh),
+    "LRN": local_response,
+    "Add": add,
+    "Sub": subtract,
+    "Mul": multiply,
+    "Div": divide,
+    "Sum": add_all,
+    "Concat": concat,
+    "MaxPool": max_pool,
+    "AveragePool": average_pool,
+    "GlobalAveragePool": global_average,
+    "GlobalMaxPool": global_max,
+    "ReduceMean": reduce_mean,
+    "Flatten": flatten,
+    "Reshape": reshape,
+    "Squeeze": squeeze,
+    "Unsqueeze": unsqueeze,
+    "Transpose": transpose,
+    "Pad": pad,
+    "Slice": slice_of,
+    "Identity": same_value,
+    "Dropout": same_value,
+    "Cast": cast,
+    "Softmax": softmax,
+    "LogSoftmax": softmax,
+}
