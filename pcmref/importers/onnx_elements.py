@@ -50,6 +50,10 @@ __all__ = [
 ]
 
 
+#: The opset from which on shapes are aligned as in NumPy, at their ends.
+BROADCASTING = 7
+
+
 def elementwise(kind: type[Layer], **attributes_of: tuple[str, float]) -> Translator:
     """Return the translator of an operator of one activation; number of ours -> attribute of theirs, its default."""
 
@@ -86,7 +90,7 @@ def prelu(done: Translation, node: Node, attributes: Attributes) -> Value:
     if slope.size == 1:
         return done.like(value, LeakyRelu, node.outputs[0], value.node, slope=number_of(node, slope, "slope"))
     # slope x where x < 0 is -slope relu(-x), exactly
-    factors, name = _slopes(node, value, slope), node.outputs[0]
+    factors, name = _slopes(done, node, value, slope), node.outputs[0]
     none = np.zeros_like(factors)
     positive = done.put(Relu, f"{name}.positive", value.node)
     turned = done.put(Affine, f"{name}.turned", value.node, scale=none - 1, shift=none)
@@ -95,9 +99,9 @@ def prelu(done: Translation, node: Node, attributes: Attributes) -> Value:
     return done.like(value, Add, name, positive, back)
 
 
-def _slopes(node: Node, value: Value, slope: Array) -> Float32:
-    """Return the slopes of the channels: of shape (channels, 1, 1), or (channels,) as PyTorch once wrote them."""
-    if slope.shape == value.shape[:1]:
+def _slopes(done: Translation, node: Node, value: Value, slope: Array) -> Float32:
+    """Return the slopes of the channels: of shape (channels, 1, 1), in opset 6 (channels,)."""
+    if done.graph.opset < BROADCASTING and slope.shape == value.shape[:1]:
         slope = slope.reshape(-1, *[1] * (len(value.shape) - 1))
     return each_channel(node, value, slope, "slope")
 

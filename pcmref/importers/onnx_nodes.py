@@ -95,6 +95,9 @@ def _needed(graph: Graph, output: str) -> Iterator[Node]:
         missing = [name for name in node.inputs if name not in known]
         if missing:
             raise FileError(node.where, "values of nodes that come before it (no cycle)", describe(missing[0]))
+        twice = [name for name in node.outputs if name in known and name]
+        if twice:
+            raise FileError(node.where, "names that no other value has", describe(twice[0]))
         known |= set(node.outputs)
         yield node
     if output not in known:

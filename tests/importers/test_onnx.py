@@ -516,6 +516,9 @@ REFUSED = {
         {"s": np.array([10**9])}, "constants of at most 160000000 elements, found 1000000000"),
     "a large sum": ([node("Add", "a", "b", out="c"), node("Add", "x", "c")],
         {"a": np.zeros((20000, 1), f32), "b": np.zeros((1, 20000), f32)}, "constants of at most"),
+    "one name twice": ([node("Relu", "x"), node("Sigmoid", "y")], {}, "names that no other value has, found 'y'"),
+    "the name of a constant": ([node("Relu", "x", out="z"), node("Add", "x", "z")], {"z": C}, "no other value has"),
+    "slopes for the last axis": ([node("PRelu", "x", "s")], {"s": numbers(5)}, "one for each channel, as slope"),
     "text": ([node("Add", "x", "t")], {"t": np.array(["a"])}, "numbers as a term|a tensor"),
 }  # fmt: skip
 
