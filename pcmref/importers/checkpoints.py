@@ -4,12 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
-from typing import Literal, TypeAlias, get_args
-
-import numpy as np
 
 from pcmref.errors import FileError, NetworkError, listed, one_of, path_of, real
 from pcmref.files.atomic import sha256_of
@@ -20,26 +17,15 @@ from pcmref.importers.state_dicts import StateDict, read_checkpoint, read_state_
 from pcmref.importers.structures import Structure, expect_architecture, structure_of
 from pcmref.network.graph import Network
 from pcmref.network.images import Normalisation, Samples
-from pcmref.network.layers import Conv, Layer
+from pcmref.network.recipes import IMAGENET, ORDERS, Order, on_rgb
 
 __all__ = [
-    "IMAGENET_MEAN",
-    "IMAGENET_STD",
-    "ORDERS",
     "Assumptions",
     "Checkpoint",
     "convert",
     "open_checkpoint",
     "read_checkpoint",
 ]
-
-#: Normalisation that the widely used public checkpoints of He's networks for CIFAR-10 expect.
-IMAGENET_MEAN = (0.485, 0.456, 0.406)
-IMAGENET_STD = (0.229, 0.224, 0.225)
-
-#: Order of the colours that a network was trained with; images are in the first.
-Order: TypeAlias = Literal["rgb", "bgr"]
-ORDERS: tuple[Order, ...] = get_args(Order)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,9 +45,7 @@ class Assumptions:
 
     shortcut: Shortcut = "pad-both"
     order: Order = "rgb"
-    normalisation: Normalisation = field(
-        default_factory=lambda: Normalisation(full_scale=255.0, mean=IMAGENET_MEAN, std=IMAGENET_STD)
-    )
+    normalisation: Normalisation = IMAGENET
 
     def __post_init__(self) -> None:
         one_of("shortcut", self.shortcut, SHORTCUTS)
@@ -117,7 +101,7 @@ class Checkpoint:
             layers = structure.layers(shortcut)
             shape = (*self.size, structure.channels)
             return Network(
-                layers=layers if assumptions.order == "rgb" else tuple(_turned(layers)),
+                layers=on_rgb(layers, assumptions.order),
                 input_shape=shape,
                 normalisation=assumptions.normalisation,
                 classes=_classes(structure.classes, shape),
@@ -188,8 +172,8 @@ def convert(
     path: str | Path,
     arch: str | None = None,
     *,
-    mean: Sequence[float] = IMAGENET_MEAN,
-    std: Sequence[float] = IMAGENET_STD,
+    mean: Sequence[float] = IMAGENET.mean,
+    std: Sequence[float] = IMAGENET.std,
     shortcut: Shortcut = "pad-both",
     order: Order = "rgb",
     eps: float | Mapping[str, float] = EPS["*"],
@@ -239,15 +223,6 @@ def _classes(count: int, shape: tuple[int, int, int]) -> tuple[str, ...]:
     if (count, shape) == (len(CLASSES), (32, 32, 3)):
         return CLASSES
     return tuple(map(str, range(count)))
-
-
-def _turned(layers: Sequence[Layer]) -> Iterator[Layer]:
-    """Yield layers that take red, green and blue where the first took blue, green and red."""
-    for layer in layers:
-        if isinstance(layer, Conv) and layer.inputs == ("input",):
-            yield replace(layer, weight=np.ascontiguousarray(layer.weight[:, ::-1]))
-        else:
-            yield layer
 
 
 @contextmanager

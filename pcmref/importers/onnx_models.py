@@ -15,11 +15,9 @@ from pcmref.importers.onnx_values import Translation, Value
 from pcmref.network.graph import Network
 from pcmref.network.images import Normalisation, Samples
 from pcmref.network.operations import Flatten
+from pcmref.network.recipes import IMAGENET, Order, on_rgb
 
 __all__ = ["convert_onnx"]
-
-#: Normalisation that most networks for photographs expect, of pixels from 0 to 1: that of ImageNet's training images.
-IMAGENET = Normalisation(full_scale=255.0, mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225))
 
 
 def convert_onnx(
@@ -27,6 +25,7 @@ def convert_onnx(
     *,
     size: tuple[int, int] | None = None,
     normalisation: Normalisation | None = None,
+    order: Order = "rgb",
     classes: Sequence[str] | None = None,
     provenance: Mapping[str, str] = MappingProxyType({}),
     evaluation: Samples | None = None,
@@ -46,6 +45,8 @@ def convert_onnx(
         Of an image, where the model leaves it open.
     normalisation : Normalisation, optional
         The model does not tell: by default ImageNet's for three channels, none (pixel / 255) otherwise.
+    order : {"rgb", "bgr"}
+        Of the colours that it was trained with; files of pcmref hold RGB images.
     classes : sequence of str, optional
         By default their numbers.
     provenance : mapping of str to str
@@ -74,7 +75,7 @@ def convert_onnx(
         value = done.values[_output(graph)]
         count = _classes(done, value)
         network = Network(
-            layers=tuple(done.layers.values()),
+            layers=on_rgb(done.layers.values(), order),
             input_shape=shape,
             normalisation=_normalisation(shape[2]) if normalisation is None else normalisation,
             classes=tuple(map(str, range(count))) if classes is None else tuple(classes),

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
+from typing import Literal, TypeAlias, get_args
 
 import numpy as np
 
@@ -15,7 +16,13 @@ from pcmref.errors import NetworkError, one_of
 from pcmref.network.images import Normalisation
 from pcmref.network.layers import Conv, Layer
 
-__all__ = ["RECIPES", "Recipe", "recipe"]
+__all__ = ["IMAGENET", "ORDERS", "RECIPES", "Order", "Recipe", "on_rgb", "recipe"]
+
+#: Order of the colours that a network was trained with; images are in the first.
+Order: TypeAlias = Literal["rgb", "bgr"]
+ORDERS: tuple[Order, ...] = get_args(Order)
+#: That of torchvision, which most networks for photographs expect: of ImageNet's training images.
+IMAGENET = Normalisation(full_scale=255.0, mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,43 +33,19 @@ class Recipe:
     ----------
     normalisation : Normalisation
         Of the red, green and blue pixels, in this order.
-    reversed_channels : bool
-        Whether its networks read blue, green, red.
+    order : {"rgb", "bgr"}
+        In which its networks read them.
     """
 
     normalisation: Normalisation
-    reversed_channels: bool = False
-
-    def on_rgb(self, layers: Iterable[Layer]) -> tuple[Layer, ...]:
-        """Return the layers of a network as they are on RGB images.
-
-        Parameters
-        ----------
-        layers : iterable of Layer
-            As the framework has them.
-
-        Returns
-        -------
-        tuple of Layer
-
-        Raises
-        ------
-        NetworkError
-            If the channels must be reversed, and another layer than an ordinary convolution reads the image.
-        """
-        return tuple(
-            _reversed(layer) if self.reversed_channels and "input" in layer.inputs else layer for layer in layers
-        )
+    order: Order = "rgb"
 
 
 #: The recipes by name: of PyTorch's torchvision, of Caffe and Keras's first networks, of TensorFlow's MobileNets.
 RECIPES: Mapping[str, Recipe] = {
-    "torchvision": Recipe(
-        normalisation=Normalisation(full_scale=255.0, mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225))
-    ),
+    "torchvision": Recipe(normalisation=IMAGENET),
     "caffe": Recipe(
-        normalisation=Normalisation(full_scale=1.0, mean=(123.68, 116.779, 103.939), std=(1.0, 1.0, 1.0)),
-        reversed_channels=True,
+        normalisation=Normalisation(full_scale=1.0, mean=(123.68, 116.779, 103.939), std=(1.0, 1.0, 1.0)), order="bgr"
     ),
     "tensorflow": Recipe(normalisation=Normalisation(full_scale=127.5, mean=(1.0, 1.0, 1.0), std=(1.0, 1.0, 1.0))),
 }
@@ -72,6 +55,29 @@ def recipe(name: str) -> Recipe:
     """Return the recipe called `name`, one of `RECIPES`."""
     one_of("recipe", name, RECIPES)
     return RECIPES[name]
+
+
+def on_rgb(layers: Iterable[Layer], order: Order) -> tuple[Layer, ...]:
+    """Return the layers of a network as they are on RGB images.
+
+    Parameters
+    ----------
+    layers : iterable of Layer
+        As it was trained.
+    order : {"rgb", "bgr"}
+        Of the colours that it was trained with.
+
+    Returns
+    -------
+    tuple of Layer
+
+    Raises
+    ------
+    NetworkError
+        If the channels must be reversed, and another layer than an ordinary convolution reads the image.
+    """
+    one_of("order", order, ORDERS)
+    return tuple(_reversed(layer) if order == "bgr" and "input" in layer.inputs else layer for layer in layers)
 
 
 def _reversed(layer: Layer) -> Layer:

@@ -11,21 +11,22 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from pcmref.errors import DataError, FileError
-from pcmref.importers.checkpoints import IMAGENET_MEAN, IMAGENET_STD, ORDERS, Assumptions, Checkpoint
+from pcmref.importers.checkpoints import Assumptions, Checkpoint
 from pcmref.inference.run import digital
 from pcmref.network.images import Normalisation, Samples
+from pcmref.network.recipes import IMAGENET, ORDERS
 from pcmref.studies.report import numbers
 
 __all__ = ["Findings", "Score", "assumptions_text", "findings_text", "least_accuracy", "measured", "refuse_guessing"]
 
-Values: TypeAlias = tuple[float, float, float]
+Values: TypeAlias = tuple[float, ...]
 
 #: Means and standard deviations of the pixels of CIFAR-10; what is often taken for the latter is their mean of images.
 CIFAR10_MEAN, CIFAR10_STD = (0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616)
 CIFAR10_STD_OF_IMAGES = (0.2023, 0.1994, 0.2010)
 #: Normalisations that networks are trained with: name -> full scale, mean and std.
 NORMALISATIONS: Mapping[str, tuple[float, Values, Values]] = {
-    "ImageNet": (255.0, IMAGENET_MEAN, IMAGENET_STD),
+    "ImageNet": (255.0, IMAGENET.mean, IMAGENET.std),
     "CIFAR-10": (255.0, CIFAR10_MEAN, CIFAR10_STD),
     "CIFAR-10, std of images": (255.0, CIFAR10_MEAN, CIFAR10_STD_OF_IMAGES),
     "-1 to 1": (255.0, (0.5,) * 3, (0.5,) * 3),

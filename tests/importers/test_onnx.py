@@ -630,7 +630,7 @@ def test_the_command(tmp_path, capsys):
     assert "stem.c" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("option", [["--arch", "resnet18"], ["--eps", "1e-3"], ["--order", "bgr"]])
+@pytest.mark.parametrize("option", [["--arch", "resnet18"], ["--eps", "1e-3"], ["--key", "net"]])
 def test_options_that_an_onnx_model_has_no_use_for(option, tmp_path, capsys):
     resnet(tmp_path / "net.onnx")
     assert cli.main(["convert", str(tmp_path / "net.onnx"), str(tmp_path / "net.h5"), *option]) == 1
@@ -651,3 +651,17 @@ def test_checking_a_model_with_images(tmp_path, capsys):
     command = ["convert", str(tmp_path / "net.onnx"), str(tmp_path / "net.h5")]
     assert cli.main([*command, "--check", "20", "--data", str(tmp_path / "images.h5")]) == 0
     assert "digital accuracy 75.0 % of 20 images" in capsys.readouterr().out
+
+
+def test_a_recipe(tmp_path, capsys):
+    """Of Caffe: blue, green, red, minus their means."""
+    model = resnet(tmp_path / "net.onnx")
+    command = ["convert", str(tmp_path / "net.onnx"), str(tmp_path / "net.h5"), "--recipe", "caffe"]
+    assert cli.main(command) == 0
+    images = np.random.default_rng(6).integers(0, 256, (3, 12, 10, 3), np.uint8)
+    x = (images[..., ::-1] - np.array([103.939, 116.779, 123.68])).astype(f32)
+    expected = ReferenceEvaluator(model).run(None, {"x": np.moveaxis(x, -1, 1)})[0]
+    found = pcmref.digital(pcmref.load(tmp_path / "net.h5"), images)
+    np.testing.assert_allclose(found, expected, rtol=1e-3, atol=1e-3 * abs(expected).max())
+    assert cli.main([*command, "--mean", "0,0,0"]) == 1
+    assert "--recipe: expected no --mean and --std beside it" in capsys.readouterr().err

@@ -12,7 +12,7 @@ from pcmref.errors import NetworkError, ParameterError
 from pcmref.network.images import Normalisation
 from pcmref.network.layers import Conv
 from pcmref.network.operations import GlobalAveragePool, Relu
-from pcmref.network.recipes import RECIPES, recipe
+from pcmref.network.recipes import RECIPES, on_rgb, recipe
 
 RNG = np.random.default_rng(1)
 #: Of each recipe, what red, green and blue of 0 and of 255 become, worked out by hand.
@@ -46,7 +46,7 @@ def test_a_network_of_bgr_images_gives_the_same_on_rgb_images():
     caffe = recipe("caffe")
     images = RNG.integers(0, 256, (7, 4, 6, 3)).astype(np.uint8)
     theirs = network(layers, Normalisation(full_scale=1.0, mean=(103.939, 116.779, 123.68), std=(1.0,) * 3))
-    ours = network(caffe.on_rgb(layers), caffe.normalisation)
+    ours = network(on_rgb(layers, caffe.order), caffe.normalisation)
     expected = pcmref.digital(theirs, images[..., ::-1])
     np.testing.assert_allclose(pcmref.digital(ours, images), expected, rtol=1e-5, atol=1e-3)
     assert abs(pcmref.digital(ours, images[..., ::-1]) - expected).max() > 1
@@ -55,13 +55,13 @@ def test_a_network_of_bgr_images_gives_the_same_on_rgb_images():
 @pytest.mark.parametrize("name", ["torchvision", "tensorflow"])
 def test_a_network_of_rgb_images_stays_as_it_is(name):
     layers = (conv(), Relu(name="relu", inputs=("conv",)))
-    assert recipe(name).on_rgb(layers) == layers
+    assert on_rgb(layers, recipe(name).order) == layers
 
 
 def test_only_convolutions_that_read_the_image_are_changed():
     first = conv()
     second = replace(first, name="second", inputs=("conv",), weight=RNG.normal(size=(5, 5, 1, 1)).astype(np.float32))
-    changed = recipe("caffe").on_rgb([first, second])
+    changed = on_rgb([first, second], "bgr")
     assert (changed[0].weight == first.weight[:, [2, 1, 0]]).all()
     assert changed[1] is second
 
@@ -73,7 +73,7 @@ def test_only_convolutions_that_read_the_image_are_changed():
 )
 def test_another_layer_cannot_read_a_bgr_image(layer):
     with pytest.raises(NetworkError, match="graph/odd: expected a convolution of one group"):
-        recipe("caffe").on_rgb([layer])
+        on_rgb([layer], "bgr")
 
 
 def test_unknown_recipes():
