@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 
 import pcmref
-from pcmref.arithmetic import draws, elementary, reference
+from pcmref.arithmetic import draws, elementary, periphery, reference
 from pcmref.arithmetic.codes import (
     CODE_LIMIT,
     ROUNDINGS,
@@ -41,6 +41,9 @@ from pcmref.files import corrections, networks
 from pcmref.files.corrections import save_corrections
 from pcmref.files.networks import OPERATIONS
 from pcmref.inference import ranges as inference_ranges
+from pcmref.network.cost import ELEMENTS_MOST, OPERATIONS_MOST
+from pcmref.network.layers import FLOAT_LIMIT, BatchNorm, CrossbarLayer, number_names
+from pcmref.network.windows import AXIS_LIMIT, MAP_LIMIT
 from pcmref.studies import study
 from tests.helpers import nets
 
@@ -690,6 +693,23 @@ def test_operations():
         assert f"| `{name}` |" in section(2)
         for tensor in kind.tensors:
             assert f"`{tensor.rstrip('?')}`" in section(2)
+        line = next(line for line in section(2).splitlines() if line.startswith(f"| `{name}` |"))
+        said = dict(re.findall(r"`(\w+)`(?: \((\w+)\))?", line.split("|")[2]))
+        assert set(said) == number_names(kind), name
+        assert {n: json.loads(value) for n, value in said.items() if value} == dict(kind.defaults), name
+        if not issubclass(kind, (CrossbarLayer, BatchNorm)):
+            assert f"| `{name}` |" in section(9)
+
+
+def test_constants_of_operations():
+    limits, results = " ".join(section(2).split()), section(9)
+    assert f"x if `abs(x) < 2^{math.log2(periphery.TANH_IS_X_BELOW):.0f}`" in results
+    assert f"are integers from 1 to {AXIS_LIMIT}, " in limits
+    assert f"are numbers of at most 2^{math.log2(FLOAT_LIMIT):.0f} in size" in limits
+    assert f"a map, padded or not, has at most 2^{math.log2(MAP_LIMIT):.0f} elements" in limits
+    costs = " ".join(SPEC.split())
+    assert f"if a map, padded or not, has more than 2^{math.log2(ELEMENTS_MOST):.0f} elements" in costs
+    assert f"the operations of all nodes are more than 2^{math.log2(OPERATIONS_MOST):.0f}." in costs
 
 
 def test_grids():
