@@ -8,16 +8,21 @@ from pathlib import Path
 from typing import Any
 
 import pcmref
-from pcmref.cli.options import add_data, at_least_one, samples_of, triple
+from pcmref.cli.options import add_data, colours, samples_of
 from pcmref.console import progress_bar
 from pcmref.errors import DataError, ParameterError, describe
 from pcmref.files.atomic import check_outputs
+from pcmref.importers.checkpoints import Assumptions
 from pcmref.network.graph import Network
 from pcmref.network.images import Normalisation, Samples
 from pcmref.network.recipes import IMAGENET, RECIPES, recipe
-from pcmref.studies import report
+from pcmref.studies import report, variants
+from pcmref.studies.variants import Source
 
 __all__ = ["add_convert"]
+
+#: Fewer images tell variants of a network apart by chance.
+CHECKED_LEAST = 50
 
 
 def add_convert(commands: Any) -> None:
@@ -33,7 +38,11 @@ def add_convert(commands: Any) -> None:
         "mobilenet_v2 (default: the residual network that the shapes of the tensors say)",
     )
     command.add_argument("--key", metavar="NAME", help="which state dict, if there are several")
-    command.add_argument("--mean", metavar="R,G,B", help="of the training data, pixels 0 to 1 (default: ImageNet's)")
+    command.add_argument(
+        "--mean",
+        metavar="R,G,B",
+        help="of the training data, pixels 0 to 1; one for all colours, or each (default: ImageNet's)",
+    )
     command.add_argument("--std", metavar="R,G,B", help="likewise")
     command.add_argument(
         "--recipe", choices=sorted(RECIPES), help="mean, std and order of colours as a framework has them"
@@ -60,6 +69,8 @@ def add_convert(commands: Any) -> None:
 
 def _convert(options: argparse.Namespace) -> None:
     check_outputs([options.output], inputs=[options.source, options.data])
+    if options.check is not None and options.check < CHECKED_LEAST:
+        raise ParameterError("--check", f"at least {CHECKED_LEAST} images: fewer tell little", str(options.check))
     if options.source.suffix.lower() == ".onnx":
         _convert_onnx(options)
     else:
@@ -67,46 +78,45 @@ def _convert(options: argparse.Namespace) -> None:
 
 
 def _convert_onnx(options: argparse.Namespace) -> None:
-    from pcmref.importers.onnx_models import convert_onnx
+    from pcmref.importers.onnx_models import assumed, open_onnx
 
     for name in ("arch", "key", "shortcut"):
         if getattr(options, name) is not None:
             raise ParameterError(f"--{name}", "a PyTorch checkpoint, which leaves it open", "an ONNX model")
     if options.eps:
         raise ParameterError("--eps", "a PyTorch checkpoint, which leaves it open", "an ONNX model")
-    network, notes = convert_onnx(options.source, size=_image_size(options.size), **_given(options))
-    pcmref.save(options.output, network)
-    print(*notes, sep="\n", end="\n" if notes else "")
-    if options.check is not None:
-        samples = _images_to_check(network, options)
-        share = pcmref.accuracy(pcmref.digital(network, samples.images), samples.labels)
-        print(f"digital accuracy {100 * share:.1f} % of {len(samples)} images ({samples.where})")
-    print(f"{options.output}: {network.weights:,} weights, {_scale(network.normalisation)}")
+    given, model = _given(options), open_onnx(options.source, size=_image_size(options.size))
+    if model.told:
+        given.setdefault("normalisation", model.scale)
+    _save(options, model, assumed(model, **given), given, list(model.notes))
 
 
 def _convert_checkpoint(options: argparse.Namespace) -> None:
     from pcmref.importers import checkpoints
-    from pcmref.studies import variants
 
     given = _given(options)
-    assumed = checkpoints.Assumptions(**given)
     checkpoint = checkpoints.open_checkpoint(
         options.source, options.arch, key=options.key, eps=_eps(options.eps), size=_image_size(options.size)
     )
-    network = checkpoint.network(assumed)
+    _save(options, checkpoint, checkpoints.Assumptions(**given), given, [checkpoint.report()])
+
+
+def _save(
+    options: argparse.Namespace, source: Source, start: Assumptions, given: dict[str, Any], told: list[str]
+) -> None:
+    """Write the network under assumptions, or under those that are measured to be right, and say which."""
+    network = source.network(start)
     if options.check is None:
-        told = (
-            f"{checkpoint.report()}\nassumed: {variants.assumptions_text(checkpoint, assumed)} (--check N measures)\n"
-        )
+        told.append(f"assumed: {variants.assumptions_text(source, start)} (--check N measures)")
     else:
         samples = _images_to_check(network, options)
         with progress_bar("variants", options.interrupted) as progress:
-            findings = variants.measured(checkpoint, samples, assumed, fixed=frozenset(given), progress=progress)
-        print(checkpoint.report(), variants.findings_text(checkpoint, findings, samples), sep="\n")
-        variants.refuse_guessing(checkpoint, findings, samples)
-        network, told = checkpoint.network(findings.taken), ""
+            findings = variants.measured(source, samples, start, fixed=frozenset(given), progress=progress)
+        print(*told, variants.findings_text(source, findings, samples), sep="\n")
+        variants.refuse_guessing(source, findings, samples)
+        network, told = source.network(findings.taken), []
     pcmref.save(options.output, network)
-    print(f"{told}{options.output}: {network.weights:,} weights, {_scale(network.normalisation)}")
+    print(*told, f"{options.output}: {network.weights:,} weights, {_scale(network.normalisation)}", sep="\n")
 
 
 def _scale(scale: Normalisation) -> str:
@@ -123,8 +133,8 @@ def _given(options: argparse.Namespace) -> dict[str, Any]:
         known = recipe(options.recipe)
         given |= {"normalisation": known.normalisation, "order": known.order}
     if options.mean is not None or options.std is not None:
-        mean = IMAGENET.mean if options.mean is None else triple("--mean", options.mean)
-        std = IMAGENET.std if options.std is None else triple("--std", options.std)
+        mean = IMAGENET.mean if options.mean is None else colours("--mean", options.mean)
+        std = IMAGENET.std if options.std is None else colours("--std", options.std)
         given["normalisation"] = Normalisation(full_scale=255.0, mean=mean, std=std)
     for name in ("shortcut", "order"):
         if getattr(options, name) is not None:
@@ -155,9 +165,8 @@ def _image_size(text: str | None) -> tuple[int, int] | None:
 
 def _images_to_check(network: Network, options: argparse.Namespace) -> Samples:
     """Return images to choose assumptions by: those to calibrate with, if there are any, not those to judge by."""
-    at_least_one("--check", options.check)
     samples, training = samples_of(network, options.data, True, genuine=not options.any_cifar)
     found = (samples if training is None else training).first(options.check)
-    if not len(found):
-        raise DataError("--check", "images with labels", "none")
+    if len(found) < CHECKED_LEAST:
+        raise DataError("--check", f"at least {CHECKED_LEAST} images with labels", f"{len(found)} ({found.where})")
     return found

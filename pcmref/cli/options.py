@@ -25,13 +25,13 @@ __all__ = [
     "add_data",
     "add_readout",
     "at_least_one",
+    "colours",
     "factors",
     "network_path",
     "readout_file",
     "readout_of_options",
     "samples_of",
     "time_s",
-    "triple",
 ]
 
 #: Most bytes of a file with a readout.
@@ -65,13 +65,12 @@ def factors(text: str) -> tuple[int, ...]:
         raise ParameterError("--significance", "integers, comma-separated", describe(text)) from None
 
 
-def triple(option: str, text: str) -> tuple[float, float, float]:
-    """Return three numbers, one a colour."""
+def colours(option: str, text: str) -> tuple[float, ...]:
+    """Return numbers, one a colour, or one for all."""
     try:
-        red, green, blue = (float(part) for part in text.split(","))
+        return tuple(float(part) for part in text.split(","))
     except ValueError:
-        raise ParameterError(option, "three numbers, comma-separated", describe(text)) from None
-    return red, green, blue
+        raise ParameterError(option, "numbers, comma-separated, one a colour or one for all", describe(text)) from None
 
 
 def at_least_one(option: str, value: int) -> int:

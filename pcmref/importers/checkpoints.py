@@ -17,7 +17,7 @@ from pcmref.importers.state_dicts import StateDict, read_checkpoint, read_state_
 from pcmref.importers.structures import Structure, expect_architecture, structure_of
 from pcmref.network.graph import Network
 from pcmref.network.images import Normalisation, Samples
-from pcmref.network.recipes import IMAGENET, ORDERS, Order, on_rgb
+from pcmref.network.recipes import IMAGENET, ORDERS, Order, for_channels, on_rgb
 
 __all__ = [
     "Assumptions",
@@ -63,6 +63,21 @@ class Checkpoint:
     size: tuple[int, int]
     eps: Mapping[str, float]
 
+    @property
+    def channels(self) -> int:
+        """Of its images."""
+        return self.structure.channels
+
+    @property
+    def classes(self) -> int:
+        """How many it tells apart."""
+        return self.structure.classes
+
+    @property
+    def pads(self) -> bool:
+        """Whether its shortcuts have channels of zeros."""
+        return self.structure.pads
+
     def report(self) -> str:
         """Return what was read and what was not, and which network it is."""
         where = f" under {self.state.key!r}" if self.state.key else ""
@@ -103,7 +118,7 @@ class Checkpoint:
             return Network(
                 layers=on_rgb(layers, assumptions.order),
                 input_shape=shape,
-                normalisation=assumptions.normalisation,
+                normalisation=for_channels(assumptions.normalisation, structure.channels),
                 classes=_classes(structure.classes, shape),
                 provenance={**provenance, **self._record(assumptions)},
                 evaluation=evaluation,

@@ -56,6 +56,8 @@ class Graph:
     input : str
     input_shape : tuple of int or None
         With the batch first; None where the file leaves a length open.
+    takes_integers : bool
+        Whether the input is of integers: pixels as they are.
     outputs : tuple of str
     opset : int
     producer : str
@@ -65,6 +67,7 @@ class Graph:
     constants: Mapping[str, Array]
     input: str
     input_shape: tuple[int | None, ...]
+    takes_integers: bool
     outputs: tuple[str, ...]
     opset: int
     producer: str
@@ -109,6 +112,7 @@ def read_graph(path: Path) -> Graph:
         constants=constants,
         input=inputs[0].name,
         input_shape=_shape(path, inputs[0]),
+        takes_integers=inputs[0].type.tensor_type.elem_type in (onnx.TensorProto.UINT8, onnx.TensorProto.INT32),
         outputs=tuple(value.name for value in graph.output),
         opset=opset,
         producer=f"{model.producer_name} {model.producer_version}".strip(),
@@ -164,19 +168,23 @@ def _tensor(onnx: Any, path: Path, tensor: Any) -> Array:
     where = f"{path}: {tensor.name or 'a constant'}"
     if any(length < 0 for length in tensor.dims):
         raise FileError(where, "lengths from 0 on", describe(list(tensor.dims)))
+    said: dict[str, str] = {}
     if tensor.data_location == onnx.TensorProto.EXTERNAL:
         said = {entry.key: entry.value for entry in tensor.external_data}
         folder, location = path.resolve().parent, said.get("location", "")
         place = (folder / location).resolve()
-        if not location or not place.is_relative_to(folder) or not place.is_file():
+        if not location or not place.is_relative_to(folder):
             raise FileError(where, "data in the folder of the file", describe(location))
+        if not place.is_file():
+            raise FileError(where, f"its data in the file {describe(location)} beside the model", "no such file")
         size = place.stat().st_size
         if prod(tensor.dims) > 8 * size:
             raise FileError(where, f"no more elements than {place.name} has", str(prod(tensor.dims)))
     try:
         found = np.asarray(onnx.numpy_helper.to_array(tensor, str(path.resolve().parent)))
     except Exception as error:  # damaged in whatever way
-        raise FileError(where, "a tensor", f"a damaged one ({type(error).__name__})") from error
+        beside = f", whose data are in {describe(said['location'])}" if said else ""
+        raise FileError(where, f"a tensor{beside}", f"a damaged one ({type(error).__name__})") from error
     if found.dtype.kind not in "biuf" and found.dtype.name not in SMALL_FLOATS:
         raise FileError(where, "a tensor of real numbers", str(found.dtype))
     return found

@@ -3,21 +3,151 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from math import prod
 from pathlib import Path
 from types import MappingProxyType
 
 from pcmref.errors import FileError, NetworkError, describe, path_of
 from pcmref.files.atomic import sha256_of
+from pcmref.importers.checkpoints import Assumptions
 from pcmref.importers.onnx_file import Graph, read_graph
 from pcmref.importers.onnx_nodes import input_axes, translate
 from pcmref.importers.onnx_values import Translation, Value
 from pcmref.network.graph import Network
 from pcmref.network.images import Normalisation, Samples
-from pcmref.network.operations import Flatten
-from pcmref.network.recipes import IMAGENET, Order, on_rgb
+from pcmref.network.layers import BatchNorm, Layer
+from pcmref.network.operations import Affine, Flatten
+from pcmref.network.recipes import IMAGENET, RECIPES, Order, for_channels, on_rgb
 
-__all__ = ["convert_onnx"]
+__all__ = ["OnnxModel", "assumed", "convert_onnx", "open_onnx"]
+
+#: What a model without batch normalisations misses: programs for inference, and exporters, fold them away.
+NO_NORMS = (
+    "the model has no batch normalisations, so that AdaBS has nothing to correct (PyTorch exports them with "
+    "dynamo=False, do_constant_folding=False, training=TrainingMode.PRESERVE, of a model in eval mode)"
+)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class OnnxModel:
+    """A model that was read, and the layers of its network.
+
+    Parameters
+    ----------
+    path : Path
+    layers : tuple of Layer
+    shape : (height, width, channels)
+        Of an image.
+    classes : int
+    notes : tuple of str
+        What was left out, and what the model does not have, in words.
+    scale : Normalisation or None
+        Of the pixels, as far as the model tells; None if it changes them itself and does not.
+    told : bool
+        Whether the model tells it.
+    origin : str
+        Format and program.
+    """
+
+    path: Path
+    layers: tuple[Layer, ...]
+    shape: tuple[int, int, int]
+    classes: int
+    notes: tuple[str, ...]
+    scale: Normalisation | None
+    told: bool
+    origin: str
+
+    @property
+    def channels(self) -> int:
+        """Of its images."""
+        return self.shape[2]
+
+    @property
+    def pads(self) -> bool:
+        """Whether a file leaves open where channels of zeros lie: not this one."""
+        return False
+
+    def network(
+        self,
+        assumptions: Assumptions,
+        *,
+        classes: Sequence[str] | None = None,
+        provenance: Mapping[str, str] = MappingProxyType({}),
+        evaluation: Samples | None = None,
+        calibration: Samples | None = None,
+    ) -> Network:
+        """Return the network under some assumptions.
+
+        Raises
+        ------
+        FileError
+            If they do not fit the model, or the images do not.
+        """
+        record = {"source": self.path.name, "source_sha256": sha256_of(self.path), "source_format": self.origin}
+        try:
+            return Network(
+                layers=on_rgb(self.layers, assumptions.order),
+                input_shape=self.shape,
+                normalisation=for_channels(assumptions.normalisation, self.channels),
+                classes=tuple(map(str, range(self.classes))) if classes is None else tuple(classes),
+                provenance={**provenance, **record},
+                evaluation=evaluation,
+                calibration=calibration,
+            )
+        except NetworkError as error:
+            raise FileError(f"{self.path}: {error.where}", error.expected, error.found) from None
+
+
+def open_onnx(path: str | Path, *, size: tuple[int, int] | None = None) -> OnnxModel:
+    """Read an ONNX model of a convolutional network.
+
+    Every node becomes the layers that compute the same, or is refused by its name: nothing is approximated.  Weights
+    and biases of convolutions and linear layers go onto crossbars, batch normalisations stay what they are, constants
+    are computed, a softmax at the end is left out.  Of a quantised model, weights that are dequantised are float again;
+    quantised activations are refused.
+
+    Parameters
+    ----------
+    path : str or Path
+    size : (height, width), optional
+        Of an image, where the model leaves it open.
+
+    Returns
+    -------
+    OnnxModel
+
+    Raises
+    ------
+    FileError
+        If the file is damaged, or has something that a `Network` cannot have: with the node and the reason.
+    MissingExtraError
+        If the package `onnx` is not installed.
+    """
+    path = path_of("path", path)
+    graph = read_graph(path)
+    shape = _image_shape(path, graph, size)
+    try:
+        done = translate(graph, shape, _output(graph))
+        count = _classes(done, done.values[_output(graph)])
+    except (FileError, NetworkError) as error:
+        raise FileError(f"{path}: {error.where}", error.expected, error.found) from None
+    layers = tuple(done.layers.values())
+    if not any(isinstance(layer, BatchNorm) for layer in layers):
+        done.notes.append(NO_NORMS)
+    changed = any(isinstance(layer, Affine) and layer.inputs == ("input",) for layer in layers)
+    usual = IMAGENET if shape[2] == len(IMAGENET.mean) else RECIPES["unit"].normalisation
+    return OnnxModel(
+        path=path,
+        layers=layers,
+        shape=shape,
+        classes=count,
+        notes=tuple(done.notes),
+        scale=RECIPES["raw"].normalisation if graph.takes_integers else None if changed else usual,
+        told=graph.takes_integers,
+        origin=f"ONNX, opset {graph.opset}, of {graph.producer or 'an unknown program'}",
+    )
 
 
 def convert_onnx(
@@ -31,12 +161,7 @@ def convert_onnx(
     evaluation: Samples | None = None,
     calibration: Samples | None = None,
 ) -> tuple[Network, tuple[str, ...]]:
-    """Turn an ONNX model of a convolutional network into a `Network`.
-
-    Every node becomes the layers that compute the same, or is refused by its name: nothing is approximated.  Weights
-    and biases of convolutions and linear layers go onto crossbars, batch normalisations stay what they are, constants
-    are computed, a softmax at the end is left out.  Of a quantised model, weights that are dequantised are float again;
-    quantised activations are refused.
+    """Turn an ONNX model of a convolutional network into a `Network`; see `open_onnx`.
 
     Parameters
     ----------
@@ -44,7 +169,8 @@ def convert_onnx(
     size : (height, width), optional
         Of an image, where the model leaves it open.
     normalisation : Normalisation, optional
-        The model does not tell: by default ImageNet's for three channels, none (pixel / 255) otherwise.
+        By default none (pixels from 0 to 255) of a model that takes integers.  Others do not tell: ImageNet's for three
+        channels, otherwise none (pixels from 0 to 1); it must be given for a model that changes the pixels itself.
     order : {"rgb", "bgr"}
         Of the colours that it was trained with; files of pcmref hold RGB images.
     classes : sequence of str, optional
@@ -63,34 +189,31 @@ def convert_onnx(
     Raises
     ------
     FileError
-        If the file is damaged, or has something that a `Network` cannot have: with the node and the reason.
-    MissingExtraError
-        If the package `onnx` is not installed.
+        As `open_onnx`, or if the model changes the pixels itself and no normalisation is given.
     """
-    path = path_of("path", path)
-    graph = read_graph(path)
-    shape = _image_shape(path, graph, size)
-    try:
-        done = translate(graph, shape, _output(graph))
-        value = done.values[_output(graph)]
-        count = _classes(done, value)
-        network = Network(
-            layers=on_rgb(done.layers.values(), order),
-            input_shape=shape,
-            normalisation=_normalisation(shape[2]) if normalisation is None else normalisation,
-            classes=tuple(map(str, range(count))) if classes is None else tuple(classes),
-            provenance={
-                **provenance,
-                "source": path.name,
-                "source_sha256": sha256_of(path),
-                "source_format": f"ONNX, opset {graph.opset}, of {graph.producer or 'an unknown program'}",
-            },
-            evaluation=evaluation,
-            calibration=calibration,
-        )
-    except (FileError, NetworkError) as error:
-        raise FileError(f"{path}: {error.where}", error.expected, error.found) from None
-    return network, (*done.notes, *([] if normalisation else [_assumed(network.normalisation)]))
+    model = open_onnx(path, size=size)
+    assumptions = assumed(model, normalisation, order)
+    network = model.network(
+        assumptions, classes=classes, provenance=provenance, evaluation=evaluation, calibration=calibration
+    )
+    if normalisation is not None or model.told:
+        return network, model.notes
+    return network, (*model.notes, _said(network.normalisation))
+
+
+def assumed(model: OnnxModel, normalisation: Normalisation | None = None, order: Order = "rgb") -> Assumptions:
+    """Return what is assumed of a model: what is given, or else what it tells, or what is usual.
+
+    Raises
+    ------
+    FileError
+        If it changes the pixels itself, so that only its author knows which it takes.
+    """
+    scale = model.scale if normalisation is None else normalisation
+    if scale is None:
+        expected = "to be told which pixels it takes (--recipe raw: 0 to 255, unit: 0 to 1, or --mean and --std)"
+        raise FileError(f"{model.path}: input", expected, "a model that scales or shifts its input itself")
+    return Assumptions(normalisation=scale, order=order)
 
 
 def _output(graph: Graph) -> str:
@@ -129,12 +252,6 @@ def _classes(done: Translation, value: Value) -> int:
     return prod(value.shape)
 
 
-def _normalisation(channels: int) -> Normalisation:
-    if channels == len(IMAGENET.mean):
-        return IMAGENET
-    return Normalisation(full_scale=255.0, mean=(0.0,) * channels, std=(1.0,) * channels)
-
-
-def _assumed(scale: Normalisation) -> str:
+def _said(scale: Normalisation) -> str:
     mean, std = (", ".join(f"{number:g}" for number in numbers) for numbers in (scale.mean, scale.std))
     return f"the model does not say how pixels are normalised; assumed: (pixel / 255 - {mean}) / {std}"

@@ -50,6 +50,12 @@ from pcmref.network.operations import Flatten, HardSigmoid, LeakyRelu, Relu, Sig
 __all__ = ["OPERATORS", "input_axes", "translate"]
 
 
+#: What is expected of a node with an operator that has no layers.
+KNOWN = "an operator that pcmref has (examples/README.md lists them)"
+QUANTISED = "a model whose activations are float, not a quantised one"
+QUANTISING = ("QuantizeLinear", "DynamicQuantizeLinear", "ConvInteger", "MatMulInteger", "QLinearConv", "QLinearMatMul")
+
+
 def translate(graph: Graph, input_shape: tuple[int, int, int], output: str) -> Translation:
     """Turn a graph into layers; `input_shape` is (height, width, channels) of an image.
 
@@ -94,7 +100,7 @@ def _needed(graph: Graph, output: str) -> Iterator[Node]:
     for node in reversed(found):
         missing = [name for name in node.inputs if name not in known]
         if missing:
-            raise FileError(node.where, "values of nodes that come before it (no cycle)", describe(missing[0]))
+            raise FileError(node.where, "values that are defined before it", describe(missing[0]))
         twice = [name for name in node.outputs if name in known and name]
         if twice:
             raise FileError(node.where, "names that no other value has", describe(twice[0]))
@@ -120,7 +126,7 @@ def input_axes(graph: Graph) -> str:
 def _translated(done: Translation, node: Node) -> Value:
     translator = OPERATORS.get(node.op)
     if translator is None:
-        raise FileError(node.where, "an operator that pcmref has", node.op)
+        raise FileError(node.where, QUANTISED if node.op in QUANTISING else KNOWN, node.op)
     attributes = Attributes(node)
     try:
         value = translator(done, node, attributes)

@@ -16,7 +16,7 @@ from pcmref.errors import NetworkError, one_of
 from pcmref.network.images import Normalisation
 from pcmref.network.layers import Conv, Layer
 
-__all__ = ["IMAGENET", "ORDERS", "RECIPES", "Order", "Recipe", "on_rgb", "recipe"]
+__all__ = ["IMAGENET", "ORDERS", "RECIPES", "Order", "Recipe", "for_channels", "on_rgb", "recipe"]
 
 #: Order of the colours that a network was trained with; images are in the first.
 Order: TypeAlias = Literal["rgb", "bgr"]
@@ -41,13 +41,16 @@ class Recipe:
     order: Order = "rgb"
 
 
-#: The recipes by name: of PyTorch's torchvision, of Caffe and Keras's first networks, of TensorFlow's MobileNets.
+#: The recipes by name: of PyTorch's torchvision, of Caffe and Keras's first networks, of TensorFlow's MobileNets; none,
+#: with pixels from 0 to 1 or from 0 to 255, for images of any number of channels.
 RECIPES: Mapping[str, Recipe] = {
     "torchvision": Recipe(normalisation=IMAGENET),
     "caffe": Recipe(
         normalisation=Normalisation(full_scale=1.0, mean=(123.68, 116.779, 103.939), std=(1.0, 1.0, 1.0)), order="bgr"
     ),
     "tensorflow": Recipe(normalisation=Normalisation(full_scale=127.5, mean=(1.0, 1.0, 1.0), std=(1.0, 1.0, 1.0))),
+    "unit": Recipe(normalisation=Normalisation(full_scale=255.0, mean=(0.0,), std=(1.0,))),
+    "raw": Recipe(normalisation=Normalisation(full_scale=1.0, mean=(0.0,), std=(1.0,))),
 }
 
 
@@ -55,6 +58,13 @@ def recipe(name: str) -> Recipe:
     """Return the recipe called `name`, one of `RECIPES`."""
     one_of("recipe", name, RECIPES)
     return RECIPES[name]
+
+
+def for_channels(scale: Normalisation, channels: int) -> Normalisation:
+    """Return a normalisation of one number for all channels as one of so many; another one as it is."""
+    if len(scale.mean) == len(scale.std) == 1:
+        return replace(scale, mean=scale.mean * channels, std=scale.std * channels)
+    return scale
 
 
 def on_rgb(layers: Iterable[Layer], order: Order) -> tuple[Layer, ...]:

@@ -6,13 +6,16 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from itertools import product
 from math import sqrt
-from typing import Any, TypeAlias
+from pathlib import Path
+from typing import Any, Protocol, TypeAlias
 
 import numpy as np
 
+from pcmref.arrays import Float64
 from pcmref.errors import DataError, FileError
-from pcmref.importers.checkpoints import Assumptions, Checkpoint
+from pcmref.importers.checkpoints import Assumptions
 from pcmref.inference.run import digital
+from pcmref.network.graph import Network
 from pcmref.network.images import Normalisation, Samples
 from pcmref.network.recipes import IMAGENET, ORDERS
 from pcmref.studies.report import numbers
@@ -39,12 +42,45 @@ ROUNDS = 2
 GUESSING = 0.25
 
 
-@dataclass(frozen=True, kw_only=True)
+class Source(Protocol):
+    """A network as a file has it, which leaves something open: `Checkpoint`, `OnnxModel`."""
+
+    @property
+    def path(self) -> Path:
+        """The file."""
+
+    @property
+    def channels(self) -> int:
+        """Of its images."""
+
+    @property
+    def classes(self) -> int:
+        """How many it tells apart."""
+
+    @property
+    def pads(self) -> bool:
+        """Whether its shortcuts have channels of zeros."""
+
+    def network(self, assumptions: Assumptions) -> Network:
+        """Return the network under some assumptions."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
 class Score:
-    """Share of images that are classified as labelled, and mean cross-entropy."""
+    """Share of images that are classified as labelled, and the cross-entropy of each."""
 
     accuracy: float
-    loss: float
+    losses: Float64
+
+    @property
+    def loss(self) -> float:
+        """Mean cross-entropy."""
+        return float(self.losses.mean())
+
+    def is_worse_than(self, other: Score) -> bool:
+        """Return whether the cross-entropy of the same images is larger, by more than two standard errors."""
+        more = self.losses - other.losses
+        return bool(more.mean() > 2 * more.std() / sqrt(len(more)))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,7 +93,7 @@ class Findings:
 
 
 def measured(
-    checkpoint: Checkpoint,
+    checkpoint: Source,
     samples: Samples,
     start: Assumptions,
     *,
@@ -88,7 +124,7 @@ def measured(
         return scores[assumptions]
 
     def best(tried: Iterable[Assumptions]) -> Assumptions:
-        return _best({each: score(each) for each in tried}, len(samples))
+        return _best({each: score(each) for each in tried}, start, len(samples))
 
     def advance(taken: Assumptions, choices: Iterable[Mapping[str, Any]]) -> Assumptions:
         tried = [taken, *(replace(taken, **choice) for choice in choices)]
@@ -107,18 +143,22 @@ def measured(
     return Findings(scores=scores, taken=taken, best=best(scores))
 
 
-def _best(scores: Mapping[Assumptions, Score], count: int) -> Assumptions:
-    """Return what has the least loss among those whose accuracy is within a standard error of the best."""
+def _best(scores: Mapping[Assumptions, Score], start: Assumptions, count: int) -> Assumptions:
+    """Return what has the least loss among those whose accuracy is within a standard error of the best.
+
+    What was assumed at first stays, unless it is worse by more than chance.
+    """
     top = max(score.accuracy for score in scores.values())
     near = [each for each in scores if scores[each].accuracy >= top - sqrt(top * (1 - top) / count)]
-    return min(near, key=lambda each: scores[each].loss)
+    least = min(near, key=lambda each: scores[each].loss)
+    return least if start not in near or scores[start].is_worse_than(scores[least]) else start
 
 
-def _choices(checkpoint: Checkpoint, start: Assumptions) -> list[list[dict[str, Any]]]:
+def _choices(checkpoint: Source, start: Assumptions) -> list[list[dict[str, Any]]]:
     """Return what there is to choose among, the most consequential first."""
-    colours = checkpoint.structure.channels == 3
+    colours = checkpoint.channels == 3
     shortcuts: list[str] = [start.shortcut]
-    if checkpoint.structure.pads:
+    if checkpoint.pads:
         shortcuts = [kind for kind in ("pad-both", "pad-after") if _fits(checkpoint, start, kind)]
     orders = ORDERS if colours else (start.order,)
     layouts: list[dict[str, Any]] = [{"shortcut": kind, "order": order} for order, kind in product(orders, shortcuts)]
@@ -131,7 +171,7 @@ def _normalisation(name: str) -> Normalisation:
     return Normalisation(full_scale=full_scale, mean=mean, std=std)
 
 
-def _fits(checkpoint: Checkpoint, start: Assumptions, shortcut: str) -> bool:
+def _fits(checkpoint: Source, start: Assumptions, shortcut: str) -> bool:
     """Return whether channels of zeros can lie so: half of an odd number cannot."""
     try:
         checkpoint.network(replace(start, shortcut=shortcut))  # type: ignore[arg-type]  # one of them
@@ -140,25 +180,25 @@ def _fits(checkpoint: Checkpoint, start: Assumptions, shortcut: str) -> bool:
     return True
 
 
-def _score(checkpoint: Checkpoint, assumptions: Assumptions, samples: Samples) -> Score:
+def _score(checkpoint: Source, assumptions: Assumptions, samples: Samples) -> Score:
     logits = digital(checkpoint.network(assumptions), samples.images).astype(np.float64)
     right = logits.argmax(axis=1) == samples.labels
     below = logits - logits.max(axis=1, keepdims=True)
     losses = np.log(np.exp(below).sum(axis=1)) - below[np.arange(len(samples)), samples.labels]
-    return Score(accuracy=float(right.mean()), loss=float(losses.mean()))
+    return Score(accuracy=float(right.mean()), losses=losses)
 
 
-def least_accuracy(checkpoint: Checkpoint, samples: Samples) -> tuple[float, float]:
+def least_accuracy(checkpoint: Source, samples: Samples) -> tuple[float, float]:
     """Return the accuracy of guessing, and the least of a network that does more.
 
     Guessing is the most frequent label.  More is a quarter of the way from there to 100 %, and three standard errors.
     """
     count = len(samples)
-    chance = max(1 / checkpoint.structure.classes, float(np.bincount(samples.labels).max()) / count)
+    chance = max(1 / checkpoint.classes, float(np.bincount(samples.labels).max()) / count)
     return chance, chance + GUESSING * (1 - chance) + 3 * sqrt(chance * (1 - chance) / count)
 
 
-def refuse_guessing(checkpoint: Checkpoint, findings: Findings, samples: Samples) -> None:
+def refuse_guessing(checkpoint: Source, findings: Findings, samples: Samples) -> None:
     """Raise `DataError` if the network that is taken guesses, see `least_accuracy`."""
     chance, least = least_accuracy(checkpoint, samples)
     taken, best = (findings.scores[each].accuracy for each in (findings.taken, findings.best))
@@ -176,15 +216,15 @@ def refuse_guessing(checkpoint: Checkpoint, findings: Findings, samples: Samples
 # Texts
 
 
-def assumptions_text(checkpoint: Checkpoint, assumptions: Assumptions) -> str:
+def assumptions_text(checkpoint: Source, assumptions: Assumptions) -> str:
     """Return assumptions as a line: only those that the tensors leave open."""
     return ", ".join(_open(checkpoint, assumptions).values())
 
 
-def _open(checkpoint: Checkpoint, assumptions: Assumptions) -> dict[str, str]:
+def _open(checkpoint: Source, assumptions: Assumptions) -> dict[str, str]:
     """Return what is assumed of each kind that the tensors leave open."""
-    shortcut = {"shortcut": assumptions.shortcut} if checkpoint.structure.pads else {}
-    order = {"colours": assumptions.order.upper()} if checkpoint.structure.channels == 3 else {}
+    shortcut = {"shortcut": assumptions.shortcut} if checkpoint.pads else {}
+    order = {"colours": assumptions.order.upper()} if checkpoint.channels == 3 else {}
     return {**shortcut, **order, "normalisation": _name(assumptions.normalisation)}
 
 
@@ -196,7 +236,7 @@ def _name(scale: Normalisation) -> str:
     return f"mean {numbers(scale.mean)} std {numbers(scale.std)}"
 
 
-def findings_text(checkpoint: Checkpoint, findings: Findings, samples: Samples) -> str:
+def findings_text(checkpoint: Source, findings: Findings, samples: Samples) -> str:
     """Return what was measured, and what follows."""
     title = f"accuracy and cross-entropy of {len(samples)} images ({samples.where}):"
     lines = [title, _table(checkpoint, findings)]
@@ -205,7 +245,7 @@ def findings_text(checkpoint: Checkpoint, findings: Findings, samples: Samples) 
     return "\n".join(lines)
 
 
-def _table(checkpoint: Checkpoint, findings: Findings) -> str:
+def _table(checkpoint: Source, findings: Findings) -> str:
     """Return the scores as a table, the best first, with a word beside what is taken."""
     ordered = sorted(findings.scores.items(), key=lambda item: (-item[1].accuracy, item[1].loss))
     rows = [[*_open(checkpoint, findings.taken), "accuracy", "loss", ""]]

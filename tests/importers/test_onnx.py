@@ -423,7 +423,8 @@ def test_a_network_folded_or_not(folded, tmp_path):
     assert all((layer.bias is not None) == folded for layer in network.layers if isinstance(layer, Conv))
     assert network.classes == ("a", "b", "c", "d", "e")
     assert network.provenance["source_format"].startswith("ONNX, opset 17")
-    (note,) = notes
+    *rest, note = notes
+    assert [("no batch normalisations" in one) for one in rest] == [True] * folded
     assert "assumed: (pixel / 255 - 0.485, 0.456, 0.406) / 0.229, 0.224, 0.225" in note
     images = np.random.default_rng(5).integers(0, 256, (4, 12, 10, 3), np.uint8)
     scale = network.normalisation
@@ -459,7 +460,7 @@ def test_a_size_that_the_model_leaves_open(tmp_path):
         convert_onnx(tmp_path / "m.onnx")
     network, notes = convert_onnx(tmp_path / "m.onnx", size=(20, 30))
     assert network.input_shape == (20, 30, 1)
-    assert "assumed: (pixel / 255 - 0) / 1" in notes[0]
+    assert "assumed: (pixel / 255 - 0) / 1" in notes[-1]
 
 
 def test_a_softmax_at_the_end_is_left_out_and_said(tmp_path):
@@ -479,7 +480,7 @@ def test_names_stay_recognisable(tmp_path):
 
 LINEAR = {"w": numbers(6, 4, seed=3)}
 REFUSED = {
-    "unknown operator": ([node("Elu", "x")], {}, "expected an operator that pcmref has, found Elu"),
+    "unknown operator": ([node("Elu", "x")], {}, r"an operator that pcmref has \(.*\), found Elu"),
     "unknown attribute": ([node("Relu", "x", consumed_inputs=[0])], {}, r"attributes that are known.*consumed_inputs"),
     "transposed convolution": ([node("ConvTranspose", "x", "w")], {"w": numbers(6, 4, 3, 3)}, "ConvTranspose"),
     "training": (
@@ -487,7 +488,7 @@ REFUSED = {
         {"c": C, "v": C * C},
         "training_mode: expected 0, found 1",
     ),
-    "quantised activations": ([node("QuantizeLinear", "x", "s")], {"s": f32(1)}, "found QuantizeLinear"),
+    "quantised activations": ([node("QuantizeLinear", "x", "s")], {"s": f32(1)}, "not a quantised one, found QuantizeLinear"),
     "padding with ones": ([node("Pad", "x", "p", "one", out="q"), node("Relu", "q")],
         {"p": np.array([0, 0, 1, 1, 0, 0, 1, 1]), "one": f32(1)}, "expected zeros around pixels"),
     "padding before a pool": ([node("Pad", "x", "p", out="q"), node("MaxPool", "q", kernel_shape=[2, 2])],
@@ -506,9 +507,9 @@ REFUSED = {
     "division by zero": ([node("Div", "x", "z")], {"z": f32(0)}, "divisors other than 0"),
     "division by an activation": ([node("Div", "z", "x")], {"z": f32(1)}, "a constant divisor"),
     "a constant at the end": ([node("Identity", "z")], {"z": f32(1)}, "depends on the images"),
-    "a cycle": ([node("Add", "x", "b", out="a"), node("Relu", "a", out="b"), node("Relu", "b")], {}, "no cycle"),
+    "a cycle": ([node("Add", "x", "b", out="a"), node("Relu", "a", out="b"), node("Relu", "b")], {}, "defined before it"),
     "another program's operator": ([node("Gelu", "x", domain="com.microsoft")], {}, "com.microsoft.Gelu"),
-    "no such input": ([node("Relu", "nothing")], {}, "values of nodes that come before it"),
+    "no such input": ([node("Relu", "nothing")], {}, "defined before it, found 'nothing'"),
     "a constant as input": ([node("Relu", "z")], {"z": C}, "an activation as input 1"),
     "weights that do not fit": ([node("Conv", "x", "w")], {"w": numbers(4, 5, 3, 3)}, "weight: expected 6 input"),
     "infinite weights": ([node("Conv", "x", "w")], {"w": np.full((4, 6, 1, 1), np.inf, f32)}, "finite numbers"),
@@ -592,7 +593,7 @@ def test_data_beside_the_file_come_from_its_folder_alone(location, tmp_path):
     tensor.data_location = TensorProto.EXTERNAL
     tensor.external_data.append(onnx.StringStringEntryProto(key="location", value=location))
     onnx.save(model, folder / "m.onnx")
-    with pytest.raises(FileError, match="data in the folder of the file"):
+    with pytest.raises(FileError, match=r"data in the folder of the file|its data in the file .* found no such"):
         convert_onnx(folder / "m.onnx")
 
 
@@ -643,14 +644,64 @@ def test_options_that_an_onnx_model_has_no_use_for(option, tmp_path, capsys):
 def test_checking_a_model_with_images(tmp_path, capsys):
     resnet(tmp_path / "net.onnx")
     network, _ = convert_onnx(tmp_path / "net.onnx")
-    images = np.random.default_rng(0).integers(0, 256, (20, 12, 10, 3), np.uint8)
+    rng = np.random.default_rng(0)
+    images = np.broadcast_to(rng.integers(0, 256, (2000, 1, 1, 3)), (2000, 12, 10, 3)).astype(np.uint8)
     right = pcmref.digital(network, images).argmax(axis=1)
-    right[:5] = (right[:5] + 1) % 5
+    kept = np.concatenate([np.flatnonzero(right == label)[:40] for label in np.unique(right)])
+    images, right = images[kept], right[kept]
+    assert len(kept) >= 80
     with h5py.File(tmp_path / "images.h5", "w") as file:
         file["images"], file["labels"] = images, right
     command = ["convert", str(tmp_path / "net.onnx"), str(tmp_path / "net.h5")]
-    assert cli.main([*command, "--check", "20", "--data", str(tmp_path / "images.h5")]) == 0
-    assert "digital accuracy 75.0 % of 20 images" in capsys.readouterr().out
+    check = ["--check", str(len(kept)), "--data", str(tmp_path / "images.h5")]
+    assert cli.main([*command, *check]) == 0
+    assert "RGB" in (out := capsys.readouterr().out)
+    assert "taken" in out
+    assert pcmref.load(tmp_path / "net.h5").normalisation == network.normalisation
+    (tmp_path / "net.h5").unlink()
+    with h5py.File(tmp_path / "images.h5", "r+") as file:
+        file["labels"][...] = rng.permutation(right)
+    assert cli.main([*command, *check]) == 1  # it guesses
+    assert "where guessing gives" in capsys.readouterr().err
+    assert not (tmp_path / "net.h5").exists()
+
+
+def pixels_of(nodes, tmp_path, kind=TensorProto.FLOAT, channels=3):
+    """A model that does something with its input first."""
+    nodes = [*nodes, node("GlobalAveragePool", "p", out="g"), node("Flatten", "g")]
+    constants = {"k": f32(255), "m": numbers(channels).reshape(-1, 1, 1)}
+    model = save(tmp_path / "m.onnx", nodes, constants, ["n", channels, 4, 4])
+    model.graph.input[0].type.tensor_type.elem_type = kind
+    onnx.save(model, tmp_path / "m.onnx")
+    return tmp_path / "m.onnx"
+
+
+def test_a_model_that_takes_integers_takes_pixels_as_they_are(tmp_path):
+    nodes = [node("Cast", "x", out="f", to=1), node("Div", "f", "k", out="d"), node("Sub", "d", "m", out="p")]
+    network, notes = convert_onnx(pixels_of(nodes, tmp_path, TensorProto.UINT8))
+    assert (network.normalisation.full_scale, network.normalisation.mean) == (1.0, (0.0,) * 3)
+    assert not any("assumed" in one for one in notes)
+    images = np.full((1, 4, 4, 3), 51, np.uint8)
+    np.testing.assert_allclose(pcmref.digital(network, images)[0], 0.2 - numbers(3), rtol=1e-5)
+
+
+def test_a_model_that_changes_its_pixels_itself_must_be_told(tmp_path, capsys):
+    path = pixels_of([node("Div", "x", "k", out="p")], tmp_path)
+    with pytest.raises(FileError, match=r"input: expected to be told which pixels it takes .*--recipe raw"):
+        convert_onnx(path)
+    assert cli.main(["convert", str(path), str(tmp_path / "m.h5"), "--recipe", "raw"]) == 0
+    assert "mean 0/0/0, std 1/1/1 of pixels / 1" in capsys.readouterr().out
+
+
+def test_one_number_for_all_channels(tmp_path, capsys):
+    path = pixels_of([node("Relu", "x", out="p")], tmp_path, channels=1)
+    assert cli.main(["convert", str(path), str(tmp_path / "m.h5"), "--mean", "0.13", "--std", "0.3"]) == 0
+    assert pcmref.load(tmp_path / "m.h5").normalisation.mean == (0.13,)
+    path = pixels_of([node("Relu", "x", out="p")], tmp_path, channels=4)
+    assert (
+        cli.main(["convert", str(path), str(tmp_path / "m.h5"), "--mean", "0.1,0.2,0.3,0.4", "--std", "1,1,1,2"]) == 0
+    )
+    assert pcmref.load(tmp_path / "m.h5").normalisation.std == (1.0, 1.0, 1.0, 2.0)
 
 
 def test_a_recipe(tmp_path, capsys):
