@@ -485,6 +485,15 @@ def test_layers_kept_digital(capsys, tmp_path):
     second = json.loads((tmp_path / "a").read_text())["network"]
     assert second["digital"] == []
     assert first["digest"] != second["digest"] == pcmref.load(pcmref.bundled()).digest
-    assert "120,096 PCM devices" in capsys.readouterr().out
+    out = capsys.readouterr().out
+    assert "120,096 PCM devices\ndigital: conv1, fc\n" in out
+    assert out.count("digital: ") == 1
     assert cli.main([*command, "--digital", "relu1"]) == 1
     assert "digital: expected one of conv1, " in capsys.readouterr().err
+
+
+def test_inspect_names_layers_that_are_kept_digital(tmp_path, capsys):
+    pcmref.save(tmp_path / "net.h5", pcmref.keep_digital(pcmref.load(pcmref.bundled()), ["first"]))
+    assert cli.main(["inspect", str(tmp_path / "net.h5"), "--json", str(tmp_path / "a")]) == 0
+    assert "kept digital: conv1" in capsys.readouterr().out
+    assert json.loads((tmp_path / "a").read_text())["digital"] == ["conv1"]

@@ -154,6 +154,11 @@ class Network:
         """The layers on PCM, in file order."""
         return tuple(layer for layer in self.layers if isinstance(layer, CrossbarLayer) and not layer.digital)
 
+    @property
+    def digital_layers(self) -> tuple[CrossbarLayer, ...]:
+        """The layers with weights that are kept off the crossbars, in file order."""
+        return tuple(layer for layer in self.layers if isinstance(layer, CrossbarLayer) and layer.digital)
+
     @cached_property
     def addresses(self) -> Mapping[str, int]:
         """Address of each layer with weights in draws: its position among them, digital ones included."""
@@ -190,6 +195,8 @@ def keep_digital(network: Network, names: Sequence[str]) -> Network:
         If there is no such layer.
     """
     instance("network", network, Network)
+    if isinstance(names, str):
+        raise ParameterError("digital", "a sequence of names", describe(names))
     known = list(network.addresses)
     places = dict(zip(("first", "last"), (known[0], known[-1]), strict=True)) if known else {}
     chosen = {name if name in known else places.get(name, name) for name in names}

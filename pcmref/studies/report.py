@@ -52,6 +52,7 @@ def retention_table(result: Retention) -> str:
     width = 15 if len(seeds) > 1 else 11
     lines = [
         f"{result.study.title}: {network.weights:,} weights on {devices:,} {kind}",
+        *([f"digital: {_named(network.digital_layers)}"] if network.digital_layers else []),
         f"preset {result.readout.name}, model {result.study.model.name}, {chips}, {result.images:,} images",
         "",
         f"{'digital':>8}  {100 * result.digital_accuracy:.2f} %",
@@ -97,6 +98,7 @@ def network_facts(network: Network, path: Path, *, tile_rows: int, tile_columns:
         "images": {name: len(samples) for name, samples in images.items() if samples is not None},
         "ranges": list(network.ranges),
         "layers": [_layer_facts(network, layer, tile_rows, tile_columns) for layer in network.crossbar_layers],
+        "digital": [layer.name for layer in network.digital_layers],
         "weights": network.weights,
         "devices": network.devices,
         "tile": [tile_rows, tile_columns],
@@ -138,6 +140,8 @@ def network_table(facts: Mapping[str, Any]) -> str:
             f"{layer['layer']:28}{kernel:>8}{stride:>8}{_size(layer['output']):>12}{crossbar:>12}"
             f"{layer['weights']:>11,}{layer['tiles']:>7}"
         )
+    if facts["digital"]:
+        lines.append(f"kept digital: {listed(facts['digital'], SHOWN_CLASSES)}")
     tiles = sum(layer["tiles"] for layer in facts["layers"])
     devices, tile = f"{facts['devices']:,} PCM devices", _size(facts["tile"])
     lines += ["", f"{facts['weights']:,} weights, {devices}, {tiles} tiles of {tile} or less"]
@@ -180,6 +184,10 @@ def ranges_facts(readout: Readout, found: Sequence[Saturation]) -> list[dict[str
 
 def _size(lengths: Sequence[int]) -> str:
     return "x".join(map(str, lengths))
+
+
+def _named(layers: Sequence[CrossbarLayer]) -> str:
+    return listed([layer.name for layer in layers], SHOWN_CLASSES)
 
 
 def _stride(stride: int | Sequence[int]) -> str:

@@ -143,14 +143,13 @@ class Study:
     def identity(self) -> dict[str, Any]:
         """Return what the rows depend on besides readout, seed, time and compensation, as JSON has it."""
         network = self.network
-        on_crossbars = {layer.name for layer in network.crossbar_layers}
         return {
             "spec": SPEC_VERSION,
             "network": {
                 "file": self.title,
                 "sha256": network.sha256,
                 "digest": network.digest,
-                "digital": [name for name in network.addresses if name not in on_crossbars],
+                "digital": [layer.name for layer in network.digital_layers],
                 "provenance": dict(network.provenance),
             },
             "images": _identity(self.samples),

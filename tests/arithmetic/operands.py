@@ -122,7 +122,7 @@ def plain_conversions(tiles, columns):
 
 def window_of(*, pixel=(0,), padding=0, bias=False, height, width, channels):
     pixel = np.asarray(pixel)
-    return Window(padding, height, width, channels, bias, filled(pixel), len(pixel))
+    return Window(padding, padding, height, width, channels, bias, filled(pixel), len(pixel))
 
 
 def segments_for(packed, inputs):

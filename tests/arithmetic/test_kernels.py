@@ -145,7 +145,7 @@ def driven(draw):
 @given(driven())
 def test_dac_codes_steps_and_tops(case):
     x, window, dac = case
-    limits, padding = (int(dac.low), int(dac.high)), window.padding
+    limits, padding = (int(dac.low), int(dac.high)), window.top
     expected = reference.drive(*case)
     for ours, theirs in zip(fast.drive(*case), expected, strict=True):
         same(ours, theirs)

@@ -223,6 +223,8 @@ def test_layers_to_keep_digital_are_named():
     assert [one.name for one in keep_digital(replace(NETWORK, layers=layers), ["last"]).layers if is_digital(one)] == [
         "last"
     ]
+    with pytest.raises(ParameterError, match="digital: expected a sequence of names, found 'first'"):
+        keep_digital(NETWORK, "first")
     assert keep_digital(NETWORK, []).digest == NETWORK.digest
     ranged = replace(NETWORK, ranges={"chip8": RANGES})
     assert keep_digital(ranged, ["first"]).ranges == {}

@@ -92,7 +92,7 @@ def test_a_network_that_guesses_is_refused(torch, tmp_path):
     labels = np.random.default_rng(0).permutation(np.arange(COUNT) % 10)
     findings = measured(checkpoint, Samples(images=samples.images, labels=labels), Assumptions())
     least = 0.1 + 0.25 * 0.9 + 3 * (0.1 * 0.9 / COUNT) ** 0.5
-    message = rf"at least {100 * least:.1f} % on 40 images, where guessing gives 10.0 %, found \d"
+    message = rf"at least {100 * least:.1f} % on {COUNT} images, where guessing gives 10.0 %, found \d"
     with pytest.raises(DataError, match=message) as caught:
         refuse_guessing(checkpoint, findings, Samples(images=samples.images, labels=labels))
     assert "but" not in caught.value.found

@@ -155,6 +155,7 @@ def test_a_stage_that_fails_is_left_out(images, first, tmp_path, monkeypatch, ca
 
 
 def test_a_stage_that_hangs_is_stopped(images, first, tmp_path, monkeypatch):
+    monkeypatch.setattr(on_gpu, "alarm", budget.alarm)
     monkeypatch.setattr(on_gpu, "train_stage", lambda *_, **__: time.sleep(60))
     monkeypatch.setattr(on_gpu, "LATE", 0.0)
     monkeypatch.setattr(on_gpu, "LATE_S", 0.2)
@@ -168,6 +169,7 @@ def test_a_stage_that_hangs_is_stopped(images, first, tmp_path, monkeypatch):
 def test_a_call_ends_in_time(images, first, tmp_path, monkeypatch):
     """By the real clock."""
     monkeypatch.setattr(on_gpu, "Budget", budget.Budget)
+    monkeypatch.setattr(on_gpu, "alarm", budget.alarm)
     monkeypatch.setattr(on_gpu, "START_S", 0.0)
     monkeypatch.setattr(on_gpu, "RESERVE_S", 2.0)
     begin = time.monotonic()
