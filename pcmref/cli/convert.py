@@ -135,11 +135,20 @@ def _given(options: argparse.Namespace) -> dict[str, Any]:
     if options.mean is not None or options.std is not None:
         mean = IMAGENET.mean if options.mean is None else colours("--mean", options.mean)
         std = IMAGENET.std if options.std is None else colours("--std", options.std)
-        given["normalisation"] = Normalisation(full_scale=255.0, mean=mean, std=std)
+        given["normalisation"] = _normalisation(mean, std)
     for name in ("shortcut", "order"):
         if getattr(options, name) is not None:
             given[name] = getattr(options, name)
     return given
+
+
+def _normalisation(mean: tuple[float, ...], std: tuple[float, ...]) -> Normalisation:
+    """Return a normalisation of pixels from 0 to 1; one number serves all colours."""
+    mean = mean * len(std) if len(mean) == 1 else mean
+    std = std * len(mean) if len(std) == 1 else std
+    if len(mean) != len(std):
+        raise ParameterError("--mean, --std", "one number for all colours, or as many of each", f"{mean} and {std}")
+    return Normalisation(full_scale=255.0, mean=mean, std=std)
 
 
 def _eps(texts: list[str]) -> dict[str, float]:
