@@ -136,7 +136,8 @@ def open_onnx(path: str | Path, *, size: tuple[int, int] | None = None) -> OnnxM
     layers = tuple(done.layers.values())
     if not any(isinstance(layer, BatchNorm) for layer in layers):
         done.notes.append(NO_NORMS)
-    changed = any(isinstance(layer, Affine) and layer.inputs == ("input",) for layer in layers)
+    images = {"input", *(layer.name for layer in layers if isinstance(layer, Flatten) and layer.inputs == ("input",))}
+    changed = any(isinstance(layer, Affine) and layer.inputs[0] in images for layer in layers)
     usual = IMAGENET if shape[2] == len(IMAGENET.mean) else RECIPES["unit"].normalisation
     return OnnxModel(
         path=path,

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 import numpy as np
 
 from pcmref.errors import FileError, PcmrefError, describe
+from pcmref.importers.onnx_constants import fold
 from pcmref.importers.onnx_elements import (
     add,
     add_all,
@@ -20,7 +21,7 @@ from pcmref.importers.onnx_elements import (
     prelu,
     subtract,
 )
-from pcmref.importers.onnx_file import Graph, Node, fold
+from pcmref.importers.onnx_file import Graph, Node
 from pcmref.importers.onnx_layers import (
     average_pool,
     batch_norm,

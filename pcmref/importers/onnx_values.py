@@ -12,11 +12,10 @@ from dataclasses import dataclass, replace
 from typing import Any, TypeAlias
 
 import numpy as np
-import numpy.typing as npt
 
 from pcmref.arrays import Float32
 from pcmref.errors import FileError, describe
-from pcmref.importers.onnx_file import Graph, Node
+from pcmref.importers.onnx_file import Array, Graph, Node
 from pcmref.network.layers import Layer, Shape
 
 __all__ = [
@@ -40,7 +39,6 @@ __all__ = [
     "vector_of",
 ]
 
-Array: TypeAlias = npt.NDArray[Any]
 Sides: TypeAlias = tuple[int, int, int, int]
 NO_PADS: Sides = (0, 0, 0, 0)
 
@@ -195,7 +193,7 @@ def each_channel(node: Node, value: Value, constant: Array, what: str) -> Float3
     return np.ascontiguousarray(np.broadcast_to(numbers.reshape(-1), channels))
 
 
-def pixels_of(done: Translation, name: str, channels_first: bool = True) -> Value:
+def pixels_of(done: Translation, name: str) -> Value:
     """Return a map of ours as ONNX sees it."""
     height, width, channels = done.shapes[name]
     return Value(node=name, shape=(channels, height, width), axes="chw")

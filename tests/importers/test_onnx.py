@@ -478,7 +478,6 @@ def test_names_stay_recognisable(tmp_path):
 
 # What is refused
 
-LINEAR = {"w": numbers(6, 4, seed=3)}
 REFUSED = {
     "unknown operator": ([node("Elu", "x")], {}, r"an operator that pcmref has \(.*\), found Elu"),
     "unknown attribute": ([node("Relu", "x", consumed_inputs=[0])], {}, r"attributes that are known.*consumed_inputs"),
@@ -691,6 +690,22 @@ def test_a_model_that_changes_its_pixels_itself_must_be_told(tmp_path, capsys):
         convert_onnx(path)
     assert cli.main(["convert", str(path), str(tmp_path / "m.h5"), "--recipe", "raw"]) == 0
     assert "mean 0/0/0, std 1/1/1 of pixels / 1" in capsys.readouterr().out
+
+
+def test_features_that_a_model_changes_itself_must_be_told_too(tmp_path):
+    save(tmp_path / "m.onnx", [node("Div", "x", "k")], {"k": f32(255)}, ["n", 5])
+    with pytest.raises(FileError, match="input: expected to be told which pixels it takes"):
+        convert_onnx(tmp_path / "m.onnx")
+
+
+def test_integers_are_not_computed_with(tmp_path):
+    """Where ONNX divides without a rest, or wraps."""
+    path = pixels_of([node("Div", "x", "k", out="d"), node("Cast", "d", out="p", to=1)], tmp_path, TensorProto.UINT8)
+    with pytest.raises(FileError, match=r"\(Div\): expected a Cast to float of an input of integers, found Div of"):
+        convert_onnx(path)
+    path = pixels_of([node("Cast", "x", out="p", to=1)], tmp_path, TensorProto.INT8)
+    with pytest.raises(FileError, match=r"input 'x': expected floats, or integers that hold pixels .*, found INT8"):
+        convert_onnx(path)
 
 
 def test_one_number_for_all_channels(tmp_path, capsys):
