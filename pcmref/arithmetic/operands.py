@@ -5,9 +5,10 @@ Tuples, since compiled code takes no other groups.  `pcmref.crossbar.layer` make
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import numpy as np
+import numpy.typing as npt
 
 from pcmref.arrays import Float32, Float64, Int16, Int64
 
@@ -29,9 +30,12 @@ __all__ = [
     "Window",
     "filled",
     "filled_columns",
+    "panels",
 ]
 
-#: Columns of packed matrices are filled up to a multiple of this with zeros: what one vector of 512 bits holds.
+Number = TypeVar("Number", bound=np.generic)
+
+#: Columns of a panel, the part of a matrix that is multiplied at a time: what one vector of 512 bits holds.
 LANES = 16
 #: Output pixels are filled up to a multiple of this: what the fast kernels compute at a time.
 PIXELS = 16
@@ -77,7 +81,8 @@ class Dac(NamedTuple):
 class Matrix(NamedTuple):
     """Conductance or variance codes of all tiles, in pairs of neighbouring inputs, or row by row in groups."""
 
-    #: Shape (pairs, columns, 2), columns being a multiple of `LANES`; or (rows, groups, columns of a group).
+    #: Tile by tile, and of each panel by panel, shape (pairs of all panels, `LANES`, 2); or (rows, groups, columns of a
+    #: group).
     packed: Int16
     #: Bounds of parts of a tile's pairs (rows) whose sums fit 32 bits, one tile after the other, each from 0 on.
     segment: Int64
@@ -101,9 +106,13 @@ class Tiles(NamedTuple):
 
     def matrix(self, number: int, matrix: Matrix) -> tuple[Int64, Int16, Int64]:
         """Return pairs, packed codes and segments of one tile."""
-        rows = slice(self.bound[number], self.bound[number + 1])
-        cut = slice(matrix.cut[number], matrix.cut[number + 1])
-        return self.pair[rows], matrix.packed[rows], matrix.segment[cut]
+        first, last = self.bound[number], self.bound[number + 1]
+        segment = matrix.segment[matrix.cut[number] : matrix.cut[number + 1]]
+        if self.pair.ndim == 2:
+            return self.pair[first:last], matrix.packed[first:last], segment
+        count = filled_columns(self.columns) // LANES
+        packed = matrix.packed[count * first : count * last].reshape(count, last - first, LANES, 2)
+        return self.pair[first:last], packed, segment
 
 
 class Noise(NamedTuple):
@@ -197,3 +206,14 @@ def filled(pixel: Int64) -> Int64:
 def filled_columns(columns: int) -> int:
     """Return a number of columns, rounded up to a multiple of `LANES`."""
     return -(-columns // LANES) * LANES
+
+
+def panels(matrix: npt.NDArray[Number]) -> npt.NDArray[Number]:
+    """Return a matrix, shape (rows, columns, ...), in panels of `LANES` columns: (panels, rows, `LANES`, ...).
+
+    The rows of a panel lie next to each other, so that a product streams through them; zeros fill up the last panel.
+    """
+    rows, columns, *rest = matrix.shape
+    filling = [(0, 0), (0, filled_columns(columns) - columns), *((0, 0) for _ in rest)]
+    parts = np.pad(matrix, filling).reshape(rows, -1, LANES, *rest)
+    return np.ascontiguousarray(parts.swapaxes(0, 1))

@@ -119,9 +119,8 @@ def accumulate(codes: Int16, pixel: Int64, pair: Int64, packed: Int16, segment: 
         of them.
     pair : int64, shape (pairs,), or (rows, groups)
         Offset, relative to a pixel, of each pair of neighbouring inputs; or of the input of each row in each group.
-    packed : int16, shape (pairs, columns, 2), or (rows, groups, columns of a group)
-        Conductance (or variance) codes of each pair of inputs, columns being a multiple of `operands.LANES`; or of each
-        row.
+    packed : int16, shape (panels, pairs, `operands.LANES`, 2), or (rows, groups, columns of a group)
+        Conductance (or variance) codes of each pair of inputs, in panels of columns; or of each row.
     segment : int64, shape (segments + 1,)
         Bounds of parts of the pairs or rows whose sums fit 32 bits; used by the fast kernel only.
 
@@ -133,10 +132,9 @@ def accumulate(codes: Int16, pixel: Int64, pair: Int64, packed: Int16, segment: 
     del segment
     if pair.ndim == 2:
         return _grouped(codes, pixel, pair, packed, np.int64)
-    pairs, columns, _ = packed.shape
     offset = 2 * pixel[:, None] + (2 * pair[:, None] + np.arange(2)).reshape(-1)
-    matrix = packed.transpose(0, 2, 1).reshape(2 * pairs, columns).astype(np.float64)
-    sums = np.empty((len(codes), len(pixel), columns), np.int64)
+    matrix = packed.transpose(1, 3, 0, 2).reshape(2 * len(pair), -1).astype(np.float64)
+    sums = np.empty((len(codes), len(pixel), matrix.shape[1]), np.int64)
     for image, total in zip(codes.reshape(len(codes), -1), sums, strict=True):
         # integers below 2**53 all the way: 2**15 * 2**15 * rows < 2**53 for fewer than 2**23 rows
         total[...] = image[offset].astype(np.float64) @ matrix
@@ -178,8 +176,7 @@ def accumulate_float(x: Float32, pixel: Int64, row: Int64, matrix: Float32) -> F
     pixel : int64, shape (pixels,)
         A multiple of `operands.PIXELS` of them.
     row : int64, shape (rows,), or (rows, groups)
-    matrix : float32, shape (rows, columns), or (rows, groups, columns of a group)
-        Columns is a multiple of `operands.LANES`.
+    matrix : float32, shape (panels, rows, `operands.LANES`), or (rows, groups, columns of a group)
 
     Returns
     -------
@@ -189,7 +186,8 @@ def accumulate_float(x: Float32, pixel: Int64, row: Int64, matrix: Float32) -> F
     """
     if row.ndim == 2:
         return _grouped(x, pixel, row, matrix, np.float32)
-    return np.asarray(x.reshape(len(x), -1)[:, pixel[:, None] + row] @ matrix)
+    whole = matrix.swapaxes(0, 1).reshape(len(row), -1)
+    return np.asarray(x.reshape(len(x), -1)[:, pixel[:, None] + row] @ whole)
 
 
 def finish(sums: Numbers, step: Float32, digital: Digital, other: Float32 | None) -> Float32:
@@ -274,7 +272,7 @@ def float_layer(
     window : Window
     row : int64, shape (rows,), or (rows, groups)
         Offset of each row relative to a pixel, in numbers.
-    matrix : float32, shape (rows, columns), or (rows, groups, columns of a group)
+    matrix : float32, shape (panels, rows, `operands.LANES`), or (rows, groups, columns of a group)
         As for `accumulate_float`.
 
     Returns

@@ -8,7 +8,7 @@ from itertools import pairwise
 
 import numpy as np
 
-from pcmref.arithmetic.operands import SQUARE_BITS, Matrix, Tiles, filled_columns
+from pcmref.arithmetic.operands import LANES, SQUARE_BITS, Matrix, Tiles, panels
 from pcmref.arrays import Int16, Int64
 from pcmref.errors import ParameterError
 
@@ -69,15 +69,15 @@ def lay_out(row: Int64, codes: Int16, variance: Int16 | None, *, parts: Sequence
     bound = np.cumsum([0, *(len(pair) for pair, _ in places for _ in range(lines))])
 
     def matrix(values: Int16, largest: int) -> Matrix:
-        packed = np.zeros((int(bound[-1]), filled_columns(values.shape[2]), 2), np.int16)
-        segments = []
+        packed, segments = [], []
         for number, (first, last) in enumerate(pairwise(bound)):
             part, (_, place) = parts[number // lines], places[number // lines]
-            tile = packed[first:last]
-            tile[place, : values.shape[2], row[part] % 2] = values[number % lines, part]
+            tile = np.zeros((last - first, values.shape[2], 2), np.int16)
+            tile[place, :, row[part] % 2] = values[number % lines, part]
+            packed.append(panels(tile).reshape(-1, LANES, 2))
             segments.append(_segments(np.abs(tile.astype(np.int64)).sum(axis=2) * largest))
         cut = np.cumsum([0, *(len(segment) for segment in segments)])
-        return Matrix(packed=packed, segment=np.concatenate(segments), cut=cut)
+        return Matrix(packed=np.concatenate(packed), segment=np.concatenate(segments), cut=cut)
 
     conductance = matrix(codes, limit)
     return Tiles(

@@ -14,7 +14,7 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from pcmref.arithmetic.choice import kernels
-from pcmref.arithmetic.operands import Digital, filled_columns
+from pcmref.arithmetic.operands import Digital, panels
 from pcmref.arrays import Float32, Int64, UInt64, read_only
 from pcmref.crossbar.layer import Crossbar, Product, activations, multiply, window
 from pcmref.errors import ParameterError, describe
@@ -237,7 +237,7 @@ def _floats(layer: CrossbarLayer, shape: Geometry, digital: Digital) -> Callable
         row = np.ascontiguousarray(np.atleast_2d(row).T)
         matrix = matrix.reshape(layer.rows, shape.groups, -1)
     else:
-        matrix = np.pad(matrix, ((0, 0), (0, filled_columns(layer.columns) - layer.columns)))
+        matrix = panels(matrix)
     reads = window(shape, shape.pixel)
 
     def compute(x: Float32, *rest: Any) -> Result:

@@ -125,6 +125,11 @@ def window_of(*, pixel=(0,), padding=0, bias=False, height, width, channels):
     return Window(padding, padding, height, width, channels, bias, filled(pixel), len(pixel))
 
 
+def panelled(matrix):
+    """A matrix of a multiple of 16 columns in panels of 16, one after the other."""
+    return np.stack([matrix[:, column : column + LANES] for column in range(0, matrix.shape[1], LANES)])
+
+
 def segments_for(packed, inputs):
     """Bounds of groups of pairs, cut as late as 32-bit sums of these inputs allow."""
     bounds, size = [0], np.zeros(packed.shape[1], np.int64)
@@ -162,8 +167,8 @@ def tiles_of(row, conductance, variance, tile_rows, limit):
     def joined(matrices, largest):
         laid = [lay_out(row[part], matrix[part], largest) for part in parts for matrix in matrices]
         cut = np.cumsum([0, *(len(tile.segment) for tile in laid)])
-        packed, segment = (np.concatenate([getattr(tile, name) for tile in laid]) for name in ("packed", "segment"))
-        return laid, Matrix(packed=packed, segment=segment, cut=cut)
+        packed = np.concatenate([panelled(tile.packed).reshape(-1, LANES, 2) for tile in laid])
+        return laid, Matrix(packed=packed, segment=np.concatenate([tile.segment for tile in laid]), cut=cut)
 
     laid, g = joined(conductance, limit)
     return Tiles(

@@ -36,6 +36,7 @@ from tests.arithmetic.operands import (
     laws,
     lows,
     noise_of,
+    panelled,
     quiet,
     same,
     seeds,
@@ -313,7 +314,8 @@ def products(draw, pairs=40, pixels=40, images=(1, 3), limit=CODE_LIMIT, signed=
 @given(products(pairs=6, pixels=4, images=(1, 1)))
 def test_the_reference_sums_like_python(product):
     _, _, pair, _ = product
-    assert reference.accumulate(*product, np.array([0, len(pair)])).tolist() == accumulated(*product)
+    found = reference.accumulate(*product[:3], panelled(product[3]), np.array([0, len(pair)]))
+    assert found.tolist() == accumulated(*product)
 
 
 @laws
@@ -321,12 +323,13 @@ def test_the_reference_sums_like_python(product):
 def test_sums_are_the_same_bits(product, data):
     x, pixel, pair, packed = product
     bounds = segments_for(packed, max(int(np.abs(x).max()), 1))
-    expected = reference.accumulate(x, pixel, pair, packed, bounds)
+    panels = panelled(packed)
+    expected = reference.accumulate(x, pixel, pair, panels, bounds)
     assert expected.dtype == np.int64
-    same(fast.accumulate(x, pixel, pair, packed, bounds), expected)
+    same(fast.accumulate(x, pixel, pair, panels, bounds), expected)
     more = data.draw(st.sets(st.integers(1, len(pair))))  # cutting more often changes nothing
-    same(fast.accumulate(x, pixel, pair, packed, np.unique([*bounds, *more])), expected)
-    same(fast.accumulate(x[:1], pixel, pair, packed, bounds), expected[:1])
+    same(fast.accumulate(x, pixel, pair, panels, np.unique([*bounds, *more])), expected)
+    same(fast.accumulate(x[:1], pixel, pair, panels, bounds), expected[:1])
 
 
 @both
@@ -334,7 +337,7 @@ def test_one_segment_may_use_all_of_32_bits(kernels):
     """The largest sums that one segment may hold, of either sign; one more would not fit."""
     for sign in (1, -1):
         x = np.full((1, 2), CODE_LIMIT, np.int16)
-        packed = np.full((1, LANES, 2), sign * CODE_LIMIT, np.int16)
+        packed = np.full((1, 1, LANES, 2), sign * CODE_LIMIT, np.int16)
         found = kernels.accumulate(x, np.zeros(PIXELS, np.int64), np.array([0]), packed, np.array([0, 1]))
         assert found.tolist() == [[[sign * PAIR_LIMIT] * LANES] * PIXELS]
     assert PAIR_LIMIT < 2**31 <= 2 * PAIR_LIMIT
@@ -343,7 +346,7 @@ def test_one_segment_may_use_all_of_32_bits(kernels):
 @both
 def test_segments_add_up_beyond_32_bits(kernels):
     x = np.full((1, 6), CODE_LIMIT, np.int16)
-    packed = np.full((3, LANES, 2), CODE_LIMIT, np.int16)
+    packed = np.full((1, 3, LANES, 2), CODE_LIMIT, np.int16)
     found = kernels.accumulate(x, np.zeros(PIXELS, np.int64), np.arange(3), packed, np.arange(4))
     assert found.tolist() == [[[3 * PAIR_LIMIT] * LANES] * PIXELS]
 
@@ -361,7 +364,7 @@ def test_sums_of_squares_equal_python_s(bits, more, data):
     bounds = segments_for(packed, min(limit * limit, 2**15 - 1))
     expected = accumulated((x.astype(object)) ** 2, pixel, pair, packed)
     for kernels in (reference, fast):
-        found = kernels.accumulate_squares(x, pixel, pair, packed, bounds, split)
+        found = kernels.accumulate_squares(x, pixel, pair, panelled(packed), bounds, split)
         assert found.tolist() == expected
 
 
@@ -369,7 +372,7 @@ def test_sums_of_squares_equal_python_s(bits, more, data):
 def test_the_largest_sums_of_squares(kernels):
     for limit, split in ((127, False), (181, False), (255, True), (CODE_LIMIT, True)):  # 181^2 < 2^15 <= 182^2
         x = np.array([[limit, -limit] * 2], np.int16)
-        packed = np.full((2, LANES, 2), CODE_LIMIT, np.int16)
+        packed = np.full((1, 2, LANES, 2), CODE_LIMIT, np.int16)
         found = kernels.accumulate_squares(x, np.zeros(PIXELS, np.int64), np.arange(2), packed, np.arange(3), split)
         assert found.tolist() == [[[4 * limit**2 * CODE_LIMIT] * LANES] * PIXELS]
 
@@ -388,7 +391,7 @@ def test_float_sums_agree_to_rounding(rows, columns, pixels):
     matrix[:, :columns] = rng.standard_normal((rows, columns))
     row, pixel = rng.permutation(2 * rows)[:rows], filled(rng.integers(0, 50, pixels))
     x = rng.standard_normal((2, 2 * rows + 50)).astype(np.float32)
-    expected, found = (m.accumulate_float(x, pixel, row, matrix) for m in (reference, fast))
+    expected, found = (m.accumulate_float(x, pixel, row, panelled(matrix)) for m in (reference, fast))
     assert found.dtype == expected.dtype == np.float32
     assert found.shape == expected.shape == (2, len(pixel), lanes(columns))
     patches = x[:, pixel[:, None] + row].astype(np.float64)

@@ -27,6 +27,7 @@ from tests.arithmetic.operands import (
     largest,
     laws,
     noise_of,
+    panelled,
     plain_conversions,
     quiet,
     same,
@@ -234,6 +235,24 @@ def test_an_image_does_not_depend_on_its_company(fresh, kind, register, data):
             same(found, whole[order])
 
 
+@pytest.mark.parametrize("register", [False, True], ids=["wide", "register"])
+@pytest.mark.parametrize("fresh", [False, True], ids=["frozen", "fresh"])
+@readouts
+@laws
+@given(data=st.data(), times=st.integers(20, 90))
+def test_many_pixels_are_taken_part_by_part(fresh, kind, register, data, times):
+    case = data.draw(cases(fresh, kind, register))
+    window, other = case.layer.window, case.other
+    pixel = np.tile(window.pixel[: window.pixels], times)
+    window = window._replace(pixel=filled(pixel), pixels=len(pixel))
+    other = None if other is None else np.tile(other, (1, times, 1))
+    many = dataclasses.replace(case, layer=case.layer._replace(window=window), other=other)
+    for found, expected in zip(
+        fast.analog_layer(*many.arguments), reference.analog_layer(*many.arguments), strict=True
+    ):
+        same(found, expected)
+
+
 @both
 def test_inputs_that_are_views(kernels):
     case = example_case(columns=5, images=4)
@@ -358,9 +377,9 @@ def test_a_layer_of_the_baseline_agrees_to_rounding(seed, n):
     if digital.rectify:
         exact = np.maximum(exact, 0)
     for kernels in (reference, fast):
-        found = kernels.float_layer(x, other, window, row, matrix, digital)
+        found = kernels.float_layer(x, other, window, row, panelled(matrix), digital)
         assert found.dtype == np.float32
         assert found.shape == exact.shape
         assert (np.abs(found - exact) <= (len(row) + 6) * 2.0**-24 * sizes).all()
-        same(kernels.float_layer(np.asfortranarray(x), other, window, row, matrix, digital), found)
+        same(kernels.float_layer(np.asfortranarray(x), other, window, row, panelled(matrix), digital), found)
         assert np.array_equal(window.pixel, filled(pixel))

@@ -10,7 +10,18 @@ import pytest
 
 import pcmref
 from pcmref.arithmetic.choice import kernels
-from pcmref.arithmetic.operands import Adc, AnalogLayer, Conversions, Dac, Digital, Noise, Tiles, Window, filled_columns
+from pcmref.arithmetic.operands import (
+    Adc,
+    AnalogLayer,
+    Conversions,
+    Dac,
+    Digital,
+    Noise,
+    Tiles,
+    Window,
+    filled_columns,
+    panels,
+)
 from pcmref.crossbar.layer import window
 from pcmref.crossbar.layout import cut, lay_out
 from pcmref.network.geometry import Geometry, geometry
@@ -90,7 +101,7 @@ def test_accumulate(benchmark, layer):
 
 def test_accumulate_float(benchmark, layer):
     padded = np.zeros((IMAGES, *layer.geometry.padded_shape), np.float32)
-    matrix = np.ones((len(layer.geometry.row), -(-layer.columns // 16) * 16), np.float32)
+    matrix = panels(np.ones((len(layer.geometry.row), layer.columns), np.float32))
     pixel = window(layer.geometry, layer.geometry.pixel).pixel
     benchmark(kernels().accumulate_float, padded, pixel, layer.geometry.row, matrix)
 

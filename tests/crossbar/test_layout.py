@@ -83,9 +83,10 @@ def test_every_code_lies_where_its_input_is(seed, rows, columns, tile_rows, limi
         assert tiles.variance is tiles.conductance
     for matrix, values, largest in parts:
         assert matrix.packed.dtype == np.int16
-        assert matrix.packed.shape == (len(tiles.pair), -(-columns // LANES) * LANES, 2)
+        assert matrix.packed.shape == (len(tiles.pair) * -(-columns // LANES), LANES, 2)
         for number in range(len(tiles.bound) - 1):
-            pair, packed, segment = tiles.matrix(number, matrix)
+            pair, panels, segment = tiles.matrix(number, matrix)
+            packed = np.concatenate(list(panels), axis=1)
             part = cuts[number // lines]
             assert set(pair.tolist()) == {int(r) // 2 for r in row[part]}
             assert len(pair) == len(set(pair.tolist()))
@@ -102,7 +103,7 @@ def test_a_segment_ends_before_a_sum_of_2_to_the_31(last):
     codes[0, -1] = last
     tiles = lay_out(np.arange(65_539), codes, None, parts=[slice(0, 65_539)], limit=1)
     assert len(tiles.conductance.segment) == 1 + last  # 65,538 * 32767 is 2^31 - 2
-    check_segments(tiles.conductance.packed, tiles.conductance.segment, 1)
+    check_segments(tiles.conductance.packed.reshape(-1, LANES, 2), tiles.conductance.segment, 1)
 
 
 @pytest.mark.parametrize("line", [0, 1])

@@ -32,12 +32,12 @@ def add_read_noise(
 @compiled
 def _add_read_noise(sums, variance, noise, number, image, out):  # type: ignore[no-untyped-def]
     for i in range(len(sums)):
-        noisy_sums(sums[i], variance[i], noise, number, image[i], out[i])
+        noisy_sums(sums[i], variance[i], 0, noise, number, image[i], out[i])
 
 
 @compiled
-def noisy_sums(sums, variance, noise, number, image, out):  # type: ignore[no-untyped-def]
-    """Add read noise to the sums of one image."""
+def noisy_sums(sums, variance, first, noise, number, image, out):  # type: ignore[no-untyped-def]
+    """Add read noise to the sums of one image, from pixel `first` on, a multiple of 4."""
     pixels, columns = out.shape
     size = min(DRAWS, (pixels * columns + 3) // 4 * 4)
     words = np.empty(size, np.uint32)
@@ -47,7 +47,7 @@ def noisy_sums(sums, variance, noise, number, image, out):  # type: ignore[no-un
     p = 0
     c = 0
     for start in range(0, pixels * columns, size):
-        fill_words(start // 4, number, image, noise.k0, noise.k1, words)
+        fill_words((first * columns + start) // 4, number, image, noise.k0, noise.k1, words)
         fill_normals(words, z, tail, place)
         j = 0
         while j < size and p < pixels:
@@ -138,7 +138,7 @@ def digitise_noisy(
 @compiled
 def _digitise_noisy(sums, variance, columns, noise, number, image, adc, out):  # type: ignore[no-untyped-def]
     for i in range(len(sums)):
-        digitised_noisy(sums[i], variance[i], columns, noise, number, image[i], adc, out[i])
+        digitised_noisy(sums[i], variance[i], columns, 0, noise, number, image[i], adc, out[i])
 
 
 _codes = approximate_codes(plain=False)
@@ -146,8 +146,8 @@ _plain_codes = approximate_codes(plain=True)
 
 
 @compiled
-def digitised_noisy(sums, variance, columns, noise, number, image, adc, out):  # type: ignore[no-untyped-def]
-    """Convert the sums of one image: nearly all in single precision, those in doubt in full."""
+def digitised_noisy(sums, variance, columns, first, noise, number, image, adc, out):  # type: ignore[no-untyped-def]
+    """Convert the sums of one image, from pixel `first` on: nearly all in single precision, those in doubt in full."""
     pixels, padded = sums.shape
     gain, offset, low, high, rounding = adc.gain[number], adc.offset[number], adc.low, adc.high, adc.rounding
     limits = np.array([low, high, BIAS[rounding, 0], BIAS[rounding, 1]], np.float32)
@@ -160,7 +160,7 @@ def digitised_noisy(sums, variance, columns, noise, number, image, adc, out):  #
     for start in range(0, pixels, rows):
         stop = min(start + rows, pixels)
         drawn = words[: ((stop - start) * columns + 3) // 4 * 4]
-        fill_words(start * columns // 4, np.uint64(number), image, noise.k0, noise.k1, drawn)
+        fill_words((first + start) * columns // 4, np.uint64(number), image, noise.k0, noise.k1, drawn)
         for p in range(start, stop):
             for v in range(0, padded, LANES):
                 w, at = (p - start) * columns + v, p * padded + v

@@ -1,4 +1,7 @@
-"""A layer in one call: all stages for one image after the other, so that they meet in the processor's cache."""
+"""A layer in one call: all stages for a part of one image after the other, so that they meet in the processor's cache.
+
+Parts are of whole pixels.  What a pixel gets depends on its number alone: not on the part that it is in.
+"""
 
 from __future__ import annotations
 
@@ -19,6 +22,8 @@ from pcmref.arithmetic.fast.stages import (
     sum_type,
 )
 from pcmref.arithmetic.operands import (
+    LANES,
+    PIXELS,
     SQUARE_BITS,
     Adc,
     AnalogLayer,
@@ -33,15 +38,20 @@ from pcmref.arrays import Float32, Int64, UInt64
 __all__ = ["analog_layer", "float_layer"]
 
 
+#: Output pixels of an image that go through all stages together, at most: their sums stay in the cache.
+AT_ONCE = 192
+
+
 class _Scratch(NamedTuple):
-    """Arrays for the stages of one image."""
+    """Arrays for the stages of one image, and of some of its output pixels."""
 
     #: What drives the rows, and the same in each phase.
     driven: npt.NDArray[np.int16]
     codes: npt.NDArray[np.int16]
-    #: Squares of the codes: their low and their high bits.
+    #: Squares of the codes in each phase: their low and their high bits.
     low: npt.NDArray[np.int16]
     high: npt.NDArray[np.int16]
+    #: Of a part of the pixels, from here on.
     sums: npt.NDArray[Any]
     variance: npt.NDArray[Any]
     high_variance: npt.NDArray[Any]
@@ -68,13 +78,13 @@ def _scratch(layer: AnalogLayer) -> _Scratch:
     count = len(tiles.bound) - 1
     low = high = driven = np.full((window.height, window.width, window.channels), dac.offset, np.int16)
     codes = driven[None] if dac.phases == 1 else np.zeros((dac.phases, *driven.shape), np.int16)
-    shape = len(window.pixel), filled_columns(tiles.columns)
-    high_variance = variance = sums = np.empty((1, *shape), sum_type(tiles.conductance.segment, count))
+    shape = _part(window.pixels), filled_columns(tiles.columns)
+    high_variance = variance = sums = np.empty(shape, sum_type(tiles.conductance.segment, count))
     if noise is not None:
-        low, high = np.empty_like(driven), np.empty_like(driven)
+        low, high = np.empty_like(codes), np.empty_like(codes)
         variance = np.empty_like(sums, np.int64 if noise.split else sum_type(tiles.variance.segment, count))
         high_variance = np.empty_like(variance)
-    noisy = output = sums[0]
+    noisy = output = sums
     if noise is not None and (register is not None or adc is None):
         noisy = output = np.empty(shape, np.int64)
     if adc is not None or table is not None:
@@ -84,6 +94,12 @@ def _scratch(layer: AnalogLayer) -> _Scratch:
         largest = 2 * int(np.abs(conversions.weight).sum()) * _largest_code(adc, table)
         total = np.empty(shape, np.int32 if largest < 1 << 31 else np.int64)
     return _Scratch(driven, codes, low, high, sums, variance, high_variance, noisy, output, total)
+
+
+def _part(pixels: int) -> int:
+    """Return how many output pixels are a part: nearly equally many in each."""
+    parts = -(-pixels // AT_ONCE)
+    return -(-pixels // (parts * PIXELS)) * PIXELS
 
 
 def _largest_code(adc: Adc | None, table: Table | None) -> int:
@@ -103,45 +119,50 @@ def _analog(batch, layer, plain, noise, register, adc, table, digital, scratch):
     # what may be None are arguments of their own, so that what is None is not compiled
     x, other, adds, image = batch
     window, dac, tiles, conversions = layer
-    out, top = np.empty((len(x), window.pixels, tiles.columns), np.float32), np.empty(len(x), np.float32)
+    pixels, part = window.pixels, len(scratch.sums)
+    out, top = np.empty((len(x), pixels, tiles.columns), np.float32), np.empty(len(x), np.float32)
     bits, factor, beyond = x.reshape(len(x), -1).view(np.int32), np.empty_like(digital.unit), np.zeros(len(x), np.bool_)
     for i in range(len(x)):
         step, top[i] = drive_image(x[i], bits[i], window, dac, scratch.driven)
         if dac.phases > 1:
             split_phases(scratch.driven.reshape(-1), dac.serial, scratch.codes.reshape(dac.phases, -1))
-        for number in range(len(conversions.weight)):
-            if _convert(number, image[i], layer, noise, register, adc, table, scratch):
-                beyond[i] = True
-            if not plain:
-                weight, zero = conversions.weight[number], conversions.zero[number]
-                _add(scratch.output, number == 0, weight, zero, window.pixels, scratch.total)
+        if noise is not None:
+            square_parts(scratch.codes.reshape(-1), noise.split, scratch.low.reshape(-1), scratch.high.reshape(-1))
         if adc is not None or table is not None:
             step = np.float32(1)
-        finished(scratch.total, step, factor, digital, adds, other[i], out[i])
+        for first in range(0, pixels, part):
+            last = min(first + part, pixels)
+            for number in range(len(conversions.weight)):
+                if _convert(number, first, last, image[i], layer, noise, register, adc, table, scratch):
+                    beyond[i] = True
+                if not plain:
+                    weight, zero = conversions.weight[number], conversions.zero[number]
+                    _add(scratch.output, number == 0, weight, zero, last - first, scratch.total)
+            finished(scratch.total, step, factor, digital, adds, other[i, first:last], out[i, first:last])
     return out, top, beyond
 
 
 @compiled
-def _convert(number, image, layer, noise, register, adc, table, scratch):  # type: ignore[no-untyped-def]
-    """Make one conversion; return whether the register could not hold a sum."""
+def _convert(number, first, last, image, layer, noise, register, adc, table, scratch):  # type: ignore[no-untyped-def]
+    """Make one conversion for some pixels; return whether the register could not hold a sum."""
     window, _, tiles, conversions = layer
-    t, phase, columns, pixel = conversions.tile[number], conversions.phase[number], tiles.columns, window.pixel
-    codes, sums, variance, output = scratch.codes[phase], scratch.sums, scratch.variance, scratch.output
-    _multiply(t, codes, pixel, tiles, tiles.pair, tiles.conductance, sums)
+    t, phase, columns, output = conversions.tile[number], conversions.phase[number], tiles.columns, scratch.output
+    pixel, pixels, pair = window.pixel[first:], last - first, tiles.pair
+    sums, variance = scratch.sums, scratch.variance
+    _multiply(t, scratch.codes[phase], pixel, pixels, pair, tiles.bound, tiles.conductance, sums)
     if noise is None:
-        return _converted(sums[0, : window.pixels], columns, number, register, adc, table, output)
-    if number == 0 or phase != conversions.phase[number - 1]:
-        square_parts(codes.reshape(-1), noise.split, scratch.low.reshape(-1), scratch.high.reshape(-1))
-    _multiply(t, scratch.low, pixel, tiles, tiles.pair, tiles.variance, variance)
+        return _converted(sums[:pixels], columns, number, register, adc, table, output)
+    _multiply(t, scratch.low[phase], pixel, pixels, pair, tiles.bound, tiles.variance, variance)
     if noise.split:
-        _multiply(t, scratch.high, pixel, tiles, tiles.pair, tiles.variance, scratch.high_variance)
-        _add_high(scratch.high_variance.reshape(-1), variance.reshape(-1))
+        high = scratch.high_variance
+        _multiply(t, scratch.high[phase], pixel, pixels, pair, tiles.bound, tiles.variance, high)
+        _add_high(high[:pixels].reshape(-1), variance[:pixels].reshape(-1))
     if register is None:  # noqa: SIM102  (numba leaves out what is None branch by branch)
         if adc is not None:
-            digitised_noisy(sums[0], variance[0], columns, noise, number, image, adc, output)
+            digitised_noisy(sums[:pixels], variance[:pixels], columns, first, noise, number, image, adc, output)
             return False
-    noisy = scratch.noisy[: window.pixels]
-    noisy_sums(sums[0], variance[0], noise, np.uint64(number), image, noisy[:, :columns])
+    noisy = scratch.noisy[:pixels]
+    noisy_sums(sums, variance, first, noise, np.uint64(number), image, noisy[:, :columns])
     return _converted(noisy, columns, number, register, adc, table, output)
 
 
@@ -159,14 +180,15 @@ def _converted(sums, columns, number, register, adc, table, output):  # type: ig
 
 
 @compiled
-def _multiply(t, codes, pixel, tiles, pair, matrix, sums):  # type: ignore[no-untyped-def]
-    rows = slice(tiles.bound[t], tiles.bound[t + 1])
+def _multiply(t, codes, pixel, pixels, pair, bound, matrix, sums):  # type: ignore[no-untyped-def]
+    first, last = bound[t], bound[t + 1]
     if pair.ndim == 2:  # an argument of its own: numba compiles one branch only
-        sum_grouped(codes.reshape(-1), pixel, pair[rows], matrix.packed[rows], sums[0])
+        sum_grouped(codes.reshape(-1), pixel, pixels, pair[first:last], matrix.packed[first:last], sums)
     else:
+        inputs, count = codes.reshape(-1).view(np.int32), sums.shape[1] // LANES
+        panels = matrix.packed[count * first : count * last].reshape(count, last - first, 2 * LANES)
         segment = matrix.segment[matrix.cut[t] : matrix.cut[t + 1]]
-        packed = matrix.packed.reshape(len(pair), -1)
-        sum_products(codes.reshape(-1).view(np.int32).reshape(1, -1), pixel, pair[rows], packed[rows], segment, sums)
+        sum_products(inputs, pixel, pixels, pair[first:last], panels, segment, sums)
 
 
 @compiled
@@ -196,7 +218,7 @@ def float_layer(
     buffer = np.zeros((window.height, window.width, window.channels), np.float32)
     if window.bias:
         buffer[..., x.shape[-1]] = 1
-    sums = np.empty((1, len(window.pixel), filled_columns(len(digital.unit))), np.float32)
+    sums = np.empty((_part(window.pixels), filled_columns(len(digital.unit))), np.float32)
     out = np.empty((len(x), window.pixels, len(digital.unit)), np.float32)
     residual = np.empty((len(x), 0, 0), np.float32) if other is None else np.ascontiguousarray(other)
     _floats(np.ascontiguousarray(x), residual, other is not None, window, row, matrix, digital, buffer, sums, out)
@@ -206,14 +228,17 @@ def float_layer(
 @compiled
 def _floats(x, other, adds, window, row, matrix, digital, buffer, sums, out):  # type: ignore[no-untyped-def]
     n, height, width, channels = x.shape
-    inputs, segment, factor = buffer.reshape(1, -1), np.array([0, len(row)]), np.empty_like(digital.unit)
+    inputs, segment, factor = buffer.reshape(-1), np.array([0, len(row)]), np.empty_like(digital.unit)
+    part, one = len(sums), np.float32(1)
     for i in range(n):
         for y in range(height):
             for z in range(width):
                 for c in range(channels):
                     buffer[y + window.top, z + window.left, c] = x[i, y, z, c]
-        if row.ndim == 2:
-            sum_grouped(inputs[0], window.pixel, row, matrix, sums[0])
-        else:
-            sum_products(inputs, window.pixel, row, matrix, segment, sums)
-        finished(sums[0], np.float32(1), factor, digital, adds, other[i], out[i])
+        for first in range(0, window.pixels, part):
+            last = min(first + part, window.pixels)
+            if row.ndim == 2:
+                sum_grouped(inputs, window.pixel[first:], last - first, row, matrix, sums)
+            else:
+                sum_products(inputs, window.pixel[first:], last - first, row, matrix, segment, sums)
+            finished(sums, one, factor, digital, adds, other[i, first:last], out[i, first:last])

@@ -1,62 +1,75 @@
 """The innermost loop of the crossbar product: a block of sums that stays in vector registers.
 
 numba's own loops would keep the sums in memory, so the block is written in LLVM's intermediate language.  It
-says nothing of any processor: LLVM uses multiply-add-pairs instructions (AVX2, AVX-512, NEON) where there
-are any and plain multiplications elsewhere.
+says nothing of any processor but how many sums fit its registers: LLVM uses multiply-add-pairs instructions (AVX2,
+AVX-512, NEON) where there are any and plain multiplications elsewhere.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import product
 from typing import Any
 
 import numba
 import numpy as np
 from llvmlite import ir
 from numba.core import cgutils, config
+from numba.core.registry import cpu_target
 from numba.extending import intrinsic
 
 from pcmref.arithmetic.operands import LANES
 
-__all__ = ["everywhere", "load", "register_block"]
+__all__ = ["BLOCK_1", "BLOCK_2", "everywhere", "load", "register_block"]
 
 _I16, _I32, _F32 = ir.IntType(16), ir.IntType(32), ir.FloatType()
 
 
-def register_block(pixels: int, vectors: int) -> Callable[..., None]:
+def has_wide_registers() -> bool:
+    """Return whether numba compiles for a processor with 32 registers of 512 bits."""
+    _, _, features = cpu_target.target_context.codegen().magic_tuple()
+    return "+avx512f" in features.split(",")
+
+
+#: Pixels of a register block with one panel of columns, and with two (0: no such blocks): with 32 registers of 512 bits
+#: 16 of them are sums; with 16 of 256 bits 12 are, and the others hold a row of weights, an input and a product.
+BLOCK_1, BLOCK_2 = (16, 8) if has_wide_registers() else (6, 0)
+
+
+def register_block(pixels: int, panels: int) -> Callable[..., None]:
     """Return ``block(x, pixel, row, weights, out, p, v, first, last)`` for use inside numba functions.
 
-    It adds ``sum over k in [first, last) of x[pixel[i] + row[k]] * weights[k, column]`` to ``out[i, column]``
-    (with first = 0, it stores the sum there), for `pixels` pixels from p on and ``16 * vectors`` columns from 16 v on.
+    It adds ``sum over k in [first, last) of x[pixel[i] + row[k]] * weights[v, k, lane]`` to ``out[i, 16 v + lane]``
+    (with first = 0, it stores the sum there), for `pixels` pixels from p on and `panels` panels from v on.
 
-    * int32 `x`, int16 `weights`: an element of x is a pair of 16-bit numbers, a row of weights has two numbers
-      for each column, and both products count.  Sums are 32-bit; `out` may be int32 or int64.
+    * int32 `x`, int16 `weights`: an element of x is a pair of 16-bit numbers, a lane of weights has two numbers, one
+      after the other, and both products count.  Sums are 32-bit; `out` may be int32 or int64.
     * float32 `x`, `weights` and `out`: each product is added by one fused multiply-add, in the order of k.
 
     Under ``NUMBA_DISABLE_JIT=1`` it is a plain Python loop that gives the same integers.
     """
-    return _interpreted(pixels, vectors) if config.DISABLE_JIT else _compiled(pixels, vectors)
+    return _interpreted(pixels, panels) if config.DISABLE_JIT else _compiled(pixels, panels)
 
 
-def _interpreted(pixels: int, vectors: int) -> Callable[..., None]:
+def _interpreted(pixels: int, panels: int) -> Callable[..., None]:
     def block(x, pixel, row, weights, out, p, v, first, last):  # type: ignore[no-untyped-def]
-        lanes = slice(v * LANES, (v + vectors) * LANES)
-        for i in range(p, p + pixels):
+        for i, panel in product(range(p, p + pixels), range(v, v + panels)):
+            sums = out[i, panel * LANES : (panel + 1) * LANES]
             if first == 0:
-                out[i, lanes] = 0
+                sums[:] = 0
             for k in range(first, last):
                 place = pixel[i] + row[k]
                 if x.dtype == np.int32:
                     low, high = x[place : place + 1].view(np.int16).astype(np.int64)
-                    pairs = weights[k].reshape(-1, 2)[lanes].astype(np.int64)
-                    out[i, lanes] += (low * pairs[:, 0] + high * pairs[:, 1]).astype(out.dtype)
+                    pairs = weights[panel, k].reshape(-1, 2).astype(np.int64)
+                    sums += (low * pairs[:, 0] + high * pairs[:, 1]).astype(out.dtype)
                 else:
-                    out[i, lanes] += x[place] * weights[k, lanes]
+                    sums += x[place] * weights[panel, k]
 
     return block
 
 
-def _compiled(pixels: int, vectors: int) -> Callable[..., None]:
+def _compiled(pixels: int, panels: int) -> Callable[..., None]:
     @intrinsic
     def block(typing, x, pixel, row, weights, out, p, v, first, last):  # type: ignore[no-untyped-def]
         index = numba.types.intp
@@ -65,24 +78,24 @@ def _compiled(pixels: int, vectors: int) -> Callable[..., None]:
             kinds, (p, v, first, last) = signature.args[:5], args[5:]
             arrays = [context.make_array(k)(context, builder, a) for k, a in zip(kinds, args[:5], strict=True)]
             x, pixel, row, weights, out = (array.data for array in arrays)
-            weights_step, out_step = (builder.extract_value(array.shape, 1) for array in arrays[3:])
+            rows, out_step = (builder.extract_value(array.shape, 1) for array in arrays[3:])
             multiply_add = _pairs if kinds[0].dtype == numba.types.int32 else _fused
             per_column = 2 if multiply_add is _pairs else 1
             element = _I32 if multiply_add is _pairs else _F32
             zero = ir.Constant(ir.VectorType(element, LANES), [0] * LANES)
-            sums = [[cgutils.alloca_once_value(builder, zero) for _ in range(vectors)] for _ in range(pixels)]
+            sums = [[cgutils.alloca_once_value(builder, zero) for _ in range(panels)] for _ in range(pixels)]
             for place in (place for line in sums for place in line):
                 builder.store(zero, place)  # the allocation is hoisted out of loops, its first value with it
             bases = [builder.load(builder.gep(pixel, [_plus(builder, p, i)])) for i in range(pixels)]
-            lane = _times(builder, v, LANES)
+            starts = [
+                _times(builder, builder.mul(_plus(builder, v, c), rows), LANES * per_column) for c in range(panels)
+            ]
 
             with cgutils.for_range_slice(builder, first, last, ir.Constant(last.type, 1)) as (k, _):
                 offset = builder.load(builder.gep(row, [k]))
-                start = builder.add(builder.mul(k, weights_step), _times(builder, lane, per_column))
+                place = _times(builder, k, LANES * per_column)
                 kind = ir.VectorType(_I16, 2 * LANES) if multiply_add is _pairs else zero.type
-                columns = [
-                    load(builder, weights, _plus(builder, start, c * LANES * per_column), kind) for c in range(vectors)
-                ]
+                columns = [load(builder, weights, builder.add(start, place), kind) for start in starts]
                 for base, line in zip(bases, sums, strict=True):
                     value = builder.load(builder.gep(x, [builder.add(base, offset)]))
                     spread = everywhere(builder, value)
@@ -93,7 +106,7 @@ def _compiled(pixels: int, vectors: int) -> Callable[..., None]:
             total = ir.VectorType(context.get_value_type(kinds[4].dtype), LANES)
             add = builder.add if multiply_add is _pairs else builder.fadd
             for i, line in enumerate(sums):
-                start = builder.add(builder.mul(_plus(builder, p, i), out_step), lane)
+                start = builder.add(builder.mul(_plus(builder, p, i), out_step), _times(builder, v, LANES))
                 for c, place in enumerate(line):
                     position = _plus(builder, start, c * LANES)
                     value = builder.load(place)

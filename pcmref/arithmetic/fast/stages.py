@@ -8,9 +8,9 @@ import numpy as np
 import numpy.typing as npt
 
 from pcmref.arithmetic.fast.compiler import compiled
-from pcmref.arithmetic.fast.multiply_add import register_block
+from pcmref.arithmetic.fast.multiply_add import BLOCK_1, BLOCK_2, register_block
 from pcmref.arithmetic.fast.rules import added, dac_code, dac_gain, normalised, rectified, scaled
-from pcmref.arithmetic.operands import LANES, PIXELS, SQUARE_BITS, Dac, Digital, Window, filled_columns
+from pcmref.arithmetic.operands import SQUARE_BITS, Dac, Digital, Window, filled_columns
 from pcmref.arrays import Float32, Float64, Int16, Int64, IntegerArray
 
 __all__ = [
@@ -23,10 +23,6 @@ __all__ = [
     "moments",
     "phases",
 ]
-
-#: Pixels of a register block with one vector of columns, and with two.
-BLOCK_1 = PIXELS
-BLOCK_2 = PIXELS // 2
 
 
 # DAC
@@ -120,9 +116,8 @@ def accumulate(codes: Int16, pixel: Int64, pair: Int64, packed: Int16, segment: 
     """Sum codes times conductance codes, exactly; see the twin."""
     if pair.ndim == 2:
         return _grouped(codes, pixel, pair, packed, sum_type(segment, 1))
-    out = np.empty((len(codes), len(pixel), packed.shape[1]), sum_type(segment, 1))
-    sum_products(pairs(codes), pixel, pair, packed.reshape(len(packed), -1), segment, out)
-    return out
+    inputs, panels = codes.reshape(len(codes), -1).view(np.int32), packed.reshape(*packed.shape[:2], -1)
+    return _summed(inputs, pixel, pair, panels, segment, sum_type(segment, 1))
 
 
 def accumulate_squares(
@@ -142,8 +137,20 @@ def accumulate_float(x: Float32, pixel: Int64, row: Int64, matrix: Float32) -> F
     """Sum float32 inputs times weights in row order, without groups with fused multiply-adds; see the twin."""
     if row.ndim == 2:
         return _grouped(x, pixel, row, matrix, np.float32)
-    out = np.empty((len(x), len(pixel), matrix.shape[1]), np.float32)
-    sum_products(x.reshape(len(x), -1), pixel, row, matrix, np.array([0, len(row)]), out)
+    return _summed(x.reshape(len(x), -1), pixel, row, matrix, np.array([0, len(row)]), np.float32)
+
+
+def _summed(
+    inputs: npt.NDArray[Any],
+    pixel: Int64,
+    row: Int64,
+    panels: npt.NDArray[Any],
+    segment: Int64,
+    kind: type[np.generic],
+) -> npt.NDArray[Any]:
+    out = np.empty((len(inputs), len(pixel), filled_columns(1) * len(panels)), kind)
+    for image, sums in zip(inputs, out, strict=True):
+        sum_products(image, pixel, len(pixel), row, panels, segment, sums)
     return out
 
 
@@ -153,13 +160,8 @@ def _grouped(
     _, groups, each = matrix.shape
     out = np.zeros((len(x), len(pixel), filled_columns(groups * each)), kind)
     for image, sums in zip(x.reshape(len(x), -1), out, strict=True):
-        sum_grouped(image, pixel, offset, matrix, sums)
+        sum_grouped(image, pixel, len(pixel), offset, matrix, sums)
     return out
-
-
-def pairs(codes: Int16) -> npt.NDArray[np.int32]:
-    """Return a row of pairs of neighbouring codes for each image."""
-    return codes.reshape(len(codes), -1).view(np.int32)
 
 
 def sum_type(segment: Int64, tiles: int) -> type[np.signedinteger[Any]]:
@@ -185,25 +187,31 @@ _block_2 = register_block(BLOCK_2, 2)
 
 
 @compiled
-def sum_products(x, pixel, row, weights, segment, out):  # type: ignore[no-untyped-def]
-    """Sum inputs times weights, block by block; of codes in pairs, or of floats."""
-    vectors = out.shape[2] // LANES
-    for image in range(x.shape[0]):
-        for s in range(len(segment) - 1):
-            first, last = segment[s], segment[s + 1]
-            for p in range(0, len(pixel), BLOCK_1):
-                for v in range(0, vectors - 1, 2):
-                    _block_2(x[image], pixel, row, weights, out[image], p, v, first, last)
-                    _block_2(x[image], pixel, row, weights, out[image], p + BLOCK_2, v, first, last)
-                if vectors % 2 == 1:
-                    _block_1(x[image], pixel, row, weights, out[image], p, vectors - 1, first, last)
+def sum_products(x, pixel, pixels, row, weights, segment, out):  # type: ignore[no-untyped-def]
+    """Sum inputs times weights for the first pixels, block by block; of codes in pairs, or of floats; for one image.
+
+    The last block of a panel begins early enough to end with the last pixel, so some sums are computed twice.
+    """
+    single = 0
+    if BLOCK_2 > 0:
+        single = len(weights) // 2 * 2
+        for v in range(0, single, 2):
+            for p in range(0, pixels, BLOCK_2):
+                for s in range(len(segment) - 1):
+                    start = max(0, min(p, pixels - BLOCK_2))
+                    _block_2(x, pixel, row, weights, out, start, v, segment[s], segment[s + 1])
+    for v in range(single, len(weights)):
+        for p in range(0, pixels, BLOCK_1):
+            for s in range(len(segment) - 1):
+                start = max(0, min(p, pixels - BLOCK_1))
+                _block_1(x, pixel, row, weights, out, start, v, segment[s], segment[s + 1])
 
 
 @compiled
-def sum_grouped(x, pixel, offset, matrix, out):  # type: ignore[no-untyped-def]
+def sum_grouped(x, pixel, pixels, offset, matrix, out):  # type: ignore[no-untyped-def]
     """Sum inputs times weights row after row from 0 on, each group of columns with its own inputs; for one image."""
     rows, groups, each = matrix.shape
-    for p in range(len(pixel)):
+    for p in range(pixels):
         total = out[p]
         total[:] = 0
         for row in range(rows):
@@ -239,7 +247,7 @@ def _finish(sums, step, digital, adds, other, out):  # type: ignore[no-untyped-d
 
 @compiled
 def finished(sums, step, factor, digital, adds, other, out):  # type: ignore[no-untyped-def]
-    """Finish one image; `factor` is room for a number a column."""
+    """Finish pixels of one image; `factor` is room for a number a column."""
     pixels, columns = out.shape
     for c in range(columns):
         factor[c] = step * digital.unit[c]
