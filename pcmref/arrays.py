@@ -84,8 +84,8 @@ def check_array(
     fits = len(value.shape) == len(shape) and all(n in (None, m) for n, m in zip(shape, value.shape, strict=True))
     if value.dtype != dtype or not fits:
         raise ParameterError(where, form, f"{value.dtype} of shape {value.shape}")
-    if not (ok := np.isfinite(value) & (value >= least)).all():
-        place = tuple(int(i) for i in np.argwhere(~ok)[0])
+    if value.size and not (value.min() >= least and np.isfinite([value.min(), value.max()]).all()):
+        place = tuple(int(i) for i in np.argwhere(~(np.isfinite(value) & (value >= least)))[0])
         expected = "finite numbers" if least == -np.inf else f"finite numbers from {least:g} on"
         raise ParameterError(where, expected, f"{value[place]} at {list(place)}")
 

@@ -7,13 +7,18 @@ import importlib.util
 import os
 from functools import lru_cache
 from types import ModuleType
+from typing import Any
+
+import numpy.typing as npt
 
 from pcmref.errors import ParameterError, describe
 
-__all__ = ["VARIABLE", "kernels"]
+__all__ = ["VARIABLE", "kernels", "kernels_for"]
 
 #: Environment variable that chooses: "numba" or "numpy".
 VARIABLE = "PCMREF_KERNELS"
+#: Numbers that are computed before a compiler would be loaded.
+FEW = 1000
 #: Where the kernels are.
 MODULES = {"numba": "pcmref.arithmetic.fast", "numpy": "pcmref.arithmetic.reference"}
 
@@ -21,6 +26,11 @@ MODULES = {"numba": "pcmref.arithmetic.fast", "numpy": "pcmref.arithmetic.refere
 def kernels() -> ModuleType:
     """Return the module of kernels to use: ``PCMREF_KERNELS``, or numba's if numba is installed."""
     return _load(os.environ.get(VARIABLE, ""))
+
+
+def kernels_for(values: npt.NDArray[Any]) -> ModuleType:
+    """Return the module for functions of each value: for a few the plain one, which loads no compiler."""
+    return kernels() if values.size > FEW else _load("numpy")
 
 
 @lru_cache

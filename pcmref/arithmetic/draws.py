@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import struct
 from enum import IntEnum
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -67,19 +67,19 @@ def philox(counter: npt.ArrayLike, key: Key) -> UInt32:
     -------
     ndarray of uint32, shape (..., 4)
     """
-    c0, c1, c2, c3 = np.moveaxis(np.asarray(counter, np.uint64), -1, 0)
+    counters = np.asarray(counter, np.uint64)
+    words = _philox(*counters.reshape(-1, 4).T, key=key)
+    return np.stack(words, axis=-1).astype(np.uint32).reshape(counters.shape)
+
+
+def _philox(c0: Any, c1: Any, c2: Any, c3: Any, *, key: Key) -> tuple[Any, Any, Any, Any]:
+    """Return the words of blocks: of arrays of uint64, or of one block in integers of Python."""
     k0, k1 = key
     for _ in range(ROUNDS):
-        even = c0 * np.uint64(MULTIPLIERS[0])
-        odd = c2 * np.uint64(MULTIPLIERS[1])
-        c0, c1, c2, c3 = (
-            (odd >> np.uint64(32)) ^ c1 ^ np.uint64(k0),
-            odd & np.uint64(MASK32),
-            (even >> np.uint64(32)) ^ c3 ^ np.uint64(k1),
-            even & np.uint64(MASK32),
-        )
+        even, odd = c0 * MULTIPLIERS[0], c2 * MULTIPLIERS[1]
+        c0, c1, c2, c3 = (odd >> 32) ^ c1 ^ k0, odd & MASK32, (even >> 32) ^ c3 ^ k1, even & MASK32
         k0, k1 = (k0 + WEYL[0]) & MASK32, (k1 + WEYL[1]) & MASK32
-    return np.stack([c0, c1, c2, c3], axis=-1).astype(np.uint32)
+    return c0, c1, c2, c3
 
 
 def stream_key(seed: int, purpose: Purpose, layer: int, *, t_s: float = 0.0, read: int = 0) -> Key:
@@ -102,8 +102,8 @@ def stream_key(seed: int, purpose: Purpose, layer: int, *, t_s: float = 0.0, rea
     (int, int)
     """
     t_low, t_high = struct.unpack("<II", struct.pack("<d", t_s))
-    words = philox([int(purpose) + 256 * layer, read, t_low, t_high], (seed & MASK32, seed >> 32))
-    return int(words[0]), int(words[1])
+    k0, k1, *_ = _philox(int(purpose) + 256 * layer, read, t_low, t_high, key=(seed & MASK32, seed >> 32))
+    return k0, k1
 
 
 def weight_words(key: Key, weights: int) -> UInt32:

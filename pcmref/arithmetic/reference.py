@@ -1,7 +1,8 @@
 """The kernels in plain NumPy, the stages of SPEC.md, section 8: the fast ones in ``fast/`` equal them bit for bit.
 
-`weight_words` and `normals` are those of ``draws.py``.  `accumulate_float` and `float_layer` alone agree to rounding,
-where they have no groups: those serve the digital baseline only.
+`weight_words` and `normals` are those of ``draws.py``; `ln`, `exp` and `power` those of ``elementary.py``.
+`accumulate_float` and `float_layer` alone agree to rounding, where they have no groups: those serve the digital
+baseline only.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import numpy.typing as npt
 from pcmref.arithmetic.codes import bit_planes, dac_codes, dac_gain, polarities
 from pcmref.arithmetic.conversion import add_read_noise, compare, digitise, digitise_noisy, hold
 from pcmref.arithmetic.draws import normals, weight_words
+from pcmref.arithmetic.elementary import exp, ln, power
 from pcmref.arithmetic.operands import SQUARE_BITS, AnalogLayer, Dac, Digital, Window, filled_columns
 from pcmref.arithmetic.periphery import added, normalised, rectified, scaled
 from pcmref.arrays import Float32, Float64, Int16, Int64, IntegerArray, Numbers, UInt64
@@ -28,13 +30,16 @@ __all__ = [
     "digitise",
     "digitise_noisy",
     "drive",
+    "exp",
     "finish",
     "float_layer",
     "hold",
+    "ln",
     "load_codes",
     "moments",
     "normals",
     "phases",
+    "power",
     "weight_words",
 ]
 

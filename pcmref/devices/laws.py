@@ -10,7 +10,7 @@ from typing import Protocol
 
 import numpy as np
 
-from pcmref.arithmetic.elementary import ln, power
+from pcmref.arithmetic.choice import kernels_for
 from pcmref.arrays import Float64
 
 __all__ = ["G_SMALLEST", "Constant", "Law", "Logarithm", "Piecewise", "Polynomial", "PowerLaw"]
@@ -64,7 +64,7 @@ class Logarithm:
 
     def __call__(self, g: Float64) -> Float64:
         """Return the clipped logarithm at each g."""
-        return np.clip(self.slope * ln(np.maximum(g, G_SMALLEST)) + self.offset, self.low, self.high)
+        return np.clip(self.slope * kernels_for(g).ln(np.maximum(g, G_SMALLEST)) + self.offset, self.low, self.high)
 
 
 @dataclass(frozen=True)
@@ -77,7 +77,7 @@ class PowerLaw:
 
     def __call__(self, g: Float64) -> Float64:
         """Return the capped power at each g."""
-        return np.minimum(self.factor * power(np.maximum(g, G_SMALLEST), self.exponent), self.high)
+        return np.minimum(self.factor * kernels_for(g).power(np.maximum(g, G_SMALLEST), self.exponent), self.high)
 
 
 @dataclass(frozen=True)

@@ -243,6 +243,24 @@ def test_normal_quantile_of_known_probabilities():
 # all of them
 
 
+@given(st.lists(positive, max_size=40), st.lists(st.floats(allow_nan=False), max_size=40))
+def test_the_compiled_ones_have_the_same_bits(some, exponents):
+    fast = pytest.importorskip("pcmref.arithmetic.fast")
+    anywhere, edges = np.concatenate([ln_arguments(), some]), np.array([math.inf, -math.inf, 1e9, -1e9])
+    anywhere = anywhere[anywhere >= SMALLEST_NORMAL]
+    assert fast.ln(anywhere).tobytes() == ln(anywhere).tobytes()
+    exponents = np.concatenate([exp_arguments(), edges, exponents])
+    assert fast.exp(exponents).tobytes() == exp(exponents).tobytes()
+    few = np.clip(exponents, -2, 2)
+    base = np.resize(anywhere, len(few))
+    assert fast.power(base, few).tobytes() == power(base, few).tobytes()
+    for shape in ((), (0,), (2, 3)):
+        x = np.full(shape, 0.3)
+        for function, twin in ((fast.ln, ln), (fast.exp, exp)):
+            assert function(x).shape == twin(x).shape == shape
+            assert function(x).tobytes() == twin(x).tobytes()
+
+
 @pytest.mark.parametrize("function", [ln, exp, normal_quantile])
 def test_functions_work_element_by_element(function):
     x = np.random.default_rng(5).uniform(0.001, 0.999, (3, 4, 5))

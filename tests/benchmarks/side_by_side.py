@@ -1,20 +1,28 @@
-"""pcmref beside PyTorch and aihwkit on the same network and images: ratios from one run.
+"""pcmref beside PyTorch, ONNX Runtime and aihwkit on the same network and images: ratios from one run.
 
-    python tests/benchmarks/side_by_side.py [--images 400] [--runs 5] [--threads 2]
+    python tests/benchmarks/side_by_side.py [--images 400] [--runs 5] [--threads 2] [--json FILE]
+        [--adabs] [--start] [--memory IMAGES]
 
 ResNet-32 with 16/28/56 channels (random weights, 361,722 of them), random images. The runs of all contenders
-alternate, so that a change of the speed of the machine meets all of them; the median counts. What is not
-installed is left out and named. aihwkit gets the first 200 images, in a batch.
+alternate, so that a change of the speed of the machine meets all of them; the median counts. Ratios are between equal
+numbers of threads: those asked for, and one. What is not installed is left out and named; `peers.py` runs it. aihwkit
+gets the first 200 images, in a batch. A chip is prepared once (`pcmref.prepare`); then come the images, together and,
+for the latency, one alone.
 """
 
 import argparse
 import importlib.metadata
+import json
+import os
 import platform
 import re
 import statistics
 import subprocess
 import sys
+import tempfile
 import time
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -22,7 +30,22 @@ import numpy as np
 import pcmref
 from pcmref.importers.resnet import architecture, network_from_tensors
 from pcmref.network.images import Normalisation
-from pcmref.network.layers import Conv
+
+#: How many images AdaBS takes, and how often one image is inferred alone, at least.
+ADABS_IMAGES, ONE_IMAGE_RUNS = 2600, 30
+DAY = 86_400.0
+#: What the ratios are called, and the contender that each is a ratio to.
+BASES = {"x PyTorch": "PyTorch float32", "x ONNX Runtime": "ONNX Runtime float32"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Action:
+    """What is timed: a function, how many threads it takes and images it infers, how often it runs in its turn."""
+
+    run: Callable[[], object]
+    threads: int
+    images: int = 1
+    repeats: int = 1
 
 
 def random_network(name="joshi-resnet32", seed=0):
@@ -64,168 +87,81 @@ def random_network(name="joshi-resnet32", seed=0):
     )
 
 
-def torch_forward(net, threads):
-    """Return a function that runs `net` in PyTorch: float32, channels last, 200 images a batch."""
-    import torch
-    from torch.nn import functional as F  # noqa: N812
-
-    torch.set_num_threads(threads)
-    layers = {layer.name: layer for layer in net.layers}
-
-    def weight(layer):
-        return torch.from_numpy(layer.weight.copy()).contiguous(memory_format=torch.channels_last)
-
-    folded = {}
-    for layer in net.layers:
-        if isinstance(layer, Conv):
-            norm = next(n for n in net.layers if n.inputs == (layer.name,))
-            scale, offset = pcmref.inference.digital.fold(norm, pcmref.inference.corrections.stored_statistics(norm))
-            folded[layer.name] = (
-                weight(layer) * torch.from_numpy(scale).view(-1, 1, 1, 1),
-                torch.from_numpy(offset),
-                layer.stride,
-                layer.padding,
-            )
-    last = layers["fc"]
-    fc = torch.from_numpy(last.weight.copy()), torch.from_numpy(last.bias.copy())
-
-    def conv(x, name):
-        kernel, offset, stride, padding = folded[name]
-        return F.conv2d(x, kernel, offset, stride, padding)
-
-    def forward(x):
-        x = F.relu_(conv(x, "conv1"))
-        for name in folded:
-            if name.endswith(".conv1"):
-                block = name.removesuffix(".conv1")
-                y = conv(F.relu_(conv(x, name)), f"{block}.conv2")
-                y += conv(x, f"{block}.shortcut") if f"{block}.shortcut" in folded else x
-                x = F.relu_(y)
-        return F.linear(x.mean((2, 3)), *fc)
-
-    def run(images):
-        with torch.inference_mode():
-            x = torch.tensor(images).permute(0, 3, 1, 2).float().div_(255).sub_(0.5).div_(0.25)
-            x = x.contiguous(memory_format=torch.channels_last)
-            return torch.cat([forward(part) for part in x.split(200)]).numpy()
-
-    return run
+def prepared_chips(net, images, threads):
+    """Return a chip of a day, prepared for each preset."""
+    snapshot = pcmref.program(net, seed=0).at(DAY)
+    readouts = {"paper": pcmref.PRESETS["paper"]}
+    for name in ("chip8", "rtl8"):
+        readouts[name] = pcmref.calibrate_ranges(net, images[:50], pcmref.PRESETS[name], threads=threads)
+    return {name: pcmref.prepare(snapshot, readout=readout) for name, readout in readouts.items()}
 
 
-def torch_modules(net):
-    """Return `net` as a PyTorch module: convolutions and a linear layer that aihwkit can convert, and batch norms."""
-    import torch
-    from torch import nn
-    from torch.nn import functional as F  # noqa: N812
+def contenders(net, chips, images, workers):
+    """Return the rows of the table, (name, threads) -> action, and name -> action that makes a chip of a day."""
+    import peers  # it lies beside this file; `random_network`, which others import, does without it
 
-    def module(layer):
-        if isinstance(layer, Conv):
-            out, inputs, kernel, _ = layer.weight.shape
-            found = nn.Conv2d(inputs, out, kernel, layer.stride, layer.padding, bias=False)
-        elif layer.op == "linear":
-            found = nn.Linear(layer.weight.shape[1], layer.weight.shape[0])
-            found.bias.data = torch.from_numpy(layer.bias.copy())
-        else:
-            found = nn.BatchNorm2d(len(layer.mean))
-            return found.eval()
-        found.weight.data = torch.from_numpy(layer.weight.copy())
-        return found
-
-    class Net(nn.Module):
-        def __init__(self):
-            super().__init__()
-            kept = [layer for layer in net.layers if layer.op in ("conv", "linear", "batch_norm")]
-            self.parts = nn.ModuleDict({layer.name.replace(".", "_"): module(layer) for layer in kept})
-
-        def forward(self, x):
-            values = {"input": x}
-            for layer in net.layers:
-                x, *other = (values[name] for name in layer.inputs)
-                if layer.name.replace(".", "_") in self.parts:
-                    x = self.parts[layer.name.replace(".", "_")](x)
-                elif layer.op == "add":
-                    x = x + other[0]
-                elif layer.op == "relu":
-                    x = F.relu(x)
-                else:
-                    x = x.mean((2, 3))
-                values[layer.name] = x
-            return x
-
-    return Net().eval()
-
-
-def aihwkit_forward(net, *, noisy):
-    """Return functions: program and drift to a day; infer all images. Tiles of at most 256 rows, G_max 25 uS.
-
-    `noisy` takes aihwkit's default converters and noise (7-bit DAC, 9-bit ADC, output noise), else they are perfect.
-    """
-    import torch
-    from aihwkit.inference import PCMLikeNoiseModel
-    from aihwkit.nn.conversion import convert_to_analog
-    from aihwkit.simulator.configs import InferenceRPUConfig
-
-    config = InferenceRPUConfig()
-    config.noise_model = PCMLikeNoiseModel(g_max=25.0)
-    config.forward.is_perfect = not noisy
-    config.mapping.max_input_size = 256
-    config.mapping.weight_scaling_omega = 1.0
-    model = convert_to_analog(torch_modules(net), config).eval()
-
-    def program():
-        model.program_analog_weights()
-        model.drift_analog_weights(86_400.0)
-
-    def run(images):
-        with torch.inference_mode():
-            x = torch.from_numpy(images).permute(0, 3, 1, 2).float().div_(255).sub_(0.5).div_(0.25)
-            return torch.cat([model(part) for part in x.contiguous().split(200)]).numpy()
-
-    return program, run
-
-
-def contenders(net, images, threads):
-    """Return name -> (function that infers, number of images), and name -> function that makes a chip of a day."""
-    chip = pcmref.program(net, seed=0)
-    snapshot = chip.at(86_400.0)
-    chip8 = pcmref.calibrate_ranges(net, images[:50], pcmref.PRESETS["chip8"], threads=threads)
-    count = len(images)
-    found, chips = {}, {"pcmref": lambda: pcmref.program(net, seed=0).at(86_400.0)}
-    try:
-        forward = torch_forward(net, threads)
-        theirs, ours = forward(images), pcmref.digital(net, images, threads=threads)
-        assert np.allclose(theirs, ours, rtol=1e-3, atol=1e-3 * np.abs(theirs).max())
-        found["PyTorch float32"] = lambda: forward(images), count
-    except ImportError:
-        print("PyTorch is not installed: no ratios")
-    for workers in sorted({threads, 1}, reverse=True):
-        label = f", {workers} thread" if workers != threads else ""
-        found |= {
-            f"pcmref digital{label}": (lambda w=workers: pcmref.digital(net, images, threads=w), count),
-            f"pcmref paper{label}": (lambda w=workers: pcmref.logits(snapshot, images, threads=w), count),
-            f"pcmref chip8{label}": (
-                lambda w=workers: pcmref.logits(snapshot, images, readout=chip8, threads=w),
-                count,
-            ),
-        }
+    forwards = peers.forwards(net, images, workers)
+    forwards["pcmref digital"] = lambda images, threads: pcmref.digital(net, images, threads=threads)
+    for preset, chip in chips.items():
+        forwards[f"pcmref {preset}"] = lambda images, threads, chip=chip: chip(images, threads=threads)
+    table = {
+        (name, count): Action(run=lambda f=forward, c=count: f(images, c), threads=count, images=len(images))
+        for count in workers
+        for name, forward in forwards.items()
+    }
+    programs = {"pcmref": Action(run=lambda: pcmref.program(net, seed=0).at(DAY), threads=workers[0])}
     try:
         for name, noisy in (("aihwkit perfect", False), ("aihwkit noisy", True)):
-            program, run = aihwkit_forward(net, noisy=noisy)
+            program, run = peers.aihwkit_forward(net, workers[0], noisy=noisy)
             program()
-            found[name] = lambda run=run: run(images[:200]), len(images[:200])
-            chips["aihwkit"] = program
-    except ImportError:
-        print("aihwkit is not installed: not compared")
-    return found, chips
+            few = images[: peers.AIHWKIT_BATCH]
+            table[name, workers[0]] = Action(run=lambda r=run, x=few: r(x), threads=workers[0], images=len(few))
+            programs["aihwkit"] = Action(run=program, threads=workers[0])
+    except ImportError as error:
+        print(f"no aihwkit: {error}")
+    return table, programs
 
 
-def gemm_peak(threads, size=2048):
-    """Return the rate of PyTorch's float32 product of two square matrices, GFLOP/s: the best of ten."""
-    import torch
+def single_images(chips, images, workers, runs):
+    """Return (preset, threads) -> action that infers one image."""
+    repeats = -(-ONE_IMAGE_RUNS // runs)
+    return {
+        (preset, count): Action(
+            run=lambda chip=chip, count=count: chip(images[:1], threads=count), threads=count, repeats=repeats
+        )
+        for preset, chip in chips.items()
+        for count in workers
+    }
 
-    torch.set_num_threads(threads)
-    a, b = torch.rand(2, size, size)
-    return max(2 * size**3 / seconds(lambda: a @ b) for _ in range(10)) / 1e9
+
+def adabs(net, chips, threads):
+    """Return the actions of AdaBS: its measurement, and an inference of the same images."""
+    images = np.random.default_rng(2).integers(0, 256, (ADABS_IMAGES, 32, 32, 3)).astype(np.uint8)
+    snapshot = pcmref.program(net, seed=0).at(DAY)
+    return {
+        "adabs": Action(
+            run=lambda: pcmref.calibrate(snapshot, "adabs", images=images, threads=threads), threads=threads
+        ),
+        "inference": Action(run=lambda: chips["paper"](images, threads=threads), threads=threads),
+    }
+
+
+def measure(groups, runs):
+    """Run the actions of all groups in turns; return the same groups with the seconds of each: an image's share."""
+    times = {group: {name: [] for name in actions} for group, actions in groups.items()}
+    each = [(action, times[group][name]) for group, actions in groups.items() for name, action in actions.items()]
+    for action, _ in each:
+        action.run()
+    for _ in range(runs):
+        for action, found in each:
+            found += [seconds(action.run) / action.images for _ in range(action.repeats)]
+    return {
+        group: {
+            name: {"median": statistics.median(found), "min": min(found), "max": max(found)}
+            for name, found in actions.items()
+        }
+        for group, actions in times.items()
+    }
 
 
 def seconds(work):
@@ -240,9 +176,14 @@ def machine():
     info = Path("/proc/cpuinfo")
     found = re.search(r"model name\s*: (.*)", info.read_text()) if info.exists() else None
     installed = {distribution.name: distribution.version for distribution in importlib.metadata.distributions()}
-    versions = [f"{name} {installed[name]}" for name in ("numpy", "numba", "torch", "aihwkit") if name in installed]
-    processor = found[1] if found else platform.processor()
-    return f"{platform.machine()}, {processor}; Python {platform.python_version()}, {', '.join(versions)}"
+    names = ("numpy", "numba", "torch", "onnx", "onnxruntime", "aihwkit")
+    return {
+        "architecture": platform.machine(),
+        "processor": found[1] if found else platform.processor(),
+        "processors": os.cpu_count(),
+        "versions": {"Python": platform.python_version(), "pcmref": pcmref.__version__}
+        | {name: installed[name] for name in names if name in installed},
+    }
 
 
 def peak_memory(preset, count):
@@ -265,44 +206,132 @@ print(int(re.search(r"VmHWM:\\s+(\\d+)", open("/proc/self/status").read())[1]) /
     return float(run.stdout)
 
 
+def start_seconds():
+    """Return the time of `pcmref retention` in a new process: the first, which compiles, and one after it."""
+    command = [sys.executable, "-m", "pcmref", "retention"]
+    with tempfile.TemporaryDirectory() as cache:
+        environment = os.environ | {"NUMBA_CACHE_DIR": cache}
+        first, warm = (
+            seconds(lambda: subprocess.run(command, env=environment, capture_output=True, check=True)) for _ in range(2)
+        )
+    return {"first": first, "warm": warm}
+
+
+def rows(table, times, flops, peaks):
+    """Return the rows of the table: times in ms, and ratios to the peers at the same number of threads."""
+
+    def ratio(name, count, base):
+        return times[name, count]["median"] / times[base, count]["median"] if (base, count) in times else None
+
+    return [
+        {
+            "name": name,
+            "threads": count,
+            "images": action.images,
+            "ms": {key: 1000 * value for key, value in times[name, count].items()},
+            **{words: ratio(name, count, base) for words, base in BASES.items()},
+            "of GEMM peak": peaks[count] and flops / times[name, count]["median"] / 1e9 / peaks[count],
+        }
+        for (name, count), action in table.items()
+    ]
+
+
+def latencies(times, presets, threads):
+    """Return what one image takes alone, of each preset: ms, and what a batch and the threads change."""
+    found = {}
+    for preset in presets:
+        alone, several = (times["one image"][preset, count]["median"] for count in (1, threads))
+        share = times["table"][f"pcmref {preset}", 1]["median"]
+        found[preset] = {"ms": 1000 * alone, "x in a batch": alone / share, "threads": threads, "x 1": several / alone}
+    return found
+
+
+def figures(options):
+    """Measure; return all figures, as they are written to the JSON file."""
+    import peers
+
+    net = random_network()
+    images = np.random.default_rng(1).integers(0, 256, (options.images, 32, 32, 3)).astype(np.uint8)
+    workers = sorted({options.threads, 1}, reverse=True)
+    chips = prepared_chips(net, images, options.threads)
+    table, programs = contenders(net, chips, images, workers)
+    groups = {
+        "table": table,
+        "program": programs,
+        "one image": single_images(chips, images, workers, options.runs),
+        "adabs": adabs(net, chips, options.threads) if options.adabs else {},
+    }
+    times = measure(groups, options.runs)
+    multiply_adds = sum(layer.weight.size * int(np.prod(net.shapes[layer.name][:-1])) for layer in net.crossbar_layers)
+    peaks = {count: peers.gemm_peak(count) for count in workers}
+    found = {
+        "machine": machine(),
+        "arguments": {name: str(value) if name == "json" else value for name, value in vars(options).items()},
+        "multiply-adds an image": multiply_adds,
+        "devices": net.devices,
+        "GEMM peak, GFLOP/s": peaks,
+        "contenders": rows(table, times["table"], 2 * multiply_adds, peaks),
+        "one image": latencies(times, chips, options.threads),
+        "program, drift, read, s": times["program"],
+    }
+    if options.adabs:
+        ratio = times["adabs"]["adabs"]["median"] / times["adabs"]["inference"]["median"]
+        found["AdaBS"] = {"images": ADABS_IMAGES, "s": times["adabs"]["adabs"], "x inference": ratio}
+    if options.start:
+        found["pcmref retention, s"] = start_seconds()
+    if options.memory:
+        found["peak memory, MB"] = {preset: peak_memory(preset, options.memory) for preset in chips}
+    return found
+
+
+def show(found):
+    """Print the figures."""
+    arguments, computer = found["arguments"], found["machine"]
+    versions = ", ".join(f"{name} {version}" for name, version in computer["versions"].items())
+    print(f"{computer['architecture']}, {computer['processor']}, {computer['processors']} processors; {versions}")
+    print(f"{arguments['images']} images, median (and range) of {arguments['runs']} runs")
+    peaks = [f"{peak:.0f} with {n} thread{'s' * (n > 1)}" for n, peak in found["GEMM peak, GFLOP/s"].items() if peak]
+    print(f"{found['multiply-adds an image'] / 1e6:.1f} million multiply-adds an image", end="")
+    print(f"; float32 GEMM peak, GFLOP/s: {', '.join(peaks)}\n" if peaks else "\n")
+    print(f"{'':25}threads{'ms an image':>20}{'x PyTorch':>11}{'x ONNX Runtime':>16}{'of GEMM peak':>14}")
+    for row in found["contenders"]:
+        spread = "{median:.2f} ({min:.2f}-{max:.2f})".format(**row["ms"])
+        ratios = ("x PyTorch", 11, ".2f"), ("x ONNX Runtime", 16, ".2f"), ("of GEMM peak", 14, ".0%")
+        shown = [f"{'-' if row[name] is None else format(row[name], form):>{width}}" for name, width, form in ratios]
+        print(f"{row['name']:25}{row['threads']:7}{spread:>20}{''.join(shown)}")
+    print()
+    for preset, one in found["one image"].items():
+        words = "one image, {}: {ms:.2f} ms with 1 thread, {x in a batch:.2f} x its share of a batch"
+        words += "; {threads} threads take {x 1:.2f} x 1" if one["threads"] > 1 else ""
+        print(words.format(preset, **one))
+    for name, times in found["program, drift, read, s"].items():
+        print(f"{name}: program, drift, read {found['devices']:,} devices: {times['median']:.3f} s")
+    if "AdaBS" in found:
+        images, median, ratio = found["AdaBS"]["images"], found["AdaBS"]["s"]["median"], found["AdaBS"]["x inference"]
+        print(f"AdaBS of {images:,} images, paper: {median:.2f} s, {ratio:.2f} x their inference")
+    if start := found.get("pcmref retention, s"):
+        print(f"pcmref retention: {start['first']:.1f} s the first time, which compiles; then {start['warm']:.1f} s")
+    for preset, memory in found.get("peak memory, MB", {}).items():
+        print(f"{preset}: peak memory of {arguments['memory']:,} images {memory:.0f} MB")
+
+
 def main():
     """Measure and print the table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--images", type=int, default=400)
-    parser.add_argument("--runs", type=int, default=5)
-    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--images", type=int, default=400, help="default: 400")
+    parser.add_argument("--runs", type=int, default=5, help="default: 5")
+    parser.add_argument("--threads", type=int, default=2, help="beside one; default: 2")
+    parser.add_argument("--adabs", action="store_true", help=f"also time AdaBS with {ADABS_IMAGES:,} images")
+    parser.add_argument("--start", action="store_true", help="also time `pcmref retention`, first and warm")
     parser.add_argument("--memory", type=int, metavar="IMAGES", help="also measure the memory for so many images")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write all figures")
     options = parser.parse_args()
-    net = random_network()
-    images = np.random.default_rng(1).integers(0, 256, (options.images, 32, 32, 3)).astype(np.uint8)
-    work, chips = contenders(net, images, options.threads)
-    times = {name: [] for name in [*work, *chips]}
-    for run, _ in work.values():
-        run()
-    for _ in range(options.runs):
-        for name, (run, count) in work.items():
-            times[name].append(seconds(run) / count)
-        for name, run in chips.items():
-            times[name].append(seconds(run))
-
-    print(machine())
-    print(f"{options.threads} threads unless said, {options.images} images, median (and range) of {options.runs} runs")
-    multiply_adds = sum(layer.weight.size * int(np.prod(net.shapes[layer.name][:-1])) for layer in net.crossbar_layers)
-    base = statistics.median(times.get("PyTorch float32", [float("nan")]))
-    peak = gemm_peak(options.threads) if "PyTorch float32" in work else float("nan")
-    print(f"{multiply_adds / 1e6:.1f} million multiply-adds an image; float32 GEMM peak {peak:.0f} GFLOP/s\n")
-    print(f"{'':26}{'ms an image':>20}{'x PyTorch':>11}{'of GEMM peak':>14}")
-    for name in work:
-        middle, least, most = statistics.median(times[name]), min(times[name]), max(times[name])
-        rate = 2 * multiply_adds / middle / 1e9
-        spread = f"{1000 * middle:.2f} ({1000 * least:.2f}-{1000 * most:.2f})"
-        print(f"{name:26}{spread:>20}{middle / base:11.2f}{rate / peak:14.0%}")
-    print()
-    for name in chips:
-        print(f"{name}: program, drift, read {net.devices:,} devices: {statistics.median(times[name]):.3f} s")
-    if options.memory:
-        for preset in ("paper", "chip8"):
-            print(f"{preset}: peak memory of {options.memory:,} images {peak_memory(preset, options.memory):.0f} MB")
+    if options.json and not options.json.parent.is_dir():
+        parser.error(f"no directory {options.json.parent}")
+    found = figures(options)
+    show(found)
+    if options.json:
+        options.json.write_text(json.dumps(found, indent=2) + "\n")
 
 
 if __name__ == "__main__":

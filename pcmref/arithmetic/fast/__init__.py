@@ -6,6 +6,7 @@ Sums are exact integers, so blocking and vector width change nothing.
 
 from pcmref.arithmetic.fast.conversion import add_read_noise, compare, digitise, digitise_noisy, hold
 from pcmref.arithmetic.fast.draws import normals, weight_words
+from pcmref.arithmetic.fast.elementary import exp, ln, power
 from pcmref.arithmetic.fast.layer import analog_layer, float_layer
 from pcmref.arithmetic.fast.stages import (
     accumulate,
@@ -28,12 +29,15 @@ __all__ = [
     "digitise",
     "digitise_noisy",
     "drive",
+    "exp",
     "finish",
     "float_layer",
     "hold",
+    "ln",
     "load_codes",
     "moments",
     "normals",
     "phases",
+    "power",
     "weight_words",
 ]

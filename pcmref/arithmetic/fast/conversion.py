@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from pcmref.arithmetic.fast.compiler import compiled
 from pcmref.arithmetic.fast.draws import DRAWS, fill_normals, fill_words
-from pcmref.arithmetic.fast.noisy_adc import approximate_codes
+from pcmref.arithmetic.fast.noisy_adc import approximate_codes, approximate_normals
 from pcmref.arithmetic.fast.rules import HALF_EVEN, adc_code, limited, read_noise, table_code
 from pcmref.arithmetic.operands import LANES, Adc, Noise, Register, Table
 from pcmref.arrays import Int64, UInt64
@@ -42,7 +42,7 @@ def noisy_sums(sums, variance, first, noise, number, image, out):  # type: ignor
     size = min(DRAWS, (pixels * columns + 3) // 4 * 4)
     words = np.empty(size, np.uint32)
     z = np.empty(size)
-    tail = np.empty(size)
+    tail = np.empty((2, size))
     place = np.empty(size, np.int64)
     p = 0
     c = 0
@@ -141,6 +141,7 @@ def _digitise_noisy(sums, variance, columns, noise, number, image, adc, out):  #
         digitised_noisy(sums[i], variance[i], columns, 0, noise, number, image[i], adc, out[i])
 
 
+_normals = approximate_normals()
 _codes = approximate_codes(plain=False)
 _plain_codes = approximate_codes(plain=True)
 
@@ -155,16 +156,18 @@ def digitised_noisy(sums, variance, columns, first, noise, number, image, adc, o
     scales[:, 0], scales[:, 1] = gain.reshape(-1, LANES), (offset * gain).reshape(-1, LANES)
     plain = limits[2] == 0 and limits[3] == 0 and not scales[:, 1].any()
     rows = 4 * max(1, DRAWS // (4 * columns))  # a multiple of 4, so that they start with a block of draws
-    words = np.zeros(rows * columns + LANES, np.uint32)
-    one, z, tail, place = words[:1].copy(), np.empty(1), np.empty(1), np.empty(1, np.int64)
+    words, approximate = np.zeros(rows * columns + LANES, np.uint32), np.empty(rows * columns + LANES, np.float32)
+    one, z, tail, place = words[:1].copy(), np.empty(1), np.empty((2, 1)), np.empty(1, np.int64)
     for start in range(0, pixels, rows):
         stop = min(start + rows, pixels)
         drawn = words[: ((stop - start) * columns + 3) // 4 * 4]
         fill_words((first + start) * columns // 4, np.uint64(number), image, noise.k0, noise.k1, drawn)
+        for w in range(0, len(drawn), LANES):
+            _normals(words, w, approximate)
         for p in range(start, stop):
             for v in range(0, padded, LANES):
                 w, at = (p - start) * columns + v, p * padded + v
-                args = words, w, sums, variance, out, at, scales, v, limits
+                args = approximate, w, sums, variance, out, at, scales, v, limits
                 doubt = _plain_codes(*args) if plain else _codes(*args)
                 c = v
                 while doubt != 0 and c < columns:

@@ -8,17 +8,14 @@ import numpy as np
 
 from pcmref.arithmetic.draws import MULTIPLIERS, WEYL, WORD, Key
 from pcmref.arithmetic.elementary import (
-    ARTANH_SERIES,
-    LN2_HIGH,
-    LN2_LOW,
     QUANTILE_CENTRE,
     QUANTILE_NEAR,
     QUANTILE_NEAR_SHIFT,
     QUANTILE_SPLIT,
     QUANTILE_SPLIT_SQUARED,
-    SQRT_HALF,
 )
 from pcmref.arithmetic.fast.compiler import compiled
+from pcmref.arithmetic.fast.elementary import fill_ln
 from pcmref.arrays import Float64, UInt32
 
 __all__ = ["DRAWS", "fill_normals", "fill_words", "normals", "weight_words"]
@@ -91,7 +88,7 @@ def normals(words: UInt32) -> Float64:
 
 @compiled
 def _all_normals(words, z):  # type: ignore[no-untyped-def]
-    tail, place = np.empty(DRAWS), np.empty(DRAWS, np.int64)
+    tail, place = np.empty((2, DRAWS)), np.empty(DRAWS, np.int64)
     for start in range(0, len(words), DRAWS):
         fill_normals(words[start : start + DRAWS], z[start : start + DRAWS], tail, place)
 
@@ -100,7 +97,8 @@ def _all_normals(words, z):  # type: ignore[no-untyped-def]
 def fill_normals(words, z, tail, place):  # type: ignore[no-untyped-def]
     """Fill `z` with one normal number a word: all as if in the centre, then those of the tails again.
 
-    A 32-bit word never reaches the far tail of the quantile: ``sqrt(-ln 2^-33) = 4.78 < 5``.
+    `tail`, two rows, and `place` are room for as many numbers.  A 32-bit word never reaches the far tail of the
+    quantile: ``sqrt(-ln 2^-33) = 4.78 < 5``.
     """
     tails = 0
     for i in range(len(words)):
@@ -110,35 +108,18 @@ def fill_normals(words, z, tail, place):  # type: ignore[no-untyped-def]
     for i in range(len(words)):
         place[tails] = i
         tails += words[i] < CENTRE_FIRST or words[i] > CENTRE_LAST
+    probability, ln = tail[0, :tails], tail[1, :tails]
     for i in range(tails):
         p = (np.float64(words[place[i]]) + 0.5) * WORD
-        tail[i] = min(p, 1.0 - p)
-    bits = tail.view(np.int64)
+        probability[i] = min(p, 1.0 - p)
+    fill_ln(probability, ln)
     for i in range(tails):
-        # x = mantissa 2^exponent with the mantissa in [1/2, 1), as frexp gives it, without a call
-        exponent = np.float64((bits[i] >> 52) - 1022)
-        bits[i] = (bits[i] & 0xFFFFFFFFFFFFF) | (1022 << 52)
-        low = tail[i] < SQRT_HALF
-        mantissa = tail[i] + tail[i] if low else tail[i]
-        e = exponent - 1.0 if low else exponent
-        s = (mantissa - 1.0) / (mantissa + 1.0)
-        square = s * s
-        rest = s * square * _artanh(square)
-        ln = e * LN2_HIGH + ((s + s) + ((rest + rest) + e * LN2_LOW))
-        t = math.sqrt(-ln) - QUANTILE_NEAR_SHIFT
-        tail[i] = _polynomial(QUANTILE_NEAR[0], t) / _polynomial(QUANTILE_NEAR[1], t)
-    for i in range(tails):
-        z[place[i]] = -tail[i] if words[place[i]] < CENTRE_FIRST else tail[i]
+        t = math.sqrt(-ln[i]) - QUANTILE_NEAR_SHIFT
+        size = _polynomial(QUANTILE_NEAR[0], t) / _polynomial(QUANTILE_NEAR[1], t)
+        z[place[i]] = -size if words[place[i]] < CENTRE_FIRST else size
 
 
 @compiled
 def _polynomial(c, x):  # type: ignore[no-untyped-def]
     # written out, so that the loops around it can be vectorised
     return ((((((c[0] * x + c[1]) * x + c[2]) * x + c[3]) * x + c[4]) * x + c[5]) * x + c[6]) * x + c[7]
-
-
-@compiled
-def _artanh(x):  # type: ignore[no-untyped-def]
-    c = ARTANH_SERIES
-    value = (((((c[0] * x + c[1]) * x + c[2]) * x + c[3]) * x + c[4]) * x + c[5]) * x + c[6]
-    return (((value * x + c[7]) * x + c[8]) * x + c[9]) * x + c[10]

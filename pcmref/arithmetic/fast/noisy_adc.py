@@ -1,8 +1,11 @@
-"""The innermost loop of a noisy ADC: approximate codes of 16 outputs, and which of them are in doubt.
+"""The innermost loops of a noisy ADC: approximate codes of 16 outputs, and which of them are in doubt.
 
 An ADC code is an integer of 8 bits or so, made from numbers of 53.  Nearly always an approximation with a known error
 decides it, and single precision is enough; the few outputs whose sum lies too close to the bound between two codes
-are marked, and `stages.digitise_noisy` computes those as the specification says.
+are marked, and `conversion.digitise_noisy` computes those as the specification says.
+
+Normal numbers and codes are loops of their own: the operations of one output depend on each other, and a processor
+finds enough others to do meanwhile only where the way through a loop is short.
 """
 
 from __future__ import annotations
@@ -19,7 +22,7 @@ from numba.extending import intrinsic
 from pcmref.arithmetic.fast.multiply_add import everywhere, load
 from pcmref.arithmetic.operands import LANES
 
-__all__ = ["Z_ERROR", "Z_TOP", "approximate_codes"]
+__all__ = ["Z_ERROR", "Z_TOP", "approximate_codes", "approximate_normals"]
 
 #: log2 m for 1 <= m < 2, lowest power first: interpolation at the Chebyshev points, error below 1.7e-5.
 LOG2 = (-2.78792621, 5.04785541, -3.48987855, 1.58947429, -0.40251339, 0.04300496)
@@ -36,10 +39,41 @@ _I16, _I32, _I64, _F32 = ir.IntType(16), ir.IntType(32), ir.IntType(64), ir.Floa
 _INTEGERS, _FLOATS = ir.VectorType(_I32, LANES), ir.VectorType(_F32, LANES)
 
 
-def approximate_codes(*, plain: bool) -> Callable[..., int]:
-    """Return ``codes(words, w, sums, variance, out, at, scales, v, limits)`` for use inside numba functions.
+def approximate_normals() -> Callable[..., None]:
+    """Return ``normals(words, w, z)`` for use inside numba functions.
 
-    With z the normal number of ``words[w + i]``, it stores for the 16 outputs from `at` on ::
+    It stores the normal numbers of 16 words from `w` on in single precision, each within `Z_ERROR`, or none (NaN) where
+    the approximation does not hold.  The arrays are contiguous.
+
+    Under ``NUMBA_DISABLE_JIT=1`` it does nothing, as nobody looks at them.
+    """
+    return _nothing if config.DISABLE_JIT else _compiled_normals()
+
+
+def _nothing(words, w, z):  # type: ignore[no-untyped-def]
+    pass
+
+
+def _compiled_normals() -> Callable[..., None]:
+    @intrinsic
+    def normals(typing, words, w, z):  # type: ignore[no-untyped-def]
+        def generate(context, builder, signature, args):  # type: ignore[no-untyped-def]
+            source, target = (context.make_array(signature.args[k])(context, builder, args[k]).data for k in (0, 2))
+            v, position = _Vectors(builder), args[1]
+            values = _normal(v, load(builder, source, position, _INTEGERS))
+            place = builder.bitcast(builder.gep(target, [position]), _FLOATS.as_pointer())
+            builder.store(values, place).align = 4
+            return context.get_dummy_value()
+
+        return numba.types.void(words, numba.types.intp, z), generate
+
+    return normals
+
+
+def approximate_codes(*, plain: bool) -> Callable[..., int]:
+    """Return ``codes(z, w, sums, variance, out, at, scales, v, limits)`` for use inside numba functions.
+
+    With z the approximate normal number ``z[w + i]``, it stores for the 16 outputs from `at` on ::
 
         value = (sum + z sqrt(64 variance)) gain + shift
         out = clip(rint(value - down - copysign(inward, value)), low, high)
@@ -56,13 +90,13 @@ def approximate_codes(*, plain: bool) -> Callable[..., int]:
     return _undecided if config.DISABLE_JIT else _compiled(plain)
 
 
-def _undecided(words, w, sums, variance, out, at, scales, v, limits):  # type: ignore[no-untyped-def]
+def _undecided(z, w, sums, variance, out, at, scales, v, limits):  # type: ignore[no-untyped-def]
     return (1 << LANES) - 1
 
 
 def _compiled(plain: bool) -> Callable[..., int]:
     @intrinsic
-    def codes(typing, words, w, sums, variance, out, at, scales, v, limits):  # type: ignore[no-untyped-def]
+    def codes(typing, z, w, sums, variance, out, at, scales, v, limits):  # type: ignore[no-untyped-def]
         index = numba.types.intp
 
         def generate(context, builder, signature, args):  # type: ignore[no-untyped-def]
@@ -80,7 +114,7 @@ def _compiled(plain: bool) -> Callable[..., int]:
             low, high = number(0), number(1)
             scale = builder.shl(first, ir.Constant(_I64, 1))
             gain = vector(6, scale)
-            z, certain = _normal(v, vector(0, w))
+            z = vector(0, w)
             mean = v.multiply(builder.sitofp(vector(2, at), _FLOATS), gain)
             spread = v.multiply(v.sqrt(builder.sitofp(vector(3, at), _FLOATS)), v.multiply(gain, v.number(8.0)))
             value, sizes = v.add(mean, v.multiply(z, spread)), v.fabs(mean)
@@ -92,7 +126,7 @@ def _compiled(plain: bool) -> Callable[..., int]:
             # z, the rounding of the noise to an integer, and the single-precision operations
             error = v.add(v.multiply(spread, v.number(Z_ERROR)), v.add(gain, v.multiply(sizes, v.number(ROUNDING))))
             off = v.add(v.fabs(builder.fsub(value, code)), error)
-            between = builder.or_(builder.not_(certain), builder.fcmp_unordered(">", off, v.number(0.5)))
+            between = builder.fcmp_unordered(">", off, v.number(0.5))  # so is what has no z
             # where a code saturates, no bound between two codes is near
             below = builder.fcmp_unordered(">", v.add(value, error), v.add(low, v.number(-1.0)))
             above = builder.fcmp_unordered("<", builder.fsub(value, error), v.add(high, v.number(1.0)))
@@ -105,13 +139,13 @@ def _compiled(plain: bool) -> Callable[..., int]:
             doubtful = builder.and_(between, inside)
             return builder.zext(builder.bitcast(doubtful, _I16), _I64)
 
-        return numba.types.int64(words, index, sums, variance, out, index, scales, index, limits), generate
+        return numba.types.int64(z, index, sums, variance, out, index, scales, index, limits), generate
 
     return codes
 
 
-def _normal(v: _Vectors, word: Any) -> tuple[Any, Any]:
-    """Return approximate normal numbers, and whether they are within `Z_ERROR` of the exact ones.
+def _normal(v: _Vectors, word: Any) -> Any:
+    """Return approximate normal numbers of words, NaN where they might not be within `Z_ERROR` of the exact ones.
 
     With ``p = min(u, 1 - u)``: ``z = +- Q(sqrt(-log2 p))``, Q a polynomial, and log2 p the exponent of p plus a
     polynomial of its mantissa.
@@ -125,7 +159,7 @@ def _normal(v: _Vectors, word: Any) -> tuple[Any, Any]:
     minus_log2 = builder.fsub(exponent, v.polynomial(LOG2, builder.bitcast(fraction, _FLOATS)))
     size = v.polynomial(QUANTILE, v.sqrt(minus_log2))
     z = builder.select(builder.icmp_signed("<", word, v.integer(0)), size, builder.fneg(size))
-    return z, builder.fcmp_ordered("<", minus_log2, v.number(Z_TOP))
+    return builder.select(builder.fcmp_ordered("<", minus_log2, v.number(Z_TOP)), z, v.number(float("nan")))
 
 
 class _Vectors:

@@ -71,8 +71,10 @@ def drive_image(x, bits, window, dac, driven):  # type: ignore[no-untyped-def]
     offset, low, high = np.int16(dac.offset), dac.low, dac.high
     largest = np.int32(0)
     for k in range(len(bits)):
-        # without its sign bit, a finite float compares like an integer
-        largest = max(largest, bits[k] & np.int32(0x7FFFFFFF))
+        # without its sign bit, a finite float compares like an integer; of 32 bits, as `max` would make it 64
+        size = np.int32(bits[k] & np.int32(0x7FFFFFFF))
+        if size > largest:
+            largest = size
     top = np.full(1, largest, np.int32).view(np.float32)[0]
     full = top
     if dac.top > 0:
@@ -81,12 +83,21 @@ def drive_image(x, bits, window, dac, driven):  # type: ignore[no-untyped-def]
         full = max(top, np.float32(1))
     gain, step = dac_gain(full, high)
     for i in range(height):
-        for j in range(width):
-            for c in range(channels):
-                driven[i + window.top, j + window.left, c] = dac_code(x[i, j, c], gain, low, high) + offset
+        row = driven[i + window.top, window.left : window.left + width]
+        if channels == window.channels:  # one loop, long enough for vectors
+            _code(x[i].reshape(-1), gain, low, high, offset, row.reshape(-1))
+        else:
+            for j in range(width):
+                _code(x[i, j], gain, low, high, offset, row[j])
     if window.bias:
         driven[:, :, channels] = dac_code(np.float32(1), gain, low, high) + offset
     return step, top
+
+
+@compiled
+def _code(x, gain, low, high, offset, codes):  # type: ignore[no-untyped-def]
+    for k in range(len(x)):
+        codes[k] = dac_code(x[k], gain, low, high) + offset
 
 
 def phases(driven: Int16, dac: Dac) -> Int16:
