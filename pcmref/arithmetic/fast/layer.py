@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from pcmref.arithmetic.fast.compiler import compiled
+from pcmref.arithmetic.fast.compiler import compiled, inner
 from pcmref.arithmetic.fast.conversion import compared, digitised, digitised_noisy, held_sums, noisy_sums
 from pcmref.arithmetic.fast.stages import (
     drive_image,
@@ -142,7 +142,7 @@ def _analog(batch, layer, plain, noise, register, adc, table, digital, scratch):
     return out, top, beyond
 
 
-@compiled
+@inner
 def _convert(number, first, last, image, layer, noise, register, adc, table, scratch):  # type: ignore[no-untyped-def]
     """Make one conversion for some pixels; return whether the register could not hold a sum."""
     window, _, tiles, conversions = layer
@@ -166,7 +166,7 @@ def _convert(number, first, last, image, layer, noise, register, adc, table, scr
     return _converted(noisy, columns, number, register, adc, table, output)
 
 
-@compiled
+@inner
 def _converted(sums, columns, number, register, adc, table, output):  # type: ignore[no-untyped-def]
     """Put sums through the register and the ADC; return whether the register could not hold one."""
     beyond = False
@@ -179,7 +179,7 @@ def _converted(sums, columns, number, register, adc, table, output):  # type: ig
     return beyond
 
 
-@compiled
+@inner
 def _multiply(t, codes, pixel, pixels, pair, bound, matrix, sums):  # type: ignore[no-untyped-def]
     first, last = bound[t], bound[t + 1]
     if pair.ndim == 2:  # an argument of its own: numba compiles one branch only
@@ -191,13 +191,13 @@ def _multiply(t, codes, pixel, pixels, pair, bound, matrix, sums):  # type: igno
         sum_products(inputs, pixel, pixels, pair[first:last], panels, segment, sums)
 
 
-@compiled
+@inner
 def _add_high(high, variance):  # type: ignore[no-untyped-def]
     for k in range(len(variance)):
         variance[k] += np.int64(high[k]) << SQUARE_BITS
 
 
-@compiled
+@inner
 def _add(output, first, weight, zero, pixels, total):  # type: ignore[no-untyped-def]
     columns = len(zero)
     if weight == 1 and not zero.any():  # tiles one below the other, without products
