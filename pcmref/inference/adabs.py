@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 
@@ -20,7 +21,7 @@ from pcmref.inference.digital import fold
 from pcmref.inference.images import batches, normalise
 from pcmref.inference.plan import Step, analog_plan, normalising
 from pcmref.inference.run import crossbars_of
-from pcmref.inference.threads import each
+from pcmref.inference.threads import Team, parts, team
 from pcmref.network.layers import BatchNorm
 from pcmref.profiling import stage
 
@@ -96,54 +97,62 @@ def adabs(
     statistics = {
         layer.name: stored_statistics(layer) for layer in snapshot.network.layers if isinstance(layer, BatchNorm)
     }
-    for start in range(0, count * ADABS_IMAGES, ADABS_IMAGES):
-        part = slice(start, start + ADABS_IMAGES)
-        measured = _batch_statistics(steps, normalise(snapshot.network, pixels[part]), image[part], threads)
-        statistics = {
-            name: Statistics(
-                mean=keep * old.mean + (1.0 - keep) * measured[name].mean,
-                var=keep * old.var + (1.0 - keep) * measured[name].var,
+    several = parts(ADABS_IMAGES, threads, ADABS_IMAGES, a_thread=2)  # threads wait for each other at every step
+    with team(threads) as workers:
+        for start in range(0, count * ADABS_IMAGES, ADABS_IMAGES):
+            batch = slice(start, start + ADABS_IMAGES)
+            inputs, addresses = normalise(snapshot.network, pixels[batch]), image[batch]
+            measured = _batch_statistics(
+                steps, [inputs[part] for part in several], [addresses[part] for part in several], workers
             )
-            for name, old in statistics.items()
-        }
+            statistics = {
+                name: Statistics(
+                    mean=keep * old.mean + (1.0 - keep) * measured[name].mean,
+                    var=keep * old.var + (1.0 - keep) * measured[name].var,
+                )
+                for name, old in statistics.items()
+            }
     return Corrections(gain=gain, statistics=statistics, origin=origin)
 
 
 def _batch_statistics(
-    steps: Sequence[Step], x: Float32, image: UInt64, threads: int | None
+    steps: Sequence[Step], x: Sequence[Float32], image: Sequence[UInt64], workers: Team
 ) -> Mapping[str, Statistics]:
-    """Run every step for the whole mini-batch, each batch normalisation with the mini-batch's statistics."""
+    """Run every step for the whole mini-batch, each batch normalisation with the mini-batch's statistics.
+
+    The mini-batch stays in the parts in which it comes, each of some of the images.
+    """
     measured: dict[str, Statistics] = {}
     normalised = {step.inputs[0] for step in steps if isinstance(step.chain.head, BatchNorm)}
-    values, sums = {"input": x}, {"input": _sums(x)} if "input" in normalised else {}
+    values: dict[str, Sequence[Float32]] = {"input": x}
+    sums = {"input": [_sums(part) for part in x]} if "input" in normalised else {}
     last_use = {name: step.name for step in steps for name in step.inputs}
     for step in steps:
         inputs = [values[name] for name in step.inputs]
         if isinstance(norm := step.chain.head, BatchNorm):
-            measured[norm.name] = statistics = _statistics(sums[step.inputs[0]], inputs[0][..., 0].size)
+            count = sum(part[..., 0].size for part in inputs[0])
+            measured[norm.name] = statistics = _statistics(np.concatenate(sums[step.inputs[0]]), count)
             step = replace(step, compute=normalising(step.chain, *fold(norm, statistics)))
-        parts = _parts(step, inputs, image, threads, step.name in normalised)
-        values[step.name] = np.concatenate([output for output, _ in parts])
+        found = list(workers(_work(step, step.name in normalised), zip(*inputs, image, strict=True)))
+        values[step.name] = [output for output, _ in found]
         if step.name in normalised:
-            sums[step.name] = np.concatenate([part for _, part in parts])
+            sums[step.name] = [of_part for _, of_part in found]
         for name in set(step.inputs):
             if last_use[name] == step.name:
                 del values[name]
     return measured
 
 
-def _parts(
-    step: Step, inputs: Sequence[Float32], image: UInt64, threads: int | None, summed: bool
-) -> list[tuple[Float32, Float64]]:
-    """Run a step on several threads; return the output of each part and, if `summed`, its sums."""
+def _work(step: Step, summed: bool) -> Callable[[tuple[Any, ...]], tuple[Float32, Float64]]:
+    """Return what computes a step of some images: the output and, if `summed`, its sums."""
 
-    def work(part: slice) -> tuple[Float32, Float64]:
+    def work(part: tuple[Any, ...]) -> tuple[Float32, Float64]:
         with stage(step.label):
-            output, _ = step.compute(*(value[part] for value in inputs), image[part])
+            output, _ = step.compute(*part)
         with stage("batch statistics"):
             return output, _sums(output) if summed else np.empty(0)
 
-    return list(each(work, len(image), threads))
+    return work
 
 
 def _sums(x: Float32) -> Float64:

@@ -3,36 +3,62 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from typing import TypeVar
+from contextlib import contextmanager
+from typing import Protocol, TypeVar
 
 from pcmref.arrays import overflowing
 from pcmref.errors import integer
 
-__all__ = ["CHUNK", "each", "processors"]
+__all__ = ["CHUNK", "Team", "each", "parts", "processors", "team"]
 
 T = TypeVar("T")
+U = TypeVar("U")
 
 #: Most images that a thread works on at a time: enough to hide the interpreter, few enough for the cache.
 CHUNK = 48
 
 
-def each(work: Callable[[slice], T], count: int, threads: int | None, most: int = CHUNK) -> Iterator[T]:
-    """Do `work` on slices of ``range(count)`` of at most so many, several at a time; yield its results in order."""
+class Team(Protocol):
+    """Some threads: called with a piece of work and what to do it on, they give its results in order."""
 
-    def quietly(part: slice) -> T:
+    def __call__(self, work: Callable[[T], U], several: Iterable[T], /) -> Iterator[U]:
+        """Do the work on each of several."""
+        ...
+
+
+@contextmanager
+def team(threads: int | None) -> Iterator[Team]:
+    """Provide threads for work that comes piece by piece; one thread is the caller's own."""
+    workers = processors(threads)
+    if workers == 1:
+        yield lambda work, several: map(_quietly(work), several)
+    else:
+        with ThreadPoolExecutor(workers) as pool:
+            yield lambda work, several: pool.map(_quietly(work), several)
+
+
+def _quietly(work: Callable[[T], U]) -> Callable[[T], U]:
+    def quiet(part: T) -> U:
         with overflowing():  # of each thread
             return work(part)
 
+    return quiet
+
+
+def each(work: Callable[[slice], T], count: int, threads: int | None, most: int = CHUNK) -> Iterator[T]:
+    """Do `work` on slices of ``range(count)`` of at most so many, several at a time; yield its results in order."""
+    several = parts(count, threads, most)
+    with team(threads if len(several) > 1 else 1) as workers:
+        yield from workers(work, several)
+
+
+def parts(count: int, threads: int | None, most: int = CHUNK, a_thread: int = 4) -> list[slice]:
+    """Return slices of ``range(count)`` of at most so many, and so many for each of several threads."""
     workers = processors(threads)
-    chunk = most if workers == 1 else max(1, min(most, -(-count // (4 * workers))))  # several parts a thread
-    parts = [slice(start, min(start + chunk, count)) for start in range(0, count, chunk)]
-    if workers == 1 or len(parts) == 1:
-        yield from map(quietly, parts)
-        return
-    with ThreadPoolExecutor(workers) as pool:
-        yield from pool.map(quietly, parts)
+    chunk = most if workers == 1 else max(1, min(most, -(-count // (a_thread * workers))))
+    return [slice(start, min(start + chunk, count)) for start in range(0, count, chunk)]
 
 
 def processors(threads: int | None) -> int:
