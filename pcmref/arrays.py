@@ -30,6 +30,7 @@ __all__ = [
     "overflowing",
     "read_only",
     "refuse_masked",
+    "sealed",
 ]
 
 Float32: TypeAlias = npt.NDArray[np.float32]
@@ -100,11 +101,17 @@ def in_parts(
 ) -> tuple[npt.NDArray[Any], ...]:
     """Return what a function computes of arrays, element by element: in parts that a processor's cache holds.
 
-    The same bits, in a quarter of the time for millions of numbers.
+    The same bits, in a quarter of the time for millions of numbers.  The results cannot be written to.
     """
-    starts = range(0, max(len(several[0]), 1), PART)
-    results = [compute(*(values[start : start + PART] for values in several)) for start in starts]
-    return tuple(np.concatenate(each) for each in zip(*results, strict=True))
+    count = len(several[0])
+    found = compute(*(values[:PART] for values in several))
+    results = tuple(np.empty(count, part.dtype) for part in found)
+    for start in range(0, count, PART):
+        if start:
+            found = compute(*(values[start : start + PART] for values in several))
+        for whole, part in zip(results, found, strict=True):
+            whole[start : start + PART] = part
+    return tuple(map(sealed, results))
 
 
 def refuse_masked(where: str, value: object) -> None:
@@ -114,8 +121,14 @@ def refuse_masked(where: str, value: object) -> None:
 
 
 def frozen(value: npt.NDArray[Scalar]) -> npt.NDArray[Scalar]:
-    """Return a copy that cannot be written to."""
-    return read_only(value.copy())
+    """Return a copy that cannot be written to; or the array itself, if it is its own and cannot be written to."""
+    return value if value.base is None and not value.flags.writeable else sealed(value.copy())
+
+
+def sealed(value: npt.NDArray[Scalar]) -> npt.NDArray[Scalar]:
+    """Return an array that nobody else has, from now on not to be written to."""
+    value.flags.writeable = False
+    return value
 
 
 def read_only(value: npt.NDArray[Scalar]) -> npt.NDArray[Scalar]:

@@ -18,7 +18,7 @@ import numpy.typing as npt
 from pcmref.arithmetic.choice import kernels
 from pcmref.arithmetic.codes import CODE_LIMIT, conductance_codes, variance_codes
 from pcmref.arithmetic.draws import Purpose, uniforms
-from pcmref.arrays import Float64, Frozen, Int16, Int64, Scalar, UInt32, check_array, in_parts
+from pcmref.arrays import Float64, Frozen, Int16, Int64, Scalar, UInt32, check_array, in_parts, sealed
 from pcmref.devices.laws import Constant, Law
 from pcmref.devices.technology import DeviceCodes, Words
 from pcmref.errors import ParameterError, describe, instance, real
@@ -133,9 +133,9 @@ class PcmState(Frozen):
 
     def dense(self, values: npt.NDArray[Scalar]) -> npt.NDArray[Scalar]:
         """Spread one value a programmed device to shape ``(2, rows, columns)``: +, then -; else 0."""
-        spread = np.zeros(2 * math.prod(self.shape), values.dtype)
-        spread[self.device] = values
-        return spread.reshape(2, *self.shape)
+        spread = np.zeros((2, *self.shape), values.dtype)
+        spread.reshape(-1)[self.device] = values
+        return sealed(spread)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -234,7 +234,8 @@ class PcmModel:
             did not converge drifts and fluctuates as a device that was meant to be where it is.
         """
         targets_us = target_us.reshape(-1)
-        device = np.flatnonzero(np.ones_like(targets_us) if self.programs_zero else targets_us).astype(np.int64)
+        asked = np.ones_like(targets_us) if self.programs_zero else targets_us
+        device = sealed(np.flatnonzero(asked).astype(np.int64, copy=False))
         meant_us = targets_us[device]
         target = meant_us / self.g_max_us
         noise = words(Purpose.PROGRAM)

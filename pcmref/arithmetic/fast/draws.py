@@ -33,10 +33,20 @@ MASK, HALF = np.uint64(0xFFFFFFFF), np.uint64(32)
 
 def weight_words(key: Key, weights: int) -> UInt32:
     """Return one block a weight; see the twin."""
-    words = np.empty((weights, 4), np.uint32)
-    zero = np.uint64(0)
-    fill_words(0, zero, zero, np.uint64(key[0]), np.uint64(key[1]), words.reshape(-1))
-    return np.ascontiguousarray(words.T)
+    words = np.empty((4, weights), np.uint32)
+    _weight_words(np.uint64(key[0]), np.uint64(key[1]), words)
+    return words
+
+
+@compiled
+def _weight_words(k0, k1, words):  # type: ignore[no-untyped-def]
+    weights, zero, blocks = words.shape[1], np.uint64(0), np.empty(4 * DRAWS, np.uint32)
+    for start in range(0, weights, DRAWS):
+        count = min(DRAWS, weights - start)
+        fill_words(start, zero, zero, k0, k1, blocks[: 4 * count])
+        for word in range(4):
+            for i in range(count):
+                words[word, start + i] = blocks[4 * i + word]
 
 
 @compiled
