@@ -5,6 +5,7 @@ Everything up to the ADC's codes is an integer; the digital value is ``float32(c
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -224,7 +225,6 @@ def multiply(crossbar: Crossbar, x: Float32, image: UInt64) -> Product:
 
 def _check_finite(crossbar: Crossbar, top: Float32, image: UInt64) -> None:
     """Raise `PcmrefError`, with the address of the image, where the largest input of an image is no number."""
-    finite = np.isfinite(top)
-    if not finite.all():
-        place = int(image[np.argmin(finite)])
+    if not math.isfinite(top.max(initial=0)):
+        place = int(image[np.argmin(np.isfinite(top))])
         raise PcmrefError(f"input of {crossbar.name}", "finite numbers", f"an overflow for image {place}")

@@ -68,7 +68,7 @@ class Step:
         """Name of the node whose activations the step computes."""
         return self.chain.name
 
-    @property
+    @cached_property
     def inputs(self) -> tuple[str, ...]:
         """Names of the nodes that it reads."""
         return self.chain.inputs
@@ -117,21 +117,24 @@ class Plan:
         """How many images a thread takes at a time."""
         return images_at_once(self.network, CHUNK)
 
+    @cached_property
+    def last_uses(self) -> tuple[frozenset[str], ...]:
+        """Names of the nodes that nobody reads after each step."""
+        last = {name: number for number, step in enumerate(self.steps) for name in step.inputs}
+        return tuple(frozenset(n for n in step.inputs if last[n] == number) for number, step in enumerate(self.steps))
+
 
 def walk(plan: Plan, x: Float32, image: UInt64, watch: Watch | None = None) -> Float32:
     """Run all steps for a few images and return the network's output; a node's is dropped after its last use."""
-    last_use = {name: step.name for step in plan.steps for name in step.inputs}
     values = {"input": x}
-    for step in plan.steps:
-        inputs = [values[name] for name in step.inputs]
+    for step, last in zip(plan.steps, plan.last_uses, strict=True):
         with stage(step.label):
-            result, product = step.compute(*inputs, image)
+            result, product = step.compute(*[values[name] for name in step.inputs], image)
         values[step.name] = result
         if watch is not None:  # it must not change what the next node reads
             watch(Trace(layer=step.name, image=read_only(image), product=product, activations=read_only(result)))
-        for name in set(step.inputs):
-            if last_use[name] == step.name:
-                del values[name]
+        for name in last:
+            del values[name]
     return values[plan.network.layers[-1].name]
 
 

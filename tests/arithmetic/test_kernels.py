@@ -483,7 +483,7 @@ def test_the_fast_kernel_s_quantile_of_any_word():
     words = np.concatenate([np.arange(100), 2**32 - 1 - np.arange(100), *splits, 2 ** np.arange(32), random])
     words = words.astype(np.uint32)
     for some in (words, words[:100], words[100:200], words[:1]):  # mixed, only tails, one
-        z, tail, place = np.empty(len(some)), np.empty(len(some)), np.empty(len(some), np.int64)
+        z, tail, place = np.empty(len(some)), np.empty((2, len(some))), np.empty(len(some), np.int64)
         fast_draws.fill_normals(some, z, tail, place)
         assert z.tobytes() == normals(some).tobytes()
 

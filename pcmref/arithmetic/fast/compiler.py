@@ -11,7 +11,7 @@ from typing import Any
 
 import numba
 
-__all__ = ["compiled", "digest_of", "inner"]
+__all__ = ["compiled", "digest_of"]
 
 #: The folder of all sources from which machine code is made.
 ROOM = Path(__file__).resolve().parent.parent
@@ -23,19 +23,7 @@ def compiled(function: Callable[..., Any]) -> Any:
     Machine code is kept on disk for as long as no file of ``pcmref/arithmetic`` changes; where there is no place for
     it, or what is there is damaged, it is made again.
     """
-    return _compiled(function, no_cfunc_wrapper=True)
-
-
-def inner(function: Callable[..., Any]) -> Any:
-    """Compile likewise what only compiled functions call: nothing is made by which Python could call it.
-
-    That saves a third of the time that compilation takes.
-    """
-    return _compiled(function, no_cfunc_wrapper=True, no_cpython_wrapper=True)
-
-
-def _compiled(function: Callable[..., Any], **wrappers: bool) -> Any:
-    options = {"nogil": True, "error_model": "numpy", **wrappers}
+    options = {"nogil": True, "error_model": "numpy"}
     try:
         fast = numba.njit(cache=True, **options)(function)
     except RuntimeError:  # no directory that can be written

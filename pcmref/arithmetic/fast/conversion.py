@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from pcmref.arithmetic.fast.compiler import compiled, inner
+from pcmref.arithmetic.fast.compiler import compiled
 from pcmref.arithmetic.fast.draws import DRAWS, fill_normals, fill_words
 from pcmref.arithmetic.fast.noisy_adc import approximate_codes, approximate_normals
 from pcmref.arithmetic.fast.rules import HALF_EVEN, adc_code, limited, read_noise, table_code
@@ -35,7 +35,7 @@ def _add_read_noise(sums, variance, noise, number, image, out):  # type: ignore[
         noisy_sums(sums[i], variance[i], 0, noise, number, image[i], out[i])
 
 
-@inner
+@compiled
 def noisy_sums(sums, variance, first, noise, number, image, out):  # type: ignore[no-untyped-def]
     """Add read noise to the sums of one image, from pixel `first` on, a multiple of 4."""
     pixels, columns = out.shape
@@ -146,7 +146,7 @@ _codes = approximate_codes(plain=False)
 _plain_codes = approximate_codes(plain=True)
 
 
-@inner
+@compiled
 def digitised_noisy(sums, variance, columns, first, noise, number, image, adc, out):  # type: ignore[no-untyped-def]
     """Convert the sums of one image, from pixel `first` on: nearly all in single precision, those in doubt in full."""
     pixels, padded = sums.shape

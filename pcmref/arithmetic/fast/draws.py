@@ -14,7 +14,7 @@ from pcmref.arithmetic.elementary import (
     QUANTILE_SPLIT,
     QUANTILE_SPLIT_SQUARED,
 )
-from pcmref.arithmetic.fast.compiler import compiled, inner
+from pcmref.arithmetic.fast.compiler import compiled
 from pcmref.arithmetic.fast.elementary import fill_ln
 from pcmref.arrays import Float64, UInt32
 
@@ -81,7 +81,7 @@ def fill_words(first, tile, image, k0, k1, words):  # type: ignore[no-untyped-de
         words[4 * block + 3] = np.uint32(c3)
 
 
-@inner
+@compiled
 def _round(c0, c1, c2, c3, k0, k1):  # type: ignore[no-untyped-def]
     # the high halves of the words are never looked at
     even = (c0 & MASK) * M0
@@ -103,7 +103,7 @@ def _all_normals(words, z):  # type: ignore[no-untyped-def]
         fill_normals(words[start : start + DRAWS], z[start : start + DRAWS], tail, place)
 
 
-@inner
+@compiled
 def fill_normals(words, z, tail, place):  # type: ignore[no-untyped-def]
     """Fill `z` with one normal number a word: all as if in the centre, then those of the tails again.
 
@@ -129,7 +129,7 @@ def fill_normals(words, z, tail, place):  # type: ignore[no-untyped-def]
         z[place[i]] = -size if words[place[i]] < CENTRE_FIRST else size
 
 
-@inner
+@compiled
 def _polynomial(c, x):  # type: ignore[no-untyped-def]
     # written out, so that the loops around it can be vectorised
     return ((((((c[0] * x + c[1]) * x + c[2]) * x + c[3]) * x + c[4]) * x + c[5]) * x + c[6]) * x + c[7]

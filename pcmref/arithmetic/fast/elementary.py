@@ -14,7 +14,7 @@ from pcmref.arithmetic.elementary import (
     LN2_LOW,
     SQRT_HALF,
 )
-from pcmref.arithmetic.fast.compiler import compiled, inner
+from pcmref.arithmetic.fast.compiler import compiled
 from pcmref.arrays import Float64
 
 __all__ = ["exp", "fill_ln", "ln", "power"]
@@ -72,7 +72,7 @@ def _fill_exp(x, out):  # type: ignore[no-untyped-def]
         bits[i] += np.int64(np.int32(k)) << EXPONENT  # times 2^k, as no result is subnormal or infinite
 
 
-@inner
+@compiled
 def _artanh(x):  # type: ignore[no-untyped-def]
     # written out, so that the loops around it can be vectorised
     c = ARTANH_SERIES
@@ -80,7 +80,7 @@ def _artanh(x):  # type: ignore[no-untyped-def]
     return (((value * x + c[7]) * x + c[8]) * x + c[9]) * x + c[10]
 
 
-@inner
+@compiled
 def _series(x):  # type: ignore[no-untyped-def]
     c = EXP_SERIES
     value = ((((((c[0] * x + c[1]) * x + c[2]) * x + c[3]) * x + c[4]) * x + c[5]) * x + c[6]) * x + c[7]

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from pcmref.arithmetic.fast.compiler import compiled, inner
+from pcmref.arithmetic.fast.compiler import compiled
 from pcmref.arithmetic.fast.conversion import compared, digitised, digitised_noisy, held_sums, noisy_sums
 from pcmref.arithmetic.fast.stages import (
     drive_image,
@@ -68,11 +68,14 @@ def analog_layer(
     residual = np.empty((len(x), 0, 0), np.float32) if other is None else np.ascontiguousarray(other)
     batch, parts = (np.ascontiguousarray(x), residual, other is not None, image), layer[:4]
     converters, plain = (layer.noise, layer.register, layer.adc, layer.table), _is_plain(layer.conversions)
-    out, top, beyond = _analog(batch, parts, plain, *converters, digital, _scratch(layer))
+    serial = layer.dac.serial if layer.dac.phases > 1 else None
+    # with converters it is told at run time: most readouts have layers of one tile and of several
+    several = None if plain and layer.adc is None and layer.table is None else not plain
+    out, top, beyond = _analog(batch, parts, serial, several, *converters, digital, _scratch(layer, plain))
     return out, top, beyond
 
 
-def _scratch(layer: AnalogLayer) -> _Scratch:
+def _scratch(layer: AnalogLayer, plain: bool) -> _Scratch:
     """Return arrays of types that hold what a layer may compute; those that it does not use are others again."""
     window, dac, tiles, conversions, noise, register, adc, table = layer
     count = len(tiles.bound) - 1
@@ -90,7 +93,7 @@ def _scratch(layer: AnalogLayer) -> _Scratch:
     if adc is not None or table is not None:
         output = np.empty(shape, np.int32)
     total = output
-    if not _is_plain(conversions):
+    if not plain:
         largest = 2 * int(np.abs(conversions.weight).sum()) * _largest_code(adc, table)
         total = np.empty(shape, np.int32 if largest < 1 << 31 else np.int64)
     return _Scratch(driven, codes, low, high, sums, variance, high_variance, noisy, output, total)
@@ -115,7 +118,7 @@ def _is_plain(conversions: Conversions) -> bool:
 
 
 @compiled
-def _analog(batch, layer, plain, noise, register, adc, table, digital, scratch):  # type: ignore[no-untyped-def]
+def _analog(batch, layer, serial, several, noise, register, adc, table, digital, scratch):  # type: ignore[no-untyped-def]
     # what may be None are arguments of their own, so that what is None is not compiled
     x, other, adds, image = batch
     window, dac, tiles, conversions = layer
@@ -124,8 +127,8 @@ def _analog(batch, layer, plain, noise, register, adc, table, digital, scratch):
     bits, factor, beyond = x.reshape(len(x), -1).view(np.int32), np.empty_like(digital.unit), np.zeros(len(x), np.bool_)
     for i in range(len(x)):
         step, top[i] = drive_image(x[i], bits[i], window, dac, scratch.driven)
-        if dac.phases > 1:
-            split_phases(scratch.driven.reshape(-1), dac.serial, scratch.codes.reshape(dac.phases, -1))
+        if serial is not None:
+            split_phases(scratch.driven.reshape(-1), serial, scratch.codes.reshape(dac.phases, -1))
         if noise is not None:
             square_parts(scratch.codes.reshape(-1), noise.split, scratch.low.reshape(-1), scratch.high.reshape(-1))
         if adc is not None or table is not None:
@@ -135,14 +138,15 @@ def _analog(batch, layer, plain, noise, register, adc, table, digital, scratch):
             for number in range(len(conversions.weight)):
                 if _convert(number, first, last, image[i], layer, noise, register, adc, table, scratch):
                     beyond[i] = True
-                if not plain:
-                    weight, zero = conversions.weight[number], conversions.zero[number]
-                    _add(scratch.output, number == 0, weight, zero, last - first, scratch.total)
+                if several is not None:  # noqa: SIM102  (numba leaves out what is None branch by branch)
+                    if several:
+                        weight, zero = conversions.weight[number], conversions.zero[number]
+                        _add(scratch.output, number == 0, weight, zero, last - first, scratch.total)
             finished(scratch.total, step, factor, digital, adds, other[i, first:last], out[i, first:last])
     return out, top, beyond
 
 
-@inner
+@compiled
 def _convert(number, first, last, image, layer, noise, register, adc, table, scratch):  # type: ignore[no-untyped-def]
     """Make one conversion for some pixels; return whether the register could not hold a sum."""
     window, _, tiles, conversions = layer
@@ -166,7 +170,7 @@ def _convert(number, first, last, image, layer, noise, register, adc, table, scr
     return _converted(noisy, columns, number, register, adc, table, output)
 
 
-@inner
+@compiled
 def _converted(sums, columns, number, register, adc, table, output):  # type: ignore[no-untyped-def]
     """Put sums through the register and the ADC; return whether the register could not hold one."""
     beyond = False
@@ -179,7 +183,7 @@ def _converted(sums, columns, number, register, adc, table, output):  # type: ig
     return beyond
 
 
-@inner
+@compiled
 def _multiply(t, codes, pixel, pixels, pair, bound, matrix, sums):  # type: ignore[no-untyped-def]
     first, last = bound[t], bound[t + 1]
     if pair.ndim == 2:  # an argument of its own: numba compiles one branch only
@@ -191,13 +195,13 @@ def _multiply(t, codes, pixel, pixels, pair, bound, matrix, sums):  # type: igno
         sum_products(inputs, pixel, pixels, pair[first:last], panels, segment, sums)
 
 
-@inner
+@compiled
 def _add_high(high, variance):  # type: ignore[no-untyped-def]
     for k in range(len(variance)):
         variance[k] += np.int64(high[k]) << SQUARE_BITS
 
 
-@inner
+@compiled
 def _add(output, first, weight, zero, pixels, total):  # type: ignore[no-untyped-def]
     columns = len(zero)
     if weight == 1 and not zero.any():  # tiles one below the other, without products

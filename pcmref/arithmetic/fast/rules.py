@@ -10,7 +10,7 @@ import math
 import numpy as np
 
 from pcmref.arithmetic.codes import ROUNDINGS, SMALLEST_INPUT, VARIANCE_STEP
-from pcmref.arithmetic.fast.compiler import inner
+from pcmref.arithmetic.fast.compiler import compiled
 
 __all__ = [
     "adc_code",
@@ -29,7 +29,7 @@ __all__ = [
 HALF_EVEN, HALF_AWAY, HALF_UP, FLOOR, TOWARD_ZERO = range(len(ROUNDINGS))
 
 
-@inner
+@compiled
 def dac_gain(top, high):  # type: ignore[no-untyped-def]
     """``dac_high / top`` and ``top / dac_high``, in float32; both 0 where `top` is below 2^-100."""
     if top < SMALLEST_INPUT:
@@ -37,19 +37,19 @@ def dac_gain(top, high):  # type: ignore[no-untyped-def]
     return high / top, top / high
 
 
-@inner
+@compiled
 def dac_code(x, gain, low, high):  # type: ignore[no-untyped-def]
     """``clip(rint(x gain), low, high)``, in float32."""
     return np.int16(min(max(np.rint(x * gain), low), high))
 
 
-@inner
+@compiled
 def read_noise(z, variance):  # type: ignore[no-untyped-def]
     """``rint(z sqrt(64 B))``, in float64."""
     return np.int64(np.rint(z * math.sqrt(VARIANCE_STEP * np.float64(variance))))
 
 
-@inner
+@compiled
 def limited(total, bits, saturates):  # type: ignore[no-untyped-def]
     """Put a sum into a register of two's complement: the nearest number that fits, or the low bits."""
     half = np.int64(1) << (bits - 1)
@@ -58,7 +58,7 @@ def limited(total, bits, saturates):  # type: ignore[no-untyped-def]
     return ((np.int64(total) + half) & (2 * half - 1)) - half
 
 
-@inner
+@compiled
 def rounded(v, rounding):  # type: ignore[no-untyped-def]
     """``round(v)`` by the rule of this position in `ROUNDINGS`."""
     if rounding == HALF_EVEN:
@@ -73,13 +73,13 @@ def rounded(v, rounding):  # type: ignore[no-untyped-def]
     return math.copysign(nearest, v) if rounding == HALF_AWAY else nearest
 
 
-@inner
+@compiled
 def adc_code(total, gain, offset, low, high, rounding):  # type: ignore[no-untyped-def]
     """``clip(round((sum + offset) gain), low, high)``, in float64."""
     return np.int32(min(max(rounded((np.float64(total) + offset) * gain, rounding), low), high))
 
 
-@inner
+@compiled
 def table_code(total, thresholds, column, low):  # type: ignore[no-untyped-def]
     """`low` plus the number of a column's thresholds, which do not fall, that the sum reaches; one less than 2^k."""
     reached, step = 0, (thresholds.shape[1] + 1) // 2
@@ -89,25 +89,25 @@ def table_code(total, thresholds, column, low):  # type: ignore[no-untyped-def]
     return np.int32(low + reached)
 
 
-@inner
+@compiled
 def scaled(code, factor):  # type: ignore[no-untyped-def]
     """``float32(code) factor``."""
     return np.float32(code) * factor
 
 
-@inner
+@compiled
 def normalised(x, scale, offset):  # type: ignore[no-untyped-def]
     """``x scale + offset``, rounded after the product and after the sum."""
     return x * scale + offset
 
 
-@inner
+@compiled
 def added(x, y):  # type: ignore[no-untyped-def]
     """``x + y``."""
     return x + y
 
 
-@inner
+@compiled
 def rectified(x):  # type: ignore[no-untyped-def]
     """+0 where ``x <= 0``, else x."""
     return np.float32(0) if x <= np.float32(0) else x

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from pcmref.arithmetic.fast.compiler import compiled, inner
+from pcmref.arithmetic.fast.compiler import compiled
 from pcmref.arithmetic.fast.multiply_add import BLOCK_1, BLOCK_2, register_block
 from pcmref.arithmetic.fast.rules import added, dac_code, dac_gain, normalised, rectified, scaled
 from pcmref.arithmetic.operands import SQUARE_BITS, Dac, Digital, Window, filled_columns
@@ -64,7 +64,7 @@ def _drive(x, window, dac, driven, step, top):  # type: ignore[no-untyped-def]
         step[i], top[i] = drive_image(x[i], bits[i], window, dac, driven[i])
 
 
-@inner
+@compiled
 def drive_image(x, bits, window, dac, driven):  # type: ignore[no-untyped-def]
     """Fill `driven` with one image; `bits` are those of x, in one row.  Return step and largest size."""
     height, width, channels = x.shape
@@ -94,7 +94,7 @@ def drive_image(x, bits, window, dac, driven):  # type: ignore[no-untyped-def]
     return step, top
 
 
-@inner
+@compiled
 def _code(x, gain, low, high, offset, codes):  # type: ignore[no-untyped-def]
     for k in range(len(x)):
         codes[k] = dac_code(x[k], gain, low, high) + offset
@@ -256,7 +256,7 @@ def _finish(sums, step, digital, adds, other, out):  # type: ignore[no-untyped-d
         finished(sums[i], step[i], factor, digital, adds, other[i], out[i])
 
 
-@inner
+@compiled
 def finished(sums, step, factor, digital, adds, other, out):  # type: ignore[no-untyped-def]
     """Finish pixels of one image; `factor` is room for a number a column."""
     pixels, columns = out.shape
