@@ -5,13 +5,15 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from tests.arithmetic.operands import LANES, codes
+from pcmref.arithmetic import reference
+from pcmref.arithmetic.operands import filled
+from tests.arithmetic.operands import LANES, codes, panelled, segments_for
 
 numba = pytest.importorskip("numba")
 multiply_add = pytest.importorskip("pcmref.arithmetic.fast.multiply_add")
 
 
-@pytest.mark.parametrize("pixels", [1, 6, 16])
+@pytest.mark.parametrize("pixels", [1, 6, 10])
 @pytest.mark.parametrize("panels", [1, 2])
 @pytest.mark.parametrize("kinds", [(np.int32, np.int32), (np.int32, np.int64), (np.float32, np.float32)], ids=str)
 def test_interpreted_blocks_equal_compiled_ones(pixels, panels, kinds):
@@ -51,3 +53,25 @@ def test_interpreted_blocks_equal_compiled_ones(pixels, panels, kinds):
     interpreted(x, pixel, row, weights, expected, 1, 0, 0, len(row))
     assert np.array_equal(found, expected)
     assert expected.any()
+
+
+@pytest.mark.parametrize(("single", "double"), [(10, 8), (6, 0), (16, 16), (1, 1)])
+@pytest.mark.parametrize("columns", [1, 2, 3, 5])
+@pytest.mark.parametrize("pixels", [1, 5, 9, 16, 23])
+def test_blocks_of_any_processor_give_the_same_sums(single, double, columns, pixels, monkeypatch):
+    """Those that this processor does not have run as Python."""
+    stages = pytest.importorskip("pcmref.arithmetic.fast.stages")
+    for name, number, panels in (("BLOCK_1", single, 1), ("BLOCK_2", double, 2)):
+        monkeypatch.setattr(stages, name, number)
+        monkeypatch.setattr(stages, f"_{name.lower()}", multiply_add._interpreted(number, panels))
+    rng = np.random.default_rng(pixels)
+    pixel, row = rng.integers(0, 30, pixels), rng.permutation(20)[:7]
+    x, packed = codes(rng, (1, 100), "largest"), codes(rng, (len(row), LANES * columns, 2), "largest")
+    panels, segment, place = panelled(packed), segments_for(packed, 32767), filled(pixel)
+    assert len(segment) > 2
+    out = np.full((len(place), LANES * columns), 7, np.int64)
+    summed = getattr(stages.sum_products, "py_func", stages.sum_products)
+    weights = panels.reshape(*panels.shape[:2], -1)
+    summed(x[0].view(np.int32), place, pixels, row, weights, segment, out)
+    expected = reference.accumulate(x, place, row, panels, segment)[0]
+    assert np.array_equal(out[:pixels], expected[:pixels])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -12,7 +12,7 @@ from pcmref.arithmetic.fast.draws import DRAWS, fill_normals, fill_words
 from pcmref.arithmetic.fast.noisy_adc import approximate_codes, approximate_normals
 from pcmref.arithmetic.fast.rules import HALF_EVEN, adc_code, limited, read_noise, table_code
 from pcmref.arithmetic.operands import LANES, Adc, Noise, Register, Table
-from pcmref.arrays import Int64, UInt64
+from pcmref.arrays import Float32, Float64, Int64, UInt32, UInt64
 
 __all__ = ["add_read_noise", "compare", "digitise", "digitise_noisy", "hold"]
 
@@ -137,8 +137,47 @@ def digitise_noisy(
 
 @compiled
 def _digitise_noisy(sums, variance, columns, noise, number, image, adc, out):  # type: ignore[no-untyped-def]
+    noisy = prepared_adc(adc, columns)
     for i in range(len(sums)):
-        digitised_noisy(sums[i], variance[i], columns, 0, noise, number, image[i], adc, out[i])
+        digitised_noisy(sums[i], variance[i], columns, 0, noise, number, image[i], adc, noisy, out[i])
+
+
+class NoisyAdc(NamedTuple):
+    """What `approximate_codes` need of an ADC, and room for draws."""
+
+    #: Low, high, and what makes the rounding one to the nearest.
+    limits: Float32
+    #: Gain and shift, shape (conversions, panels, 2, `LANES`).
+    scales: Float32
+    #: Whether the rounding is one to the nearest and every shift is 0.
+    plain: bool
+    #: Pixels whose draws are made at a time.
+    rows: int
+    words: UInt32
+    approximate: Float32
+    #: Room for the draw of an output in doubt.
+    one: UInt32
+    z: Float64
+    tail: Float64
+    place: Int64
+
+
+@compiled
+def prepared_adc(adc, columns):  # type: ignore[no-untyped-def]
+    """Prepare an ADC for noisy sums of so many columns."""
+    limits = np.array([adc.low, adc.high, BIAS[adc.rounding, 0], BIAS[adc.rounding, 1]], np.float32)
+    conversions, padded = adc.gain.shape
+    scales = np.empty((conversions, padded // LANES, 2, LANES), np.float32)
+    for number in range(conversions):
+        for c in range(padded):
+            gain, offset = adc.gain[number, c], adc.offset[number, c]
+            scales[number, c // LANES, 0, c % LANES], scales[number, c // LANES, 1, c % LANES] = gain, offset * gain
+    plain = limits[2] == 0 and limits[3] == 0 and not scales[:, :, 1].any()
+    rows = 4 * max(1, DRAWS // (4 * columns))  # a multiple of 4, so that they start with a block of draws
+    size = rows * columns + LANES
+    words, approximate = np.zeros(size, np.uint32), np.zeros(size, np.float32)
+    one, z, tail, place = np.empty(1, np.uint32), np.empty(1), np.empty((2, 1)), np.empty(1, np.int64)
+    return NoisyAdc(limits, scales, plain, rows, words, approximate, one, z, tail, place)
 
 
 _normals = approximate_normals()
@@ -147,17 +186,18 @@ _plain_codes = approximate_codes(plain=True)
 
 
 @compiled
-def digitised_noisy(sums, variance, columns, first, noise, number, image, adc, out):  # type: ignore[no-untyped-def]
+def digitised_noisy(sums, variance, columns, first, noise, number, image, adc, noisy, out):  # type: ignore[no-untyped-def]
     """Convert the sums of one image, from pixel `first` on: nearly all in single precision, those in doubt in full."""
     pixels, padded = sums.shape
     gain, offset, low, high, rounding = adc.gain[number], adc.offset[number], adc.low, adc.high, adc.rounding
-    limits = np.array([low, high, BIAS[rounding, 0], BIAS[rounding, 1]], np.float32)
-    scales = np.empty((padded // LANES, 2, LANES), np.float32)
-    scales[:, 0], scales[:, 1] = gain.reshape(-1, LANES), (offset * gain).reshape(-1, LANES)
-    plain = limits[2] == 0 and limits[3] == 0 and not scales[:, 1].any()
-    rows = 4 * max(1, DRAWS // (4 * columns))  # a multiple of 4, so that they start with a block of draws
-    words, approximate = np.zeros(rows * columns + LANES, np.uint32), np.empty(rows * columns + LANES, np.float32)
-    one, z, tail, place = words[:1].copy(), np.empty(1), np.empty((2, 1)), np.empty(1, np.int64)
+    limits, scales, rows, words, approximate = (
+        noisy.limits,
+        noisy.scales[number],
+        noisy.rows,
+        noisy.words,
+        noisy.approximate,
+    )
+    one, z, tail, place = noisy.one, noisy.z, noisy.tail, noisy.place
     for start in range(0, pixels, rows):
         stop = min(start + rows, pixels)
         drawn = words[: ((stop - start) * columns + 3) // 4 * 4]
@@ -168,7 +208,7 @@ def digitised_noisy(sums, variance, columns, first, noise, number, image, adc, o
             for v in range(0, padded, LANES):
                 w, at = (p - start) * columns + v, p * padded + v
                 args = approximate, w, sums, variance, out, at, scales, v, limits
-                doubt = _plain_codes(*args) if plain else _codes(*args)
+                doubt = _plain_codes(*args) if noisy.plain else _codes(*args)
                 c = v
                 while doubt != 0 and c < columns:
                     if doubt & 1:

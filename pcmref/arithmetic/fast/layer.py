@@ -11,7 +11,14 @@ import numpy as np
 import numpy.typing as npt
 
 from pcmref.arithmetic.fast.compiler import compiled
-from pcmref.arithmetic.fast.conversion import compared, digitised, digitised_noisy, held_sums, noisy_sums
+from pcmref.arithmetic.fast.conversion import (
+    compared,
+    digitised,
+    digitised_noisy,
+    held_sums,
+    noisy_sums,
+    prepared_adc,
+)
 from pcmref.arithmetic.fast.stages import (
     drive_image,
     finished,
@@ -122,7 +129,7 @@ def _analog(batch, layer, serial, several, noise, register, adc, table, digital,
     # what may be None are arguments of their own, so that what is None is not compiled
     x, other, adds, image = batch
     window, dac, tiles, conversions = layer
-    pixels, part = window.pixels, len(scratch.sums)
+    pixels, part, noisy = window.pixels, len(scratch.sums), _prepared_adc(noise, register, adc, tiles.columns)
     out, top = np.empty((len(x), pixels, tiles.columns), np.float32), np.empty(len(x), np.float32)
     bits, factor, beyond = x.reshape(len(x), -1).view(np.int32), np.empty_like(digital.unit), np.zeros(len(x), np.bool_)
     for i in range(len(x)):
@@ -136,7 +143,7 @@ def _analog(batch, layer, serial, several, noise, register, adc, table, digital,
         for first in range(0, pixels, part):
             last = min(first + part, pixels)
             for number in range(len(conversions.weight)):
-                if _convert(number, first, last, image[i], layer, noise, register, adc, table, scratch):
+                if _convert(number, first, last, image[i], layer, noise, register, adc, noisy, table, scratch):
                     beyond[i] = True
                 if several is not None:  # noqa: SIM102  (numba leaves out what is None branch by branch)
                     if several:
@@ -147,7 +154,7 @@ def _analog(batch, layer, serial, several, noise, register, adc, table, digital,
 
 
 @compiled
-def _convert(number, first, last, image, layer, noise, register, adc, table, scratch):  # type: ignore[no-untyped-def]
+def _convert(number, first, last, image, layer, noise, register, adc, noisy, table, scratch):  # type: ignore[no-untyped-def]
     """Make one conversion for some pixels; return whether the register could not hold a sum."""
     window, _, tiles, conversions = layer
     t, phase, columns, output = conversions.tile[number], conversions.phase[number], tiles.columns, scratch.output
@@ -163,11 +170,21 @@ def _convert(number, first, last, image, layer, noise, register, adc, table, scr
         _add_high(high[:pixels].reshape(-1), variance[:pixels].reshape(-1))
     if register is None:  # noqa: SIM102  (numba leaves out what is None branch by branch)
         if adc is not None:
-            digitised_noisy(sums[:pixels], variance[:pixels], columns, first, noise, number, image, adc, output)
+            digitised_noisy(sums[:pixels], variance[:pixels], columns, first, noise, number, image, adc, noisy, output)
             return False
-    noisy = scratch.noisy[:pixels]
-    noisy_sums(sums, variance, first, noise, np.uint64(number), image, noisy[:, :columns])
-    return _converted(noisy, columns, number, register, adc, table, output)
+    total = scratch.noisy[:pixels]
+    noisy_sums(sums, variance, first, noise, np.uint64(number), image, total[:, :columns])
+    return _converted(total, columns, number, register, adc, table, output)
+
+
+@compiled
+def _prepared_adc(noise, register, adc, columns):  # type: ignore[no-untyped-def]
+    """Prepare the ADC of noisy sums; None where no register comes between."""
+    if noise is not None:  # noqa: SIM102  (numba leaves out what is None branch by branch)
+        if register is None:  # noqa: SIM102
+            if adc is not None:
+                return prepared_adc(adc, columns)
+    return None
 
 
 @compiled

@@ -31,9 +31,10 @@ def has_wide_registers() -> bool:
     return "+avx512f" in features.split(",")
 
 
-#: Pixels of a register block with one panel of columns, and with two (0: no such blocks): with 32 registers of 512 bits
-#: 16 of them are sums; with 16 of 256 bits 12 are, and the others hold a row of weights, an input and a product.
-BLOCK_1, BLOCK_2 = (16, 8) if has_wide_registers() else (6, 0)
+#: Pixels of a register block with one panel of columns, and with two (0: no such blocks).  Of 16 registers of 256 bits
+#: 12 are sums, and the others hold a row of weights, an input and a product.  Among 32 of 512 bits there would be room
+#: for more sums, but not for the addresses of more pixels.
+BLOCK_1, BLOCK_2 = (10, 8) if has_wide_registers() else (6, 0)
 
 
 def register_block(pixels: int, panels: int) -> Callable[..., None]:
