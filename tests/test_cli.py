@@ -285,6 +285,13 @@ def tiny_cifar():
     return Network(layers=layers, input_shape=(32, 32, 3), normalisation=RGB, classes=tuple("abcdefghij"))
 
 
+@pytest.mark.parametrize("command", ["inspect", "retention"])
+@pytest.mark.parametrize("name", ["model.onnx", "resnet32.TH", "folder/weights.pth"])
+def test_models_that_are_to_be_converted_say_how(command, name, capsys):
+    expected = f"{name}: expected a network file; `pcmref convert {name} NETWORK.h5` writes one"
+    assert expected in fails(capsys, command, name)
+
+
 @pytest.mark.parametrize("tile", ["0x5", "axb", "256", "-1x4"])
 def test_inspect_bad_tile(tile, capsys):
     assert "--tile" in fails(capsys, "inspect", f"--tile={tile}")

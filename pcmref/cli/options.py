@@ -34,6 +34,8 @@ __all__ = [
     "time_s",
 ]
 
+#: Endings of other people's files, of which `pcmref convert` makes networks.
+CONVERTED = (".onnx", ".pt", ".pth", ".th", ".tar", ".ckpt")
 #: Most bytes of a file with a readout.
 READOUT_LIMIT = 1 << 26
 #: Most chips, images or vectors of one command.
@@ -44,6 +46,8 @@ def network_path(named: Path | None) -> Path:
     """Return the path of a network file: as named, or else of the network of this name that comes with pcmref."""
     if named is None:
         return bundled()
+    if named.suffix.lower() in CONVERTED:
+        raise FileError(str(named), f"a network file; `pcmref convert {named} NETWORK.h5` writes one", named.suffix)
     if os.path.isfile(named) or named.suffix or named.parent != Path():
         return named
     return bundled(str(named))
