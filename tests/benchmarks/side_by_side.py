@@ -33,6 +33,8 @@ from pcmref.network.images import Normalisation
 
 #: How many images AdaBS takes, and how often one image is inferred alone, at least.
 ADABS_IMAGES, ONE_IMAGE_RUNS = 2600, 30
+#: Pause before each action, s: threads of PyTorch and of ONNX Runtime wait for more work in a busy loop.
+PAUSE_S = 0.3
 DAY = 86_400.0
 #: What the ratios are called, and the contender that each is a ratio to.
 BASES = {"x PyTorch": "PyTorch float32", "x ONNX Runtime": "ONNX Runtime float32"}
@@ -154,6 +156,7 @@ def measure(groups, runs):
         action.run()
     for _ in range(runs):
         for action, found in each:
+            time.sleep(PAUSE_S)
             found += [seconds(action.run) / action.images for _ in range(action.repeats)]
     return {
         group: {
