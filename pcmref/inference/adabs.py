@@ -100,19 +100,19 @@ def adabs(
     several = parts(ADABS_IMAGES, threads, ADABS_IMAGES, a_thread=2)  # threads wait for each other at every step
     with team(threads) as workers:
         for start in range(0, count * ADABS_IMAGES, ADABS_IMAGES):
-            batch = slice(start, start + ADABS_IMAGES)
-            inputs, addresses = normalise(snapshot.network, pixels[batch]), image[batch]
-            measured = _batch_statistics(
-                steps, [inputs[part] for part in several], [addresses[part] for part in several], workers
-            )
-            statistics = {
-                name: Statistics(
-                    mean=keep * old.mean + (1.0 - keep) * measured[name].mean,
-                    var=keep * old.var + (1.0 - keep) * measured[name].var,
-                )
-                for name, old in statistics.items()
-            }
+            places = [slice(start + part.start, start + part.stop) for part in several]
+            x = [normalise(snapshot.network, pixels[place]) for place in places]
+            measured = _batch_statistics(steps, x, [image[place] for place in places], workers)
+            statistics = {name: _running(keep, old, measured[name]) for name, old in statistics.items()}
     return Corrections(gain=gain, statistics=statistics, origin=origin)
+
+
+def _running(keep: float, old: Statistics, new: Statistics) -> Statistics:
+    """Return running statistics of which a share is kept."""
+    return Statistics(
+        mean=keep * old.mean + (1.0 - keep) * new.mean,
+        var=keep * old.var + (1.0 - keep) * new.var,
+    )
 
 
 def _batch_statistics(

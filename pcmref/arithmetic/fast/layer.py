@@ -143,7 +143,7 @@ def _analog(batch, layer, serial, several, noise, register, adc, table, digital,
         for first in range(0, pixels, part):
             last = min(first + part, pixels)
             for number in range(len(conversions.weight)):
-                if _convert(number, first, last, image[i], layer, noise, register, adc, noisy, table, scratch):
+                if _convert(number, (first, last), image[i], layer, noise, register, adc, noisy, table, scratch):
                     beyond[i] = True
                 if several is not None:  # noqa: SIM102  (numba leaves out what is None branch by branch)
                     if several:
@@ -154,9 +154,9 @@ def _analog(batch, layer, serial, several, noise, register, adc, table, digital,
 
 
 @compiled
-def _convert(number, first, last, image, layer, noise, register, adc, noisy, table, scratch):  # type: ignore[no-untyped-def]
-    """Make one conversion for some pixels; return whether the register could not hold a sum."""
-    window, _, tiles, conversions = layer
+def _convert(number, place, image, layer, noise, register, adc, noisy, table, scratch):  # type: ignore[no-untyped-def]
+    """Make one conversion for the pixels from one to another; return whether the register could not hold a sum."""
+    (first, last), (window, _, tiles, conversions) = place, layer
     t, phase, columns, output = conversions.tile[number], conversions.phase[number], tiles.columns, scratch.output
     pixel, pixels, pair = window.pixel[first:], last - first, tiles.pair
     sums, variance = scratch.sums, scratch.variance
