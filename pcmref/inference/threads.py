@@ -18,6 +18,8 @@ U = TypeVar("U")
 
 #: Most images that a thread works on at a time: enough to hide the interpreter, few enough for the cache.
 CHUNK = 48
+#: Parts for each of several threads at least, so that one that is held up does not hold up all.
+LEAST_PARTS = 2
 
 
 class Team(Protocol):
@@ -54,11 +56,13 @@ def each(work: Callable[[slice], T], count: int, threads: int | None, most: int 
         yield from workers(work, several)
 
 
-def parts(count: int, threads: int | None, most: int = CHUNK, a_thread: int = 4) -> list[slice]:
-    """Return slices of ``range(count)`` of at most so many, and so many for each of several threads."""
+def parts(count: int, threads: int | None, most: int = CHUNK) -> list[slice]:
+    """Return slices of ``range(count)`` of at most so many; of several threads, each gets as many and as long ones."""
     workers = processors(threads)
-    chunk = most if workers == 1 else max(1, min(most, -(-count // (a_thread * workers))))
-    return [slice(start, min(start + chunk, count)) for start in range(0, count, chunk)]
+    if workers == 1:
+        return [slice(start, min(start + most, count)) for start in range(0, count, most)]
+    several = min(count, max(LEAST_PARTS, -(-count // (most * workers))) * workers)
+    return [slice(count * part // several, count * (part + 1) // several) for part in range(several)]
 
 
 def processors(threads: int | None) -> int:
