@@ -30,7 +30,6 @@ __all__ = [
     "overflowing",
     "read_only",
     "refuse_masked",
-    "sealed",
 ]
 
 Float32: TypeAlias = npt.NDArray[np.float32]
@@ -101,7 +100,7 @@ def in_parts(
 ) -> tuple[npt.NDArray[Any], ...]:
     """Return what a function computes of arrays, element by element: in parts that a processor's cache holds.
 
-    The same bits, in a quarter of the time for millions of numbers.  The results cannot be written to.
+    The same bits, in a quarter of the time for millions of numbers.
     """
     count = len(several[0])
     found = compute(*(values[:PART] for values in several))
@@ -111,7 +110,7 @@ def in_parts(
             found = compute(*(values[start : start + PART] for values in several))
         for whole, part in zip(results, found, strict=True):
             whole[start : start + PART] = part
-    return tuple(map(sealed, results))
+    return results
 
 
 def refuse_masked(where: str, value: object) -> None:
@@ -121,14 +120,8 @@ def refuse_masked(where: str, value: object) -> None:
 
 
 def frozen(value: npt.NDArray[Scalar]) -> npt.NDArray[Scalar]:
-    """Return a copy that cannot be written to; or the array itself, if it is its own and cannot be written to."""
-    return value if value.base is None and not value.flags.writeable else sealed(value.copy())
-
-
-def sealed(value: npt.NDArray[Scalar]) -> npt.NDArray[Scalar]:
-    """Return an array that nobody else has, from now on not to be written to."""
-    value.flags.writeable = False
-    return value
+    """Return a copy that cannot be written to."""
+    return read_only(value.copy())
 
 
 def read_only(value: npt.NDArray[Scalar]) -> npt.NDArray[Scalar]:

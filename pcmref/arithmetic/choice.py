@@ -17,7 +17,7 @@ __all__ = ["VARIABLE", "kernels", "kernels_for"]
 
 #: Environment variable that chooses: "numba" or "numpy".
 VARIABLE = "PCMREF_KERNELS"
-#: Numbers that are computed before a compiler would be loaded.
+#: Numbers that the plain functions compute before a compiler would be loaded.
 FEW = 1000
 #: Where the kernels are.
 MODULES = {"numba": "pcmref.arithmetic.fast", "numpy": "pcmref.arithmetic.reference"}

@@ -102,7 +102,7 @@ def stream_key(seed: int, purpose: Purpose, layer: int, *, t_s: float = 0.0, rea
     (int, int)
     """
     t_low, t_high = struct.unpack("<II", struct.pack("<d", t_s))
-    k0, k1, *_ = _philox(int(purpose) + 256 * layer, read, t_low, t_high, key=(seed & MASK32, seed >> 32))
+    k0, k1, *_ = _philox(int(purpose) + 256 * layer, read, t_low, t_high, key=(int(seed) & MASK32, int(seed) >> 32))
     return k0, k1
 
 

@@ -37,7 +37,8 @@ Number = TypeVar("Number", bound=np.generic)
 
 #: Columns of a panel, the part of a matrix that is multiplied at a time: what one vector of 512 bits holds.
 LANES = 16
-#: Output pixels are filled up to a multiple of this: what the fast kernels compute at a time.
+#: Output pixels are filled up to a multiple of this: no less than the fast kernels compute at a time, and a multiple of
+#: the 4 draws of a block.
 PIXELS = 16
 #: A threshold that no sum reaches.
 UNREACHED = (1 << 63) - 1

@@ -18,7 +18,8 @@ import numpy.typing as npt
 from pcmref.arithmetic.choice import kernels
 from pcmref.arithmetic.codes import CODE_LIMIT, conductance_codes, variance_codes
 from pcmref.arithmetic.draws import Purpose, uniforms
-from pcmref.arrays import Float64, Frozen, Int16, Int64, Scalar, UInt32, check_array, in_parts, sealed
+from pcmref.arithmetic.elementary import ln
+from pcmref.arrays import Float64, Frozen, Int16, Int64, Scalar, UInt32, check_array, in_parts
 from pcmref.devices.laws import Constant, Law
 from pcmref.devices.technology import DeviceCodes, Words
 from pcmref.errors import ParameterError, describe, instance, real
@@ -71,7 +72,7 @@ def drift_exponent(model: PcmModel, g_target: Float64, z: Float64) -> Float64:
 
 def drifted_us(model: PcmModel, g_prog_us: Float64, nu: Float64, t_s: float) -> Float64:
     """Return the conductance at time t, uS: ``G(t) = G_prog (t / t_c)^-nu = G_prog exp(-nu ln(t / t_c))`` [N19]."""
-    log_time = kernels().ln(np.float64((t_s + model.t_offset_s) / model.t_c_s))
+    log_time = ln(np.float64((t_s + model.t_offset_s) / model.t_c_s))
     return np.asarray(g_prog_us * kernels().exp(-nu * log_time))
 
 
@@ -89,7 +90,7 @@ def read_noise_spread_us(model: PcmModel, g_drift_us: Float64, q_s: Float64, t_s
     ``sigma_nG = G_drift(t) Q_s sqrt(ln((t + t_read) / (2 t_read)))``.
     """
     t_s = t_s + model.t_offset_s
-    growth = np.sqrt(kernels().ln(np.float64((t_s + model.t_read_s) / (2.0 * model.t_read_s))))
+    growth = np.sqrt(ln(np.float64((t_s + model.t_read_s) / (2.0 * model.t_read_s))))
     return g_drift_us * (q_s * growth)
 
 
@@ -135,7 +136,7 @@ class PcmState(Frozen):
         """Spread one value a programmed device to shape ``(2, rows, columns)``: +, then -; else 0."""
         spread = np.zeros((2, *self.shape), values.dtype)
         spread.reshape(-1)[self.device] = values
-        return sealed(spread)
+        return spread
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -235,7 +236,7 @@ class PcmModel:
         """
         targets_us = target_us.reshape(-1)
         asked = np.ones_like(targets_us) if self.programs_zero else targets_us
-        device = sealed(np.flatnonzero(asked).astype(np.int64, copy=False))
+        device = np.flatnonzero(asked).astype(np.int64, copy=False)
         meant_us = targets_us[device]
         target = meant_us / self.g_max_us
         noise = words(Purpose.PROGRAM)

@@ -97,7 +97,7 @@ def adabs(
     statistics = {
         layer.name: stored_statistics(layer) for layer in snapshot.network.layers if isinstance(layer, BatchNorm)
     }
-    several = parts(ADABS_IMAGES, threads, ADABS_IMAGES)
+    several = parts(ADABS_IMAGES, threads)
     with team(threads) as workers:
         for start in range(0, count * ADABS_IMAGES, ADABS_IMAGES):
             places = [slice(start + part.start, start + part.stop) for part in several]

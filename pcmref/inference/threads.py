@@ -57,7 +57,7 @@ def each(work: Callable[[slice], T], count: int, threads: int | None, most: int 
 
 
 def parts(count: int, threads: int | None, most: int = CHUNK) -> list[slice]:
-    """Return slices of ``range(count)`` of at most so many; of several threads, each gets as many and as long ones."""
+    """Return slices of ``range(count)`` of at most so many; for several threads equal ones, as many for each."""
     workers = processors(threads)
     if workers == 1:
         return [slice(start, min(start + most, count)) for start in range(0, count, most)]

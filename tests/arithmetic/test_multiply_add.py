@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from pcmref.arithmetic import reference
-from pcmref.arithmetic.operands import filled
+from pcmref.arithmetic.operands import PIXELS, filled
 from tests.arithmetic.operands import LANES, codes, panelled, segments_for
 
 numba = pytest.importorskip("numba")
@@ -53,6 +53,10 @@ def test_interpreted_blocks_equal_compiled_ones(pixels, panels, kinds):
     interpreted(x, pixel, row, weights, expected, 1, 0, 0, len(row))
     assert np.array_equal(found, expected)
     assert expected.any()
+
+
+def test_there_are_pixels_enough_for_every_block():
+    assert max(multiply_add.BLOCK_1, multiply_add.BLOCK_2) <= PIXELS
 
 
 @pytest.mark.parametrize(("single", "double"), [(10, 8), (6, 0), (16, 16), (1, 1)])

@@ -47,7 +47,7 @@ def power(base: npt.ArrayLike, exponent: npt.ArrayLike) -> Float64:
 
 @compiled
 def fill_ln(x, out):  # type: ignore[no-untyped-def]
-    """Fill `out`, which does not overlap x, with the logarithms of a row."""
+    """Fill `out`, which does not overlap x, with the logarithms of a row; NaN where x is infinite or NaN."""
     taken, bits = x.view(np.int64), out.view(np.int64)
     for i in range(len(x)):
         # x = mantissa 2^exponent with the mantissa in [1/2, 1), as frexp gives it, without a call
@@ -59,7 +59,8 @@ def fill_ln(x, out):  # type: ignore[no-untyped-def]
         s = (mantissa - 1.0) / (mantissa + 1.0)
         square = s * s
         tail = s * square * _artanh(square)
-        out[i] = e * LN2_HIGH + ((s + s) + ((tail + tail) + e * LN2_LOW))
+        value = e * LN2_HIGH + ((s + s) + ((tail + tail) + e * LN2_LOW))
+        out[i] = value if x[i] - x[i] == 0.0 else np.nan
 
 
 @compiled

@@ -33,7 +33,7 @@ Z_ERROR = 2.0**-12
 #: Normal numbers of larger size than that of probability 2^-12 are in doubt whatever follows.
 Z_TOP = 12.0
 #: Bound on the sum of all relative errors of the single-precision operations.
-ROUNDING = 2.0**-21
+ROUNDING = 2.0**-20
 
 _I16, _I32, _I64, _F32 = ir.IntType(16), ir.IntType(32), ir.IntType(64), ir.FloatType()
 _INTEGERS, _FLOATS = ir.VectorType(_I32, LANES), ir.VectorType(_F32, LANES)
