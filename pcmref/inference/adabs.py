@@ -5,7 +5,6 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 
@@ -124,7 +123,7 @@ def _batch_statistics(
     """
     measured: dict[str, Statistics] = {}
     normalised = {step.inputs[0] for step in steps if isinstance(step.chain.head, BatchNorm)}
-    values: dict[str, Sequence[Float32]] = {"input": x}
+    values = {"input": list(x)}
     sums = {"input": [_sums(part) for part in x]} if "input" in normalised else {}
     last_use = {name: step.name for step in steps for name in step.inputs}
     for step in steps:
@@ -133,22 +132,29 @@ def _batch_statistics(
             count = sum(part[..., 0].size for part in inputs[0])
             measured[norm.name] = statistics = _statistics(np.concatenate(sums[step.inputs[0]]), count)
             step = replace(step, compute=normalising(step.chain, *fold(norm, statistics)))
-        found = list(workers(_work(step, step.name in normalised), zip(*inputs, image, strict=True)))
+        last = [values.pop(name) for name in dict.fromkeys(step.inputs) if last_use[name] == step.name]
+        work = _work(step, inputs, image, last, step.name in normalised)
+        found = list(workers(work, range(len(image))))
         values[step.name] = [output for output, _ in found]
         if step.name in normalised:
             sums[step.name] = [of_part for _, of_part in found]
-        for name in set(step.inputs):
-            if last_use[name] == step.name:
-                del values[name]
     return measured
 
 
-def _work(step: Step, summed: bool) -> Callable[[tuple[Any, ...]], tuple[Float32, Float64]]:
-    """Return what computes a step of some images: the output and, if `summed`, its sums."""
+def _work(
+    step: Step, inputs: Sequence[list[Float32]], image: Sequence[UInt64], last: Sequence[list[Float32]], summed: bool
+) -> Callable[[int], tuple[Float32, Float64]]:
+    """Return what computes a step of a part: the output and, if `summed`, its sums.
 
-    def work(part: tuple[Any, ...]) -> tuple[Float32, Float64]:
+    What it is the last to read, it drops part by part: a mini-batch of large maps fills most of the memory.
+    """
+    nothing = np.empty(0, np.float32)
+
+    def work(part: int) -> tuple[Float32, Float64]:
         with stage(step.label):
-            output, _ = step.compute(*part)
+            output, _ = step.compute(*(values[part] for values in inputs), image[part])
+        for values in last:
+            values[part] = nothing
         with stage("batch statistics"):
             return output, _sums(output) if summed else np.empty(0)
 
