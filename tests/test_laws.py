@@ -212,7 +212,7 @@ LAWS = [
         "inference/adabs.py", "total[1] - total[0] * total[0]", "total[1] - total[0]"),
     Law("AdaBS depends on neither threads nor chunks",
         "inference/test_compensation.py::test_adabs_does_not_depend_on_threads_or_chunks", "inference/adabs.py",
-        "[of_part for _, of_part in found]", "[of_part[:1] + 0 * of_part for _, of_part in found]"),
+        "sums[step.name] = of_parts", "sums[step.name] = [part[:1] + 0 * part for part in of_parts]"),
     Law("a share of 0.015 of the stored statistics stays",
         "inference/test_compensation.py::test_a_share_of_0_015_of_the_stored_statistics_stays",
         "inference/adabs.py", "keep * old.mean", "keep * keep * old.mean"),

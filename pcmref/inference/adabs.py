@@ -134,10 +134,10 @@ def _batch_statistics(
             step = replace(step, compute=normalising(step.chain, *fold(norm, statistics)))
         last = [values.pop(name) for name in dict.fromkeys(step.inputs) if last_use[name] == step.name]
         work = _work(step, inputs, image, last, step.name in normalised)
-        found = list(workers(work, range(len(image))))
-        values[step.name] = [output for output, _ in found]
+        # nothing but `values` may hold the outputs
+        values[step.name], of_parts = map(list, zip(*workers(work, range(len(image))), strict=True))
         if step.name in normalised:
-            sums[step.name] = [of_part for _, of_part in found]
+            sums[step.name] = of_parts
     return measured
 
 
