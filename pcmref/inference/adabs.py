@@ -18,7 +18,7 @@ from pcmref.errors import DataError, PcmrefWarning, instance
 from pcmref.inference.corrections import Corrections, Origin, Statistics, stored_statistics
 from pcmref.inference.digital import fold
 from pcmref.inference.images import batches, normalise
-from pcmref.inference.plan import Step, analog_plan, normalising
+from pcmref.inference.plan import Plan, Step, analog_plan, normalising
 from pcmref.inference.run import crossbars_of
 from pcmref.inference.threads import Team, parts, team
 from pcmref.network.layers import BatchNorm
@@ -91,7 +91,7 @@ def adabs(
         warnings.warn(text, PcmrefWarning, stacklevel=3)
         return Corrections(gain=gain, origin=origin)
     crossbars = crossbars_of(snapshot, gains, readout, Purpose.CALIBRATION)
-    steps = analog_plan(snapshot.network, crossbars, gains, "norms").steps
+    plan = analog_plan(snapshot.network, crossbars, gains, "norms")
     keep = float(power(ADABS_REMAINDER, 1.0 / count))
     statistics = {
         layer.name: stored_statistics(layer) for layer in snapshot.network.layers if isinstance(layer, BatchNorm)
@@ -101,7 +101,7 @@ def adabs(
         for start in range(0, count * ADABS_IMAGES, ADABS_IMAGES):
             places = [slice(start + part.start, start + part.stop) for part in several]
             x = [normalise(snapshot.network, pixels[place]) for place in places]
-            measured = _batch_statistics(steps, x, [image[place] for place in places], workers)
+            measured = _batch_statistics(plan, x, [image[place] for place in places], workers)
             statistics = {name: _running(keep, old, measured[name]) for name, old in statistics.items()}
     return Corrections(gain=gain, statistics=statistics, origin=origin)
 
@@ -115,25 +115,23 @@ def _running(keep: float, old: Statistics, new: Statistics) -> Statistics:
 
 
 def _batch_statistics(
-    steps: Sequence[Step], x: Sequence[Float32], image: Sequence[UInt64], workers: Team
+    plan: Plan, x: Sequence[Float32], image: Sequence[UInt64], workers: Team
 ) -> Mapping[str, Statistics]:
     """Run every step for the whole mini-batch, each batch normalisation with the mini-batch's statistics.
 
     The mini-batch stays in the parts in which it comes, each of some of the images.
     """
     measured: dict[str, Statistics] = {}
-    normalised = {step.inputs[0] for step in steps if isinstance(step.chain.head, BatchNorm)}
+    normalised = {step.inputs[0] for step in plan.steps if isinstance(step.chain.head, BatchNorm)}
     values = {"input": list(x)}
     sums = {"input": [_sums(part) for part in x]} if "input" in normalised else {}
-    last_use = {name: step.name for step in steps for name in step.inputs}
-    for step in steps:
+    for step, last in zip(plan.steps, plan.last_uses, strict=True):
         inputs = [values[name] for name in step.inputs]
         if isinstance(norm := step.chain.head, BatchNorm):
             count = sum(part[..., 0].size for part in inputs[0])
             measured[norm.name] = statistics = _statistics(np.concatenate(sums[step.inputs[0]]), count)
             step = replace(step, compute=normalising(step.chain, *fold(norm, statistics)))
-        last = [values.pop(name) for name in dict.fromkeys(step.inputs) if last_use[name] == step.name]
-        work = _work(step, inputs, image, last, step.name in normalised)
+        work = _work(step, inputs, image, [values.pop(name) for name in last], step.name in normalised)
         # nothing but `values` may hold the outputs
         values[step.name], of_parts = map(list, zip(*workers(work, range(len(image))), strict=True))
         if step.name in normalised:

@@ -128,10 +128,11 @@ def test_finish(benchmark, layer):
 
 @pytest.mark.parametrize("fresh", [False, True], ids=["frozen", "fresh"])
 def test_analog_layer(benchmark, layer, fresh):
+    conductance = layer.tiles.conductance
     operands = AnalogLayer(
         window=layer.window,
         dac=dac(127),
-        tiles=layer.tiles._replace(variance=layer.tiles.conductance),
+        tiles=layer.tiles._replace(variance=conductance._replace(packed=np.abs(conductance.packed))),
         conversions=Conversions(
             *np.zeros((2, 1), np.int64), np.ones(1, np.int64), np.zeros((1, layer.columns), np.int64)
         ),
