@@ -80,8 +80,10 @@ class Results:
         The study as its author wrote it: the TOML file, or the command.
     command : str
         What makes the figure called ``{figure}`` again, with that placeholder; or, without one, all figures.
-    spec, version : str
-        Of SPEC.md and of pcmref.
+    spec : int
+        Version of SPEC.md.
+    version : str
+        Of pcmref.
     settings : tuple of Setting
     cells : tuple of Cell
         In the order of settings, times and compensations; those without any chip yet are missing.
@@ -96,7 +98,7 @@ class Results:
     name: str
     asked: str
     command: str
-    spec: str
+    spec: int
     version: str
     settings: tuple[Setting, ...]
     cells: tuple[Cell, ...]
