@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import hashlib
 import itertools
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import Any, TypeVar, get_args
+from typing import Any, TypeAlias, TypeVar, get_args
 
 from pcmref.arithmetic.draws import check_seed
 from pcmref.crossbar.readout import PRESETS, Readout
@@ -24,9 +23,11 @@ from pcmref.network.graph import Network
 from pcmref.network.images import Samples
 from pcmref.references import SPEC_VERSION
 
-__all__ = ["DAY_S", "HOUR_S", "TIMES_S", "YEAR_S", "Study", "needs_calibration"]
+__all__ = ["DAY_S", "HOUR_S", "TIMES_S", "YEAR_S", "Case", "Study", "needs_calibration"]
 
 T = TypeVar("T")
+#: What a row is of: a seed, a time, a compensation.
+Case: TypeAlias = tuple[int, float, str]
 
 HOUR_S = 3600.0
 DAY_S = 24 * HOUR_S
@@ -120,7 +121,7 @@ class Study:
                 raise ParameterError("calibration", f"at least {ADABS_IMAGES} images for AdaBS", found)
 
     @property
-    def cases(self) -> list[tuple[int, float, str]]:
+    def cases(self) -> list[Case]:
         """Seed, time and compensation of every row of the answer, in order."""
         return list(itertools.product(self.seeds, self.times_s, self.compensations))
 
@@ -170,8 +171,8 @@ def _identity(samples: Samples) -> dict[str, Any]:
     return {
         "source": samples.where,
         "count": len(samples),
-        "sha256": hashlib.sha256(samples.images.tobytes()).hexdigest(),
-        "labels_sha256": hashlib.sha256(samples.labels.astype("<i8").tobytes()).hexdigest(),
+        "sha256": samples.sha256,
+        "labels_sha256": samples.labels_sha256,
     }
 
 
