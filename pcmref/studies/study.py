@@ -101,7 +101,7 @@ class Study:
         for name, values in (("times_s", times_s), ("seeds", seeds), ("compensations", compensations)):
             object.__setattr__(self, name, tuple(values))
         self._check_images()
-        readout = self._stored_readout()
+        readout = self.stored_readout()
         if needs_calibration(readout, compensations) and self.calibration is None:
             raise ParameterError("calibration", "training images (for AdaBS or converter ranges)", "none")
         if not readout.needs_ranges:
@@ -131,13 +131,14 @@ class Study:
         They are its own; or those that come with the network, where they fit; or else, if it needs some, they are found
         with the calibration images.
         """
-        readout = self._stored_readout()
+        readout = self.stored_readout()
         if self.calibration is None or not readout.needs_ranges:
             return readout
         images = self.calibration.images[:RANGE_IMAGES]
         return calibrate_ranges(self.network, images, readout, model=self.model, scale=self.scale, threads=threads)
 
-    def _stored_readout(self) -> Readout:
+    def stored_readout(self) -> Readout:
+        """Return the readout with the ranges that come with the network, where those fit and it needs some."""
         # never kept: `dataclasses.replace` may bring another network, model or scale
         return stored_if_any(self.network, self.readout, model=self.model, scale=self.scale)
 
