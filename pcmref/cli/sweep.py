@@ -67,14 +67,20 @@ def _sweep(options: argparse.Namespace) -> int:
         raise ParameterError("--workers", f"how many tasks {options.executor} runs at a time", "none")
     check_outputs([options.out], inputs=[options.study])
     _confirm(question, options)
-    start = time.monotonic()
+    start, began = time.monotonic(), False
     try:
-        with _workers(options) as workers, progress_bar("rows", options.interrupted) as progress:
+        with _workers(options) as workers, progress_bar("rows", options.interrupted) as bar:
+
+            def progress(done: int, wanted: int) -> None:
+                nonlocal began
+                began = True
+                bar(done, wanted)
+
             outcome = sweep(
                 question, options.out, workers, progress=progress, tell=lambda text: say(f"warning: {text}")
             )
     except BaseException:
-        if options.out.exists():
+        if began:
             say(f"what is finished is in {options.out}; the same command goes on from there")
         raise
     print(

@@ -21,7 +21,7 @@ BEAT_S = 0.5
 
 
 def dispatch(
-    tasks: Iterator[Task], workers: Workers, bundles: Callable[[str], Bundle], beat: Callable[[], None]
+    tasks: Iterator[Task | None], workers: Workers, bundles: Callable[[str], Bundle], beat: Callable[[], None]
 ) -> Iterator[tuple[Task, Answer]]:
     """Yield each task with its answer, in whatever order they come.
 
@@ -31,7 +31,7 @@ def dispatch(
     Parameters
     ----------
     tasks : iterator of Task
-        The next is asked for when there is room for it.
+        The next is asked for when there is room for it; None says that it depends on an answer which is still to come.
     workers : Workers
     bundles : callable
         ``bundles(digest)`` is what a worker lacks.

@@ -8,18 +8,21 @@ import multiprocessing
 import os
 import signal
 import threading
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Executor, ProcessPoolExecutor
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from typing import Any
 
-from pcmref.errors import ParameterError, describe, integer, require
+from pcmref.errors import OutputError, ParameterError, describe, integer, require
 
 __all__ = ["Workers", "dask", "given", "named", "processes"]
 
 #: Seconds that a scheduler has to answer.
 ANSWER_S = 10.0
+#: Seconds for which the number of its workers is believed.
+COUNTED_S = 1.0
 #: Most workers that are asked for.
 WORKERS_MOST = 1 << 16
 
@@ -127,8 +130,19 @@ def dask(address: str) -> Iterator[Workers]:
         executor: Executor = client.get_executor(pure=False)
         return executor
 
+    counted: list[tuple[float, int]] = []
+
+    def count() -> int:
+        now_s = time.monotonic()
+        if not counted or now_s - counted[-1][0] > COUNTED_S:
+            try:
+                counted[:] = [(now_s, sum(client.nthreads().values()))]
+            except (OSError, TimeoutError) as error:
+                raise OutputError(f"scheduler {address}", "an answer", describe(str(error), 100)) from None
+        return counted[-1][1]
+
     try:
-        yield Workers(start=start, count=lambda: sum(client.nthreads().values()))
+        yield Workers(start=start, count=count)
     finally:
         client.close(timeout=ANSWER_S)
 

@@ -49,7 +49,11 @@ def opened(path: Path, question: Question) -> Iterator[Database]:
                 raise DataError(f"{path}: {name}", expected, describe(facts.get(name)))
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute("PRAGMA synchronous = FULL")
-        yield database
+        try:
+            yield database
+        finally:  # one file again, unless somebody is reading
+            with contextlib.suppress(sqlite3.Error):
+                connection.execute("PRAGMA journal_mode = DELETE")
 
 
 @contextlib.contextmanager
@@ -130,6 +134,7 @@ def _alone(path: Path) -> Iterator[None]:
         raise OutputError(str(path), "a folder to write to", str(error)) from None
     with contextlib.closing(connection):
         try:
+            connection.execute("PRAGMA journal_mode = OFF")
             connection.execute("BEGIN EXCLUSIVE")
         except sqlite3.OperationalError as error:
             if "locked" in str(error):

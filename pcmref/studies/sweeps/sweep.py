@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from itertools import chain
 from pathlib import Path
 
 from pcmref.errors import ParameterError, called, instance
@@ -104,6 +105,7 @@ class _Sweep:
         self._wanted = sum(point.wanted for point in points)
         self._known = self._done = sum(sum(map(asked.wants, self._cases(asked))) for asked in database.asked())
         self._left = self._wanted - self._known
+        self._pending: set[str] = set()
         self._row_s: dict[str, float] = {}
         self._failures: list[str] = []
         self._warned: set[str] = set()
@@ -112,9 +114,9 @@ class _Sweep:
         """Find what is lacking."""
         if self._left:
             self._beat()
-            for tasks in (self._baselines, self._ranges, self._rows):
-                for task, answer in dispatch(tasks(), self._workers, self._bundle, self._beat):
-                    self._land(task, answer)
+            tasks = chain(self._baselines(), self._ranges(), self._rows())
+            for task, answer in dispatch(tasks, self._workers, self._bundle, self._beat):
+                self._land(task, answer)
         failures = tuple(self._failures)
         return Outcome(wanted=self._wanted, known=self._known, new=self._done - self._known, failures=failures)
 
@@ -140,11 +142,14 @@ class _Sweep:
         """Yield a task for each setting whose converters need ranges that are not known."""
         for point in self._points:
             if point.study.stored_readout().needs_ranges and self._database.ranges(point.digest) is None:
+                self._pending.add(point.digest)
                 yield self._task(point, point.study, asks="ranges")
 
-    def _rows(self) -> Iterator[Task]:
+    def _rows(self) -> Iterator[Task | None]:
         """Yield rows that are lacking, as many at a time as take `TASK_S`."""
         for asked, point in zip(self._database.asked(), self._points, strict=True):
+            while point.digest in self._pending:
+                yield None
             study = point.study
             if study.stored_readout().needs_ranges:
                 if (said := self._database.ranges(point.digest)) is None:
@@ -188,6 +193,8 @@ class _Sweep:
     def _land(self, task: Task, answer: Answer) -> None:
         """Keep an answer."""
         setting = task.setting
+        if task.asks == "ranges":
+            self._pending.discard(setting)
         for text in answer.warnings:
             if text not in self._warned:
                 self._warned.add(text)
