@@ -7,8 +7,9 @@ import hashlib
 import json
 import sqlite3
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -58,14 +59,21 @@ class Asked:
     blocks: Sequence[Mapping[str, Any]]
     wanted: int
 
-    def wants(self, case: Case) -> bool:
-        """Return whether the study asks for a row."""
-        seed, t_s, compensation = case
-        return any(
-            block["first"] <= seed < block["first"] + block["chips"]
-            and t_s in block["times_s"]
-            and compensation in block["compensations"]
+    @property
+    def wants(self) -> Callable[[int, float, str], bool]:
+        """``wants(seed, t_s, compensation)`` says whether the study asks for a row."""
+        blocks = [
+            (
+                range(block["first"], block["first"] + block["chips"]),
+                set(product(block["times_s"], block["compensations"])),
+            )
             for block in self.blocks
+        ]
+        if len(blocks) == 1:
+            ((seeds, pairs),) = blocks
+            return lambda seed, t_s, compensation: seed in seeds and (t_s, compensation) in pairs
+        return lambda seed, t_s, compensation: any(
+            seed in seeds and (t_s, compensation) in pairs for seeds, pairs in blocks
         )
 
 
@@ -161,29 +169,28 @@ class Database:
             for setting in settings:
                 execute("UPDATE settings SET digital_correct = ? WHERE digest = ?", (correct, setting))
 
-    def count(self, setting: int) -> int:
-        """Return how many rows of a setting there are, asked for or not."""
-        ((count,),) = self._connection.execute("SELECT count(*) FROM rows WHERE setting = ?", (setting,))
-        return int(count)
+    def rows(self, asked: Asked) -> Iterator[tuple[int, float, str, int, str]]:
+        """Yield what a study asks for of a setting and is there: seed, time, compensation, correct images and digest.
 
-    def rows(self, setting: int, digest: str, images: int) -> Iterator[Row]:
-        """Yield the rows of a setting by seed, time and compensation.
+        By seed, time and compensation.  Plain tuples, as there may be millions.
 
         Raises
         ------
         DataError
             If one is not what was written.
         """
-        for seed, t_s, compensation, correct, found in self._connection.execute(
+        wants, digest_of = asked.wants, _digests(asked.digest, asked.images)
+        for row in self._connection.execute(
             "SELECT seed, t_s, compensation, correct, digest FROM rows WHERE setting = ?"
             " ORDER BY seed, t_s, compensation",
-            (setting,),
+            (asked.id,),
         ):
-            whole = (type(seed), type(t_s), type(compensation), type(correct)) == (int, float, str, int)
-            if not whole or found != _digest(digest, (seed, t_s, compensation), images, correct):
-                where = f"{self.path}: row of seed {seed}, {t_s} s, {compensation} of setting {digest[:12]}"
+            seed, t_s, compensation, correct, found = row
+            if type(t_s) is not float or found != digest_of(seed, t_s, compensation, correct):
+                where = f"{self.path}: row of seed {seed}, {t_s} s, {compensation} of setting {asked.digest[:12]}"
                 raise DataError(where, "the digest of what it says", f"{describe(found)}: it was changed")
-            yield Row(t_s=t_s, compensation=compensation, seed=seed, images=images, correct=correct)
+            if wants(seed, t_s, compensation):
+                yield row
 
     def land(self, setting: str, rows: Iterable[Row], seconds: float) -> None:
         """Keep rows, all of them or none; one that is there already stays as it is.
@@ -200,7 +207,7 @@ class Database:
         with self._transaction() as execute:
             for row in rows:
                 case = row.seed, row.t_s, row.compensation
-                digest = _digest(setting, case, row.images, row.correct)
+                digest = _digests(setting, row.images)(*case, row.correct)
                 execute(
                     "INSERT INTO rows VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
                     (number, *case, row.correct, digest, seconds, now_s),
@@ -249,8 +256,14 @@ class Database:
         self._connection.execute("COMMIT")
 
 
-def _digest(setting: str, case: Case, images: int, correct: int) -> str:
-    """Return the digest of a row: of all that decides it, and of what was found."""
-    seed, t_s, compensation = case
-    said = f"{setting} {seed} {t_s.hex()} {compensation} {images} {correct}"
-    return hashlib.sha256(said.encode()).hexdigest()[:DIGEST_DIGITS]
+def _digests(setting: str, images: int) -> Callable[[int, float, str, int], str]:
+    """Return what gives the digest of a row of a setting: of all that decides it, and of what was found."""
+    texts: dict[float, str] = {}
+
+    def digest(seed: int, t_s: float, compensation: str, correct: int) -> str:
+        if (time_text := texts.get(t_s)) is None:
+            time_text = texts[t_s] = t_s.hex()
+        said = f"{setting} {seed} {time_text} {compensation} {images} {correct}"
+        return hashlib.sha256(said.encode()).hexdigest()[:DIGEST_DIGITS]
+
+    return digest

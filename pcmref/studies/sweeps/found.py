@@ -59,15 +59,14 @@ def _cells(database: Database, position: int, setting: Asked) -> tuple[list[Cell
     """Return the cells of a setting, and the digest of its rows."""
     digest = hashlib.sha256()
     found: dict[tuple[float, str], list[int]] = {}
-    for row in database.rows(setting.id, setting.digest, setting.images):
-        if setting.wants((row.seed, row.t_s, row.compensation)):
-            digest.update(f"{row.seed} {row.t_s.hex()} {row.compensation} {row.correct}\n".encode())
-            sums = found.setdefault((row.t_s, row.compensation), [0, 0, 0, row.correct, row.correct])
-            sums[0] += 1
-            sums[1] += row.correct
-            sums[2] += row.correct**2
-            sums[3] = min(sums[3], row.correct)
-            sums[4] = max(sums[4], row.correct)
+    for _, t_s, compensation, correct, of_row in database.rows(setting):
+        digest.update(of_row.encode())
+        sums = found.setdefault((t_s, compensation), [0, 0, 0, correct, correct])
+        sums[0] += 1
+        sums[1] += correct
+        sums[2] += correct**2
+        sums[3] = min(sums[3], correct)
+        sums[4] = max(sums[4], correct)
     cells = []
     for t_s, compensation in _order(setting.blocks):
         if (t_s, compensation) in found:
@@ -105,11 +104,9 @@ def _setting(asked: Asked) -> Setting:
 def _chips(path: Path, setting: Asked, cell: Cell) -> Int64:
     """Return what each chip of a cell classifies correctly, in the order of seeds."""
     with read(path) as database:
-        rows = database.rows(setting.id, setting.digest, setting.images)
         found = [
-            row.correct
-            for row in rows
-            if (row.t_s, row.compensation) == (cell.t_s, cell.compensation)
-            and setting.wants((row.seed, row.t_s, row.compensation))
+            correct
+            for _, t_s, compensation, correct, _ in database.rows(setting)
+            if (t_s, compensation) == (cell.t_s, cell.compensation)
         ]
     return np.array(found, np.int64)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from pcmref.errors import DataError, ParameterError
 from pcmref.studies.report import time_text
-from pcmref.studies.retention import Row, rows_of
+from pcmref.studies.retention import rows_of
 from pcmref.studies.study import Case
 from pcmref.studies.sweeps.grid import Question
 from pcmref.studies.sweeps.opening import read
@@ -50,10 +50,8 @@ def repeat(question: Question, key: str, path: Path | None = None, *, threads: i
     kept = _kept(path, point.digest, case)
     if kept is None:
         return f"{text}; not in {path} yet"
-    if kept != row:
-        raise DataError(
-            f"{path}: row {row_key(point.digest, case)}", f"{row.correct} correct images", str(kept.correct)
-        )
+    if kept != row.correct:
+        raise DataError(f"{path}: row {row_key(point.digest, case)}", f"{row.correct} correct images", str(kept))
     return f"{text}, as in {path}"
 
 
@@ -71,11 +69,7 @@ def _row_of(question: Question, key: str) -> tuple[Point, Case]:
     return found[0]
 
 
-def _kept(path: Path, setting: str, case: Case) -> Row | None:
+def _kept(path: Path, setting: str, case: Case) -> int | None:
     with read(path) as database:
-        for asked in database.asked():
-            if asked.digest == setting:
-                for row in database.rows(asked.id, setting, asked.images):
-                    if (row.seed, row.t_s, row.compensation) == case:
-                        return row
-    return None
+        found = [row for asked in database.asked() if asked.digest == setting for row in database.rows(asked)]
+    return next((correct for *of, correct, _ in found if tuple(of) == case), None)

@@ -12,7 +12,7 @@ from pcmref.errors import ParameterError, called, instance
 from pcmref.golden.readouts import readout_fields, readout_of
 from pcmref.studies.report import time_text
 from pcmref.studies.study import Case, Study
-from pcmref.studies.sweeps.database import Asked, Database
+from pcmref.studies.sweeps.database import Database
 from pcmref.studies.sweeps.dispatch import dispatch
 from pcmref.studies.sweeps.executors import Workers
 from pcmref.studies.sweeps.grid import Question
@@ -103,7 +103,7 @@ class _Sweep:
         self._bundles: dict[tuple[int, ...], str] = {}
         self._of_bundle: dict[str, Study] = {}
         self._wanted = sum(point.wanted for point in points)
-        self._known = self._done = sum(sum(map(asked.wants, self._cases(asked))) for asked in database.asked())
+        self._known = self._done = sum(1 for asked in database.asked() for _ in database.rows(asked))
         self._left = self._wanted - self._known
         self._pending: set[str] = set()
         self._row_s: dict[str, float] = {}
@@ -155,7 +155,7 @@ class _Sweep:
                 if (said := self._database.ranges(point.digest)) is None:
                     continue  # they could not be found
                 study = replace(study, readout=readout_of(said))
-            found = set(self._cases(asked)) if self._database.count(asked.id) else set()
+            found = {row[:3] for row in self._database.rows(asked)}
             left = [case for case in point.cases if case not in found]
             of_chip = sum(len(block.times_s) * len(block.compensations) for block in point.blocks)
             start = 0
@@ -231,10 +231,6 @@ class _Sweep:
         self._progress(self._done, self._wanted)
 
     # Networks and images
-
-    def _cases(self, asked: Asked) -> Iterator[Case]:
-        for row in self._database.rows(asked.id, asked.digest, asked.images):
-            yield row.seed, row.t_s, row.compensation
 
     def _bundle_of(self, point: Point) -> str:
         """Return the digest of a point's bundle; points share what is the same."""
