@@ -21,7 +21,7 @@ from pcmref.studies.sweeps.points import Point
 
 __all__ = ["TABLES", "Asked", "Database", "Failed"]
 
-#: Hexadecimal digits of the digest of a row.
+#: Hexadecimal digits of the digest of a row, or of what is asked.
 DIGEST_DIGITS = 32
 
 TABLES = """
@@ -41,7 +41,7 @@ CREATE TABLE failures (
 ) WITHOUT ROWID;
 CREATE TABLE asked (
     position INTEGER PRIMARY KEY, setting INTEGER NOT NULL REFERENCES settings, coordinates TEXT NOT NULL,
-    blocks TEXT NOT NULL, wanted INTEGER NOT NULL
+    blocks TEXT NOT NULL, wanted INTEGER NOT NULL, digest TEXT NOT NULL
 );
 """
 
@@ -121,26 +121,39 @@ class Database:
                     }
                     for block in point.blocks
                 ]
-                said = (json.dumps(dict(point.coordinates)), json.dumps(blocks), point.wanted, point.digest)
+                said = (facts, json.dumps(dict(point.coordinates)), json.dumps(blocks))
+                digest = _checked(point.digest, images, point.wanted, *said)
                 execute(
-                    "INSERT INTO asked (setting, coordinates, blocks, wanted)"
-                    " SELECT id, ?, ?, ? FROM settings WHERE digest = ?",
-                    said,
+                    "INSERT INTO asked (setting, coordinates, blocks, wanted, digest)"
+                    " SELECT id, ?, ?, ?, ? FROM settings WHERE digest = ?",
+                    (*said[1:], point.wanted, digest, point.digest),
                 )
 
     def asked(self) -> Iterator[Asked]:
-        """Yield the settings of the last study, in its order."""
+        """Yield the settings of the last study, in its order.
+
+        Raises
+        ------
+        DataError
+            If one is not what was written.
+        """
         for values in self._connection.execute(
-            "SELECT settings.id, digest, facts, images, digital_correct, coordinates, blocks, wanted"
-            " FROM asked JOIN settings ON settings.id = setting ORDER BY position"
+            "SELECT settings.id, asked.digest, digital_correct, settings.digest, images, wanted, facts, coordinates,"
+            " blocks FROM asked JOIN settings ON settings.id = setting ORDER BY position"
         ):
-            number, digest, facts, images, digital_correct, coordinates, blocks, wanted = values
+            number, found, baseline, digest, images, wanted, facts, coordinates, blocks = values
+            if found != _checked(digest, images, wanted, facts, coordinates, blocks):
+                where = f"{self.path}: setting {describe(digest, 16)}"
+                raise DataError(where, "the digest of what it says", f"{describe(found)}: it was changed")
+            if baseline is not None and not (type(baseline) is int and 0 <= baseline <= images):
+                where = f"{self.path}: digital baseline of setting {digest[:12]}"
+                raise DataError(where, f"0 to {images} images", describe(baseline))
             yield Asked(
                 id=number,
                 digest=digest,
                 facts=json.loads(facts),
                 images=images,
-                digital_correct=digital_correct,
+                digital_correct=baseline,
                 coordinates=json.loads(coordinates),
                 blocks=json.loads(blocks),
                 wanted=wanted,
@@ -254,6 +267,11 @@ class Database:
                 self._connection.execute("ROLLBACK")
             raise
         self._connection.execute("COMMIT")
+
+
+def _checked(*said: object) -> str:
+    """Return the digest of what is asked of a setting."""
+    return hashlib.sha256(repr(said).encode()).hexdigest()[:DIGEST_DIGITS]
 
 
 def _digests(setting: str, images: int) -> Callable[[int, float, str, int], str]:

@@ -161,9 +161,10 @@ def named(name: str, count: int) -> Iterator[Workers]:
     module, _, attribute = name.partition(":")
     try:
         make: Any = getattr(importlib.import_module(module), attribute)
-    except (ImportError, AttributeError, ValueError) as error:
+        made = make(count)
+    except (ImportError, AttributeError, ValueError, TypeError) as error:
         expected = "MODULE:CALLABLE that makes a concurrent.futures.Executor"
         raise ParameterError("executor", expected, describe(f"{name} ({error})", 200)) from None
-    workers = given(make(count), count)
+    workers = given(made, count)
     with workers.start():
         yield workers

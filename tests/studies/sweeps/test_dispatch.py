@@ -1,0 +1,183 @@
+"""Tasks through executors that lose them: every task is answered once, and only the guilty fail."""
+
+import random
+from collections import Counter
+from concurrent.futures import BrokenExecutor, CancelledError, Executor, Future
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pcmref.errors import OutputError, ParameterError
+from pcmref.studies.sweeps import dispatch as module
+from pcmref.studies.sweeps.dispatch import dispatch
+from pcmref.studies.sweeps.executors import Workers
+from pcmref.studies.sweeps.tasks import Answer, Lacking, Task, origin
+
+
+class Bundle:
+    def packed(self):
+        return b"bundle"
+
+
+def task(number):
+    """A task of one row, whose seed is its number."""
+    return Task(origin=origin(), bundle="b", setting="s", how={}, cases=((number, 25.0, "none"),))
+
+
+class Unreliable(Executor):
+    """Executors that break when a deadly task runs, or by chance; workers that lack the bundle.
+
+    Nothing happens before somebody waits: then the oldest task runs.
+    """
+
+    def __init__(self, rng, deadly=(), chance=0.0, lacking=0.0):
+        self.rng, self.deadly, self.chance, self.lacking = rng, set(deadly), chance, lacking
+        self.queue, self.started, self.most, self.ran, self.is_broken = [], 0, 0, Counter(), False
+
+    def start(self):
+        self.queue, self.is_broken = [], False
+        self.started += 1
+        return self
+
+    def submit(self, function, what, packed=None):
+        assert function is module.work
+        if self.is_broken:
+            raise BrokenExecutor
+        future = Future()
+        self.queue.append((future, what, packed))
+        self.most = max(self.most, len(self.queue))
+        return future
+
+    def wait(self, waiting, timeout, return_when):
+        assert timeout <= 1
+        assert set(waiting) >= {future for future, *_ in self.queue}
+        done = {future for future in waiting if future.done()}
+        if done or not self.queue:
+            return done, set(waiting) - done
+        future, what, packed = self.queue.pop(self.rng.randrange(len(self.queue)))
+        (case,) = what.cases
+        if case[0] in self.deadly or self.rng.random() < self.chance:
+            self.is_broken = True
+            for broken in (future, *(other for other, *_ in self.queue)):
+                broken.set_exception(BrokenExecutor())
+            self.queue = []
+            return {f for f in waiting if f.done()}, set()
+        if packed is None and self.rng.random() < self.lacking:
+            future.set_result(Lacking(worker="w"))
+        else:
+            self.ran[case[0]] += 1
+            future.set_result(Answer(worker="w", seconds=1.0, rows=(case,)))
+        return {future}, set(waiting) - {future}
+
+
+@given(
+    st.integers(0, 2**32), st.integers(0, 30), st.sets(st.integers(0, 29), max_size=4), st.integers(1, 5), st.booleans()
+)
+def test_every_task_is_answered_once_whatever_breaks(seed, count, deadly, workers, lacks):
+    executor = Unreliable(random.Random(seed), deadly, lacking=0.5 if lacks else 0.0)
+    tasks = (task(number) for number in range(count))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(module, "wait", executor.wait)
+        pool = Workers(start=executor.start, count=lambda: workers)
+        found = list(dispatch(tasks, pool, lambda digest: Bundle(), lambda: None))
+    assert sorted(what.cases[0][0] for what, _ in found) == list(range(count))
+    for what, answer in found:
+        (case,) = what.cases
+        if case[0] in deadly:
+            assert [failure.case for failure in answer.failures] == [case]
+            assert "memory" in answer.failures[0].error
+        else:
+            assert answer.rows == (case,)
+            assert executor.ran[case[0]] == 1
+    assert executor.most <= 2 * workers
+
+
+@given(st.integers(0, 2**32))
+def test_what_breaks_by_chance_fails_only_if_it_breaks_alone(seed):
+    executor = Unreliable(random.Random(seed), chance=0.1)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(module, "wait", executor.wait)
+        pool = Workers(start=executor.start, count=lambda: 2)
+        found = list(dispatch((task(n) for n in range(20)), pool, lambda digest: Bundle(), lambda: None))
+    assert sorted(what.cases[0][0] for what, _ in found) == list(range(20))
+
+
+def test_a_task_that_depends_on_an_answer_waits_for_it():
+    rng, seen = random.Random(0), []
+    executor = Unreliable(rng)
+
+    def tasks():
+        yield task(0)
+        yield task(1)
+        while len(seen) < 2:
+            yield None
+        yield task(2)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(module, "wait", executor.wait)
+        pool = Workers(start=executor.start, count=lambda: 4)
+        for what, _ in dispatch(tasks(), pool, lambda digest: Bundle(), lambda: None):
+            seen.append(what.cases[0][0])
+    assert sorted(seen[:2]) == [0, 1]
+    assert seen[2:] == [2]
+
+
+class Says(Executor):
+    """An executor whose workers all say, or raise, the same."""
+
+    def __init__(self, said):
+        self.said = said
+
+    def submit(self, *_):
+        future = Future()
+        if isinstance(self.said, BaseException):
+            future.set_exception(self.said)
+        elif self.said == "cancel":
+            future.cancel()
+            future.set_running_or_notify_cancel()
+        else:
+            raise RuntimeError(self.said)
+        return future
+
+
+@pytest.mark.parametrize(
+    ("said", "error", "message"),
+    [
+        (
+            ParameterError("worker w", "pcmref 1", "pcmref 2"),
+            ParameterError,
+            "worker w: expected pcmref 1, found pcmref 2",
+        ),
+        ("cancel", OutputError, "executor: expected an answer to each task"),
+        (CancelledError(), OutputError, "executor: expected an answer to each task"),
+        (
+            "cannot schedule new futures after shutdown",
+            OutputError,
+            "executor: expected one that takes tasks, found cannot",
+        ),
+    ],
+)
+def test_what_ends_a_sweep(said, error, message):
+    pool = Workers(start=lambda: Says(said), count=lambda: 1)
+    with pytest.raises(error, match=f"^{message}"):
+        list(dispatch(iter([task(0)]), pool, lambda digest: Bundle(), lambda: None))
+
+
+def test_any_other_error_of_a_worker_is_a_failure_of_its_rows():
+    pool = Workers(start=lambda: Says(OSError("no\nsuch thing")), count=lambda: 1)
+    ((_, answer),) = dispatch(iter([task(7)]), pool, lambda digest: Bundle(), lambda: None)
+    (failure,) = answer.failures
+    assert (failure.case, failure.error) == ((7, 25.0, "none"), "OSError: no\nsuch thing")
+
+
+def test_ctrl_c_ends_it():
+    def beat():
+        raise KeyboardInterrupt
+
+    executor = Unreliable(random.Random(0))
+    pool = Workers(start=executor.start, count=lambda: 1)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(module, "wait", executor.wait)
+        with pytest.raises(KeyboardInterrupt):
+            list(dispatch(iter([task(0)]), pool, lambda digest: Bundle(), beat))
