@@ -4,3 +4,5 @@ In the order of the data: `grid` reads what is asked, `points` builds every poin
 worker and back, `worker` does it there, `executors` are where it may be done, `database` keeps what is found, `sweep`
 drives them all.
 """
+
+__all__ = ()

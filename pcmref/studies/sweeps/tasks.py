@@ -12,7 +12,7 @@ from importlib.metadata import version as installed
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
-import pcmref
+from pcmref import references
 from pcmref.crossbar.readout import Readout
 from pcmref.files.json_text import json_digest
 from pcmref.network.graph import Network
@@ -44,7 +44,7 @@ class Origin:
 @functools.cache  # the files of a process do not change
 def origin() -> Origin:
     """Return what computes in this process; ``sources`` is a SHA-256 of the package's own files."""
-    folder = Path(pcmref.__file__).parent
+    folder = Path(references.__file__).parent
     found = hashlib.sha256()
     for path in sorted(folder.rglob("*.py")):
         found.update(path.relative_to(folder).as_posix().encode() + b"\0" + path.read_bytes())

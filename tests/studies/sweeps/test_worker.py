@@ -163,7 +163,7 @@ def test_the_sources_are_all_files_of_the_package(tmp_path, monkeypatch):
 
     folder = tmp_path / "pcmref"
     shutil.copytree(pcmref.__path__[0], folder, ignore=shutil.ignore_patterns("__pycache__"))
-    monkeypatch.setattr(tasks.pcmref, "__file__", str(folder / "__init__.py"))
+    monkeypatch.setattr(tasks.references, "__file__", str(folder / "references.py"))
     fresh = origin.__wrapped__
     assert fresh() == origin()
     with (folder / "arithmetic" / "codes.py").open("a") as file:
