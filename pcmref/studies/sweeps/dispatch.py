@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterator
-from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, CancelledError, Executor, Future, wait
+from concurrent.futures import BrokenExecutor, CancelledError, Executor, Future
+from queue import Empty, SimpleQueue
 from typing import Any
 
 from pcmref.errors import OutputError, PcmrefError, shortened
@@ -47,36 +48,47 @@ def dispatch(
     """
     executor = workers.start()
     waiting: dict[Future[Any], Task] = {}
+    done: SimpleQueue[Future[Any]] = SimpleQueue()
     suspects: deque[Task] = deque()
     alone: Task | None = None
+
+    def send(task: Task, *packed: bytes) -> None:
+        future = _sent(executor, task, *packed)
+        waiting[future] = task
+        future.add_done_callback(done.put)
+
     while True:
         while len(waiting) < (1 if suspects or alone else TASKS_A_WORKER * max(1, workers.count())):
             if suspects:
-                task = alone = suspects.popleft()
-            elif (following := next(tasks, None)) is not None:
-                task = following
+                alone = suspects.popleft()
+                send(alone)
+            elif (task := next(tasks, None)) is not None:
+                send(task)
             else:
                 break
-            waiting[_sent(executor, task)] = task
         if not waiting:
             return
-        done, _ = wait(waiting, timeout=BEAT_S, return_when=FIRST_COMPLETED)
         beat()
-        for future in done:
-            if not future.cancelled() and isinstance(future.exception(), BrokenExecutor):
-                executor = workers.start()
-                if alone is not None:
-                    waiting.clear()
-                    yield alone, _lost(alone, "its process ended; was the memory enough?")
-                    alone = None
+        try:
+            future = done.get(timeout=BEAT_S)
+        except Empty:
+            continue
+        if future not in waiting:  # it was of an executor that has broken
+            continue
+        if not future.cancelled() and isinstance(future.exception(), BrokenExecutor):
+            if alone is None:
                 suspects.extend(waiting.values())
-                waiting.clear()
-                break
-            task = waiting.pop(future)
-            answer = _answer(task, future)
-            if isinstance(answer, Lacking):
-                waiting[_sent(executor, task, bundles(task.bundle).packed())] = task
-                continue
+            else:
+                yield alone, _lost(alone, "its process ended; was the memory enough?")
+            waiting.clear()
+            alone = None
+            executor = workers.start()
+            continue
+        task = waiting.pop(future)
+        answer = _answer(task, future)
+        if isinstance(answer, Lacking):
+            send(task, bundles(task.bundle).packed())
+        else:
             alone = None
             yield task, answer
 

@@ -49,26 +49,37 @@ class Unreliable(Executor):
         self.most = max(self.most, len(self.queue))
         return future
 
-    def wait(self, waiting, timeout, return_when):
-        assert timeout <= 1
-        assert set(waiting) >= {future for future, *_ in self.queue}
-        done = {future for future in waiting if future.done()}
-        if done or not self.queue:
-            return done, set(waiting) - done
+    def waited_for(self):
+        """A queue of finished futures: who asks it makes the next task run."""
+        return Finished(self)
+
+    def run(self):
         future, what, packed = self.queue.pop(self.rng.randrange(len(self.queue)))
         (case,) = what.cases
         if case[0] in self.deadly or self.rng.random() < self.chance:
             self.is_broken = True
-            for broken in (future, *(other for other, *_ in self.queue)):
+            lost, self.queue = [future, *(other for other, *_ in self.queue)], []
+            for broken in lost:
                 broken.set_exception(BrokenExecutor())
-            self.queue = []
-            return {f for f in waiting if f.done()}, set()
-        if packed is None and self.rng.random() < self.lacking:
+        elif packed is None and self.rng.random() < self.lacking:
             future.set_result(Lacking(worker="w"))
         else:
             self.ran[case[0]] += 1
             future.set_result(Answer(worker="w", seconds=1.0, rows=(case,)))
-        return {future}, set(waiting) - {future}
+
+
+class Finished:
+    def __init__(self, executor):
+        self.executor, self.put_so_far = executor, []
+
+    def put(self, future):
+        self.put_so_far.append(future)
+
+    def get(self, timeout):
+        assert timeout <= 1
+        if not self.put_so_far:
+            self.executor.run()
+        return self.put_so_far.pop(0)
 
 
 @given(
@@ -78,7 +89,7 @@ def test_every_task_is_answered_once_whatever_breaks(seed, count, deadly, worker
     executor = Unreliable(random.Random(seed), deadly, lacking=0.5 if lacks else 0.0)
     tasks = (task(number) for number in range(count))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(module, "wait", executor.wait)
+        patch.setattr(module, "SimpleQueue", executor.waited_for)
         pool = Workers(start=executor.start, count=lambda: workers)
         found = list(dispatch(tasks, pool, lambda digest: Bundle(), lambda: None))
     assert sorted(what.cases[0][0] for what, _ in found) == list(range(count))
@@ -97,7 +108,7 @@ def test_every_task_is_answered_once_whatever_breaks(seed, count, deadly, worker
 def test_what_breaks_by_chance_fails_only_if_it_breaks_alone(seed):
     executor = Unreliable(random.Random(seed), chance=0.1)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(module, "wait", executor.wait)
+        patch.setattr(module, "SimpleQueue", executor.waited_for)
         pool = Workers(start=executor.start, count=lambda: 2)
         found = list(dispatch((task(n) for n in range(20)), pool, lambda digest: Bundle(), lambda: None))
     assert sorted(what.cases[0][0] for what, _ in found) == list(range(20))
@@ -115,7 +126,7 @@ def test_a_task_that_depends_on_an_answer_waits_for_it():
         yield task(2)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(module, "wait", executor.wait)
+        patch.setattr(module, "SimpleQueue", executor.waited_for)
         pool = Workers(start=executor.start, count=lambda: 4)
         for what, _ in dispatch(tasks(), pool, lambda digest: Bundle(), lambda: None):
             seen.append(what.cases[0][0])
@@ -178,6 +189,6 @@ def test_ctrl_c_ends_it():
     executor = Unreliable(random.Random(0))
     pool = Workers(start=executor.start, count=lambda: 1)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(module, "wait", executor.wait)
+        patch.setattr(module, "SimpleQueue", executor.waited_for)
         with pytest.raises(KeyboardInterrupt):
             list(dispatch(iter([task(0)]), pool, lambda digest: Bundle(), beat))
