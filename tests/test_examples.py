@@ -3,6 +3,8 @@
 import doctest
 import hashlib
 import importlib.util
+import itertools
+import json
 import re
 import subprocess
 import sys
@@ -12,6 +14,7 @@ import numpy as np
 import pytest
 
 import pcmref
+from pcmref.studies.sweeps.grid import read_question
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -51,6 +54,33 @@ def test_own_model(monkeypatch, capsys):
     monkeypatch.setattr(example, "model", lambda code, g, mult, shift: ((code @ g * mult) >> shift).clip(-127, 127))
     assert example.main() == 1
     assert "rounds down (rounds-floor)" in capsys.readouterr().out
+
+
+def test_saturation(tmp_path):
+    out = run("sweeps/saturation.py", "--tasks", "40", "--json", str(tmp_path / "out.json"))
+    assert re.match(r"client: \d+\.\d\d ms a task and -?\d+ us a row: \d+ tasks of 100 rows a second\n", out)
+    table = json.loads((tmp_path / "out.json").read_text())["busy"]
+    for row in table:
+        assert row["share"] == sorted(row["share"])  # longer tasks, less waiting
+    for few, many in itertools.pairwise(table):
+        assert all(a >= b - 0.01 for a, b in zip(few["share"], many["share"], strict=True))
+    assert min(table[0]["share"]) > 0.95
+
+
+def test_saturation_is_what_the_slower_of_two_servers_allows():
+    spec = importlib.util.spec_from_file_location("saturation", ROOT / "examples" / "sweeps" / "saturation.py")
+    example = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(example)
+    # 5 ms of the client a task: 200 tasks a second, which are 400 workers of 2 s
+    assert example.busy(200, 2.0, 0.005, 0.0) == pytest.approx(1.0, abs=0.02)
+    assert example.busy(1600, 2.0, 0.005, 0.0) == pytest.approx(0.25, abs=0.01)
+    # two messages of 2.5 ms of the scheduler: the same
+    assert example.busy(1600, 2.0, 0.0, 0.0025) == pytest.approx(0.25, abs=0.01)
+
+
+def test_the_study_of_adc_bits():
+    question = read_question(ROOT / "examples" / "sweeps" / "adc_bits.toml")
+    assert (question.name, question.rows) == ("adc-bits", 4 * 3 * 3 * 2 * 10)
 
 
 def test_retention(tmp_path):

@@ -20,7 +20,7 @@ from pcmref.studies.sweeps.grid import Question, read_question
 from pcmref.studies.sweeps.opening import is_running, read
 from pcmref.studies.sweeps.points import row_key
 from pcmref.studies.sweeps.repeat import repeat
-from pcmref.studies.sweeps.sweep import sweep
+from pcmref.studies.sweeps.sweep import TASK_S, sweep
 
 __all__ = ["add_sweep"]
 
@@ -47,6 +47,9 @@ def add_sweep(commands: Any) -> None:
     where.add_argument("--scheduler", metavar="ADDRESS", help="of a Dask cluster (extra 'dask')")
     where.add_argument("--executor", metavar="MODULE:CALLABLE", help="what makes any other executor")
     command.add_argument("--workers", type=int, metavar="N", help="of the executor")
+    command.add_argument(
+        "--task-seconds", type=float, default=TASK_S, metavar="S", help=f"that a task is to take (default: {TASK_S:g})"
+    )
     command.add_argument("--yes", action="store_true", help=f"begin a grid of more than {ROWS_UNASKED:,} rows unasked")
     command.add_argument("--status", type=Path, metavar="FILE.db", help="say how far a sweep is, which may be running")
     command.add_argument("--row", metavar="KEY", help="find one row alone, and compare it with that of --out")
@@ -77,7 +80,12 @@ def _sweep(options: argparse.Namespace) -> int:
                 bar(done, wanted)
 
             outcome = sweep(
-                question, options.out, workers, progress=progress, tell=lambda text: say(f"warning: {text}")
+                question,
+                options.out,
+                workers,
+                task_s=options.task_seconds,
+                progress=progress,
+                tell=lambda text: say(f"warning: {text}"),
             )
     except BaseException:
         if began:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from itertools import chain
 from pathlib import Path
 
-from pcmref.errors import ParameterError, called, instance
+from pcmref.errors import ParameterError, called, instance, real
 from pcmref.golden.readouts import readout_fields, readout_of
 from pcmref.studies.report import time_text
 from pcmref.studies.study import Case, Study
@@ -23,7 +23,7 @@ from pcmref.studies.sweeps.tasks import Answer, Asks, Bundle, Task, bundle_of, h
 __all__ = ["FAILURES_MOST", "Outcome", "sweep"]
 
 #: Seconds that a task is to take: long beside what it costs to send, short beside what is lost with a worker.
-TASK_S = 10.0
+TASK_S, TASK_LEAST_S, TASK_MOST_S = 10.0, 1.0, 3600.0
 #: Failed rows after which a sweep ends: that many have one reason.
 FAILURES_MOST = 20
 
@@ -55,6 +55,7 @@ def sweep(
     path: Path,
     workers: Workers,
     *,
+    task_s: float = TASK_S,
     progress: Callable[[int, int], None] = lambda done, total: None,
     tell: Callable[[str], None] = lambda text: None,
 ) -> Outcome:
@@ -66,6 +67,8 @@ def sweep(
     path : Path
         The database; it is made, if there is none.
     workers : Workers
+    task_s : float
+        Seconds that a task is to take, 1 to 3600.
     progress : callable
         Called often, with the rows that are there and those asked for; what it raises ends the sweep.
     tell : callable
@@ -78,12 +81,13 @@ def sweep(
     """
     instance("question", question, Question, "read_question")
     instance("workers", workers, Workers, "pcmref.studies.sweeps.executors")
+    task_s = real("task_s", task_s, f"{TASK_LEAST_S:g} to {TASK_MOST_S:g} seconds", TASK_LEAST_S, TASK_MOST_S)
     called("progress", progress)
     called("tell", tell)
     points = points_of(question)
     with opened(path, question) as database:
         database.ask(question, points)
-        return _Sweep(database, points, workers, progress, tell).run()
+        return _Sweep(database, points, workers, task_s, progress, tell).run()
 
 
 class _Sweep:
@@ -94,11 +98,12 @@ class _Sweep:
         database: Database,
         points: tuple[Point, ...],
         workers: Workers,
+        task_s: float,
         progress: Callable[[int, int], None],
         tell: Callable[[str], None],
     ) -> None:
         self._database, self._points, self._workers = database, points, workers
-        self._progress, self._tell = progress, tell
+        self._task_s, self._progress, self._tell = task_s, progress, tell
         self._by_digest = {point.digest: point for point in points}
         self._bundles: dict[tuple[int, ...], str] = {}
         self._of_bundle: dict[str, Study] = {}
@@ -146,7 +151,7 @@ class _Sweep:
                 yield self._task(point, point.study, asks="ranges")
 
     def _rows(self) -> Iterator[Task | None]:
-        """Yield rows that are lacking, as many at a time as take `TASK_S`."""
+        """Yield rows that are lacking, as many at a time as take `task_s`."""
         for asked, point in zip(self._database.asked(), self._points, strict=True):
             while point.digest in self._pending:
                 yield None
@@ -171,7 +176,7 @@ class _Sweep:
         if row_s is None:
             return 1
         fair = math.ceil(self._left / (2 * max(1, self._workers.count())))  # so that workers end together
-        count = max(1, min(fair, int(TASK_S / row_s)))
+        count = max(1, min(fair, int(self._task_s / row_s)))
         return count - count % of_chip if count > of_chip else count
 
     def _task(

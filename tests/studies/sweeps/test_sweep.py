@@ -104,11 +104,12 @@ def test_a_changed_study_adds_what_is_new(tmp_path, whole):
     of_chip=st.integers(1, 7),
     row_s=st.lists(st.floats(1e-4, 100.0), min_size=1, max_size=10),
     workers=st.integers(1, 50),
+    task_s=st.floats(1.0, 3600.0),
 )
-def test_tasks_are_every_row_once_and_of_whole_chips(lengths, of_chip, row_s, workers):
+def test_tasks_are_every_row_once_and_of_whole_chips(lengths, of_chip, row_s, workers, task_s):
     """However fast rows turn out to be."""
     state = module._Sweep.__new__(module._Sweep)
-    state._row_s, state._left = {}, sum(lengths)
+    state._row_s, state._left, state._task_s = {}, sum(lengths), task_s
     state._workers = given_workers(Serial(), workers)
     pace = iter(row_s * 1000)
     for length in lengths:
@@ -116,7 +117,7 @@ def test_tasks_are_every_row_once_and_of_whole_chips(lengths, of_chip, row_s, wo
         while left > 0:
             count = state._count("b", of_chip)
             assert count >= 1
-            assert count == 1 or count * state._row_s["b"] <= module.TASK_S
+            assert count == 1 or count * state._row_s["b"] <= task_s
             assert count <= of_chip or count % of_chip == 0
             assert count <= max(1, -(-state._left // (2 * workers)))
             left, state._left = left - count, state._left - min(count, left)
@@ -224,6 +225,8 @@ def test_values_of_another_type(tmp_path):
     ):
         with pytest.raises(ParameterError, match=message):
             sweep(*arguments)
+    with pytest.raises(ParameterError, match="task_s: expected 1 to 3600 seconds, found 0"):
+        sweep(asked, tmp_path / "s.db", workers, task_s=0)
     for executor, count, message in (
         ("x", 1, "executor: expected"),
         (Serial(), 0, "workers: expected"),
