@@ -9,6 +9,7 @@ import os
 import signal
 import threading
 import time
+import warnings
 from collections.abc import Callable, Iterator
 from concurrent.futures import Executor, ProcessPoolExecutor
 from dataclasses import dataclass
@@ -142,7 +143,9 @@ def dask(address: str) -> Iterator[Workers]:
         return counted[-1][1]
 
     try:
-        yield Workers(start=start, count=count)
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "Sending large graph")  # a bundle, once to a worker
+            yield Workers(start=start, count=count)
     finally:
         client.close(timeout=ANSWER_S)
 
