@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import os
 import sys
 import time
 from pathlib import Path
@@ -13,6 +12,7 @@ from typing import Any
 from pcmref.console import progress_bar, say
 from pcmref.errors import ParameterError, shortened
 from pcmref.files.atomic import check_outputs
+from pcmref.inference.threads import processors
 from pcmref.studies.report import time_text
 from pcmref.studies.sweeps import executors
 from pcmref.studies.sweeps.found import results
@@ -107,7 +107,7 @@ def _workers(options: argparse.Namespace) -> contextlib.AbstractContextManager[e
         return executors.dask(options.scheduler)
     if options.executor is not None:
         return executors.named(options.executor, options.workers)
-    return executors.processes(options.processes if options.processes is not None else os.cpu_count() or 1)
+    return executors.processes(options.processes if options.processes is not None else processors(None))
 
 
 def _confirm(question: Question, options: argparse.Namespace) -> None:

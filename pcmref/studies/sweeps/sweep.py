@@ -117,10 +117,10 @@ class _Sweep:
 
     def run(self) -> Outcome:
         """Find what is lacking."""
-        if self._left:
-            self._beat()
-            tasks = chain(self._baselines(), self._ranges(), self._rows())
-            for task, answer in dispatch(tasks, self._workers, self._bundle, self._beat):
+        self._beat()
+        tasks = chain(self._baselines(), self._ranges(), self._rows())
+        if (first := next(tasks, None)) is not None:  # otherwise no executor need start
+            for task, answer in dispatch(chain([first], tasks), self._workers, self._bundle, self._beat):
                 self._land(task, answer)
         failures = tuple(self._failures)
         return Outcome(wanted=self._wanted, known=self._known, new=self._done - self._known, failures=failures)

@@ -84,6 +84,23 @@ def test_what_is_there_is_not_done_again(tmp_path, whole):
     assert again.tasks == []
 
 
+def test_a_baseline_that_was_lost_is_found_though_no_row_is_lacking(tmp_path, whole):
+    asked, expected = whole
+    path = tmp_path / "s.db"
+    swept(asked, path)
+    with opened(path, asked) as database:
+        database._connection.execute("UPDATE settings SET digital_correct = NULL WHERE id = 1")
+    assert results(path).settings[0].digital_correct is None
+    executor = Serial()
+    sweep(asked, path, given_workers(executor, 1))
+    assert executor.tasks == []  # the other setting has the same network and images
+    with opened(path, asked) as database:
+        database._connection.execute("UPDATE settings SET digital_correct = NULL")
+    sweep(asked, path, given_workers(executor, 1))
+    assert [task.asks for task in executor.tasks] == ["baseline"]
+    assert results(path).settings == expected.settings
+
+
 def test_a_changed_study_adds_what_is_new(tmp_path, whole):
     asked, expected = whole
     path = tmp_path / "s.db"
