@@ -85,7 +85,7 @@ def at_least_one(option: str, value: int) -> int:
 
 
 def samples_of(
-    network: Network, data: Path | None, calibrate: bool, *, genuine: bool = True
+    network: Network, data: Path | None, calibrate: bool, *, genuine: bool = True, images: int | None = None
 ) -> tuple[Samples, Samples | None]:
     """Return the images to judge by and to calibrate with: in the network file, in a file of one's own, or CIFAR-10.
 
@@ -98,13 +98,23 @@ def samples_of(
         Whether there is need to calibrate.
     genuine : bool
         Whether CIFAR-10 must be the published one.
+    images : int, optional
+        Judge by the first so many; by all by default.
     """
+    samples, calibration = _all_samples(network, data, calibrate, genuine, images)
+    return samples if images is None else samples.first(images), calibration
+
+
+def _all_samples(
+    network: Network, data: Path | None, calibrate: bool, genuine: bool, images: int | None
+) -> tuple[Samples, Samples | None]:
+    """Return the images that there are, of a file of one's own no more than are wanted."""
     if data is None and network.evaluation is not None:
         return network.evaluation, network.calibration
     if data is not None and not data.exists():
         raise DataError("--data", "CIFAR-10, or an HDF5 file of images and labels", f"nothing at {data}")
     if data is not None and data.suffix in (".h5", ".hdf5"):
-        samples, calibration = load_samples(data)
+        samples, calibration = load_samples(data, images=images)
         return samples, calibration or network.calibration
     if network.input_shape != (32, 32, 3) or len(network.classes) != 10:
         raise DataError(
