@@ -11,6 +11,7 @@ from typing import Any
 from pcmref.crossbar.readout import PRESETS, Readout, preset
 from pcmref.errors import DataError, FileError, ParameterError, describe
 from pcmref.files.cifar10 import MD5, load_cifar10
+from pcmref.files.hdf5 import is_hdf5
 from pcmref.files.json_text import parsed
 from pcmref.files.networks import bundled
 from pcmref.files.regular import content_of
@@ -46,7 +47,7 @@ def network_path(named: Path | None) -> Path:
     """Return the path of a network file: as named, or else of the network of this name that comes with pcmref."""
     if named is None:
         return bundled()
-    if named.suffix.lower() in CONVERTED:
+    if named.suffix.lower() in CONVERTED and not is_hdf5(named):
         raise FileError(str(named), f"a network file; `pcmref convert {named} NETWORK.h5` writes one", named.suffix)
     if os.path.isfile(named) or named.suffix or named.parent != Path():
         return named

@@ -21,7 +21,7 @@ from pcmref.files.json_text import parsed
 if TYPE_CHECKING:
     import h5py
 
-__all__ = ["Contents", "digest_of", "fixed_text", "line_of", "opened", "written"]
+__all__ = ["Contents", "digest_of", "fixed_text", "is_hdf5", "line_of", "opened", "written"]
 
 #: No file may have more groups and datasets, or names of more parts.
 ENTRY_LIMIT, DEPTH_LIMIT = 10_000, 8
@@ -31,6 +31,13 @@ TEXT_LIMIT = 1 << 22
 #: more; arrays of wider numbers likewise.
 IMAGES_MOST, IMAGES_RATIO = 1 << 26, 8
 NUMBERS_MOST, NUMBERS_RATIO = 1 << 24, 1.5
+
+
+def is_hdf5(path: Path) -> bool:
+    """Return whether a file begins as one of HDF5 does, whatever it is called."""
+    import h5py
+
+    return isfile(path) and bool(h5py.is_hdf5(path))
 
 
 @contextlib.contextmanager
