@@ -236,6 +236,11 @@ GRAPHS = {
         13,
     ),
     "largest of pixels": ([node("ReduceMax", "x", axes=[2, 3], keepdims=0)], {}, 13),
+    "largest of pixels, linear": (
+        [node("ReduceMax", "x", axes=[2, 3], keepdims=0, out="r"), node("Gemm", "r", "w", transB=1)],
+        {"w": numbers(4, 6)},
+        13,
+    ),
     "largest of pixels, kept": ([node("ReduceMax", "x", "axes")], {"axes": np.array([-2, -1])}, 18),
     "mean over pixels": ([node("ReduceMean", "x", axes=[2, 3], keepdims=0)], {}, 13),
     "mean over pixels, kept": ([node("ReduceMean", "x", axes=[-1, -2])], {}, 13),
