@@ -12,6 +12,7 @@ import numpy.typing as npt
 from pcmref.errors import ParameterError, describe
 
 __all__ = [
+    "Bool",
     "Float32",
     "Float64",
     "Frozen",
@@ -32,6 +33,7 @@ __all__ = [
     "refuse_masked",
 ]
 
+Bool: TypeAlias = npt.NDArray[np.bool_]
 Float32: TypeAlias = npt.NDArray[np.float32]
 Float64: TypeAlias = npt.NDArray[np.float64]
 Int16: TypeAlias = npt.NDArray[np.int16]
@@ -48,7 +50,13 @@ PART = 1 << 14
 
 
 class ReadOnly:
-    """Base of a dataclass whose arrays cannot be written to: after pickling, in another process, either."""
+    """Base of a frozen dataclass whose arrays are views that cannot be written to: in another process, either.
+
+    Whoever makes one gives its arrays away.
+    """
+
+    def __post_init__(self) -> None:
+        _replace_arrays(self, read_only)
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         for name, value in state.items():
@@ -56,17 +64,19 @@ class ReadOnly:
 
 
 class Frozen(ReadOnly):
-    """Base of a frozen dataclass: its arrays are copies that cannot be written to either.
+    """Base of a frozen dataclass whose arrays are copies that cannot be written to either.
 
     Another value is made with `dataclasses.replace`, from a changed copy of the array.
     """
 
     def __post_init__(self) -> None:
-        values: Any = self
-        for field in fields(values):
-            value = getattr(self, field.name)
-            if isinstance(value, np.ndarray):
-                object.__setattr__(self, field.name, frozen(value))
+        _replace_arrays(self, frozen)
+
+
+def _replace_arrays(values: Any, change: Callable[[npt.NDArray[Any]], npt.NDArray[Any]]) -> None:
+    for field in fields(values):
+        if isinstance(value := getattr(values, field.name), np.ndarray):
+            object.__setattr__(values, field.name, change(value))
 
 
 def check_array(

@@ -292,6 +292,17 @@ def test_models_that_are_to_be_converted_say_how(command, name, capsys):
     assert expected in fails(capsys, command, name)
 
 
+@pytest.mark.parametrize("name", ["net.onnx", "net.pt", "net"])
+def test_a_network_file_may_have_any_name(name, tmp_path, capsys):
+    path = tmp_path / name
+    path.write_bytes(pcmref.bundled().read_bytes())
+    assert cli.main(["inspect", str(path)]) == 0
+    assert "60,762 weights" in capsys.readouterr().out
+    path.write_bytes(b"PK" + path.read_bytes()[2:])
+    if path.suffix:
+        assert "`pcmref convert " in fails(capsys, "inspect", str(path))
+
+
 @pytest.mark.parametrize("tile", ["0x5", "axb", "256", "-1x4"])
 def test_inspect_bad_tile(tile, capsys):
     assert "--tile" in fails(capsys, "inspect", f"--tile={tile}")

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import sys
 
+import h5py
 import numpy as np
 import pytest
 from PIL import Image
@@ -114,3 +116,67 @@ def test_what_cannot_be(folder, tmp_path, capsys):
 def test_without_pillow(folder, tmp_path, capsys, monkeypatch):
     monkeypatch.setitem(sys.modules, "PIL.Image", None)
     assert "pip install 'pcmref[images]'" in fails(capsys, folder, tmp_path / "out.h5")
+
+
+@pytest.fixture
+def classes(tmp_path):
+    """The six photographs in folders of three classes, as torchvision's ImageFolder has them."""
+    place = tmp_path / "classes"
+    for number, name in enumerate(["b/1.png", "B1/2.png", "a/3.PNG", "b/0.png", "a/1.png", "a/0.png"]):
+        (place / name).parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(PIXELS[number]).save(place / name)
+    return place
+
+
+def test_folders_are_classes_in_the_order_of_their_names(classes, tmp_path, capsys):
+    command = ["images", str(classes), str(path := tmp_path / "out.h5"), "--recipe", "none"]
+    assert cli.main(command) == 0
+    assert "\nclasses from 0 on: B1, a, b\n" in capsys.readouterr().out
+    samples, _ = load_samples(path)
+    assert samples.labels.tolist() == [0, 1, 1, 1, 2, 2]
+    assert samples.images.tobytes() == PIXELS[[1, 5, 4, 2, 3, 0]].tobytes()
+    with h5py.File(path) as file:
+        record = json.loads(file.attrs["provenance"])
+    assert json.loads(record["classes"]) == ["B1", "a", "b"]
+    assert record["order"] == "of the classes"
+    assert cli.main([*command, "--shuffle", "1", "--calibrate", "2"]) == 0
+    shuffled, calibration = load_samples(path)
+    names = ["B1/2.png", "a/0.png", "a/1.png", "a/3.PNG", "b/0.png", "b/1.png"]
+    order = sorted(range(6), key=lambda number: hashlib.sha256(f"1 {names[number]}".encode()).digest())
+    both = np.concatenate([calibration.images, shuffled.images])
+    assert both.tobytes() == samples.images[order].tobytes()
+    assert [*calibration.labels, *shuffled.labels] == samples.labels[order].tolist()
+
+
+def test_a_table_is_taken_where_there_is_one(folder, tmp_path):
+    (folder / "originals").mkdir()
+    assert cli.main(["images", str(folder), str(tmp_path / "out.h5"), "--recipe", "none"]) == 0
+    assert load_samples(tmp_path / "out.h5")[0].labels.tolist() == [0, 1, 2, 3, 0, 1]
+
+
+@pytest.mark.parametrize(
+    ("change", "options", "message"),
+    [
+        (lambda place: (place / "c").mkdir(), [], "c: expected photographs (.jpg, .jpeg, .png), found none"),
+        (lambda place: (place / "a" / "deep.png").mkdir(), [], "a: expected photographs alone, found the folder"),
+        (
+            lambda place: (place / "5.png").touch(),
+            [],
+            "expected each photograph in the folder of its class, found '5.png'",
+        ),
+        (lambda place: None, ["--classes", "2"], "expected 1 to 2 folders, one for each class, found 3"),
+        (lambda place: None, ["--calibrate", "2"], "--calibrate: expected --shuffle SEED beside it"),
+        (lambda place: (place / "a" / "9.png").touch(), [], "9.png: expected an intact JPEG or PNG file"),
+    ],
+)
+def test_folders_that_are_no_classes(classes, tmp_path, capsys, change, options, message):
+    change(classes)
+    assert message in fails(capsys, classes, tmp_path / "out.h5", "--recipe", "none", *options)
+    assert not (tmp_path / "out.h5").exists()
+
+
+def test_files_in_folders_that_are_no_photographs_are_named(classes, tmp_path, capsys):
+    (classes / "b" / "notes.txt").touch()
+    assert cli.main(["images", str(classes), str(tmp_path / "out.h5"), "--recipe", "none"]) == 0
+    assert "no JPEG or PNG, and left out: b/notes.txt" in capsys.readouterr().err
+    assert len(load_samples(tmp_path / "out.h5")[0]) == 6

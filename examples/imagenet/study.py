@@ -146,10 +146,9 @@ def main() -> int:
 def study(options: argparse.Namespace, known: Sequence[Row]) -> list[Row]:
     """Find the rows that are missing, and write each when it is known."""
     network = pcmref.load(options.network)
-    samples, calibration = load_samples(options.data)
+    samples, calibration = load_samples(options.data, images=options.images)
     if calibration is None:
         raise DataError(str(options.data), "calibration images (pcmref images --calibrate)", "none")
-    samples = samples.first(options.images)
     expected = float_answers(options.rows.with_suffix(".float.json"), network, samples.images)
     correct = (expected == samples.labels).sum()
     print(f"float: {correct} of {len(samples)}, {100 * correct / len(samples):.1f} %", flush=True)

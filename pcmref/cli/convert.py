@@ -63,6 +63,9 @@ def add_convert(commands: Any) -> None:
     )
     command.add_argument("--size", metavar="HxW", help="of images (default: 32x32, for networks for ImageNet 224x224)")
     command.add_argument(
+        "--output", dest="ends_at", metavar="NAME", help="of an ONNX model: the value that is the output, the last kept"
+    )
+    command.add_argument(
         "--check", type=int, metavar="N", help="measure with N images what tensors do not tell, and take the best"
     )
     add_data(command)
@@ -86,7 +89,8 @@ def _convert_onnx(options: argparse.Namespace) -> None:
             raise ParameterError(f"--{name}", "a PyTorch checkpoint, which leaves it open", "an ONNX model")
     if options.eps:
         raise ParameterError("--eps", "a PyTorch checkpoint, which leaves it open", "an ONNX model")
-    given, model = _given(options), open_onnx(options.source, size=_image_size(options.size))
+    size = _image_size(options.size)
+    given, model = _given(options), open_onnx(options.source, size=size, output=options.ends_at)
     if model.told:
         given.setdefault("normalisation", model.scale)
     _save(options, model, assumed(model, **given), given, list(model.notes))
@@ -95,6 +99,8 @@ def _convert_onnx(options: argparse.Namespace) -> None:
 def _convert_checkpoint(options: argparse.Namespace) -> None:
     from pcmref.importers import checkpoints
 
+    if options.ends_at is not None:
+        raise ParameterError("--output", "an ONNX model, which has values with names", "a PyTorch checkpoint")
     given = _given(options)
     checkpoint = checkpoints.open_checkpoint(
         options.source, options.arch, key=options.key, eps=_eps(options.eps), size=_image_size(options.size)

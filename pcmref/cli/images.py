@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import argparse
+import json
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from pcmref.cli.options import at_least_one
 from pcmref.console import progress_bar
+from pcmref.errors import ParameterError, listed
 from pcmref.files.atomic import check_outputs, sha256_of
-from pcmref.files.labels import read_labels, shuffled
+from pcmref.files.labels import Photograph, class_folders, read_folders, read_labels, shuffled
 from pcmref.files.photographs import Framing, framing, freeze
 
 __all__ = ["add_images"]
@@ -20,13 +22,16 @@ def add_images(commands: Any) -> None:
     """Add the command to a parser."""
     command = commands.add_parser("images", help="freeze photographs as pixels, for retention --data")
     command.set_defaults(run=_images)
-    command.add_argument("folder", type=Path, metavar="FOLDER", help="JPEG and PNG files")
+    command.add_argument(
+        "folder", type=Path, metavar="FOLDER", help="JPEG and PNG files, or a folder of them for each class"
+    )
     command.add_argument("output", type=Path, metavar="OUT.h5")
     command.add_argument(
         "--labels",
         type=Path,
         metavar="FILE.csv",
-        help="name and label of each, with a header or without (default: labels.csv in FOLDER)",
+        help="name and label of each, with a header or without (default: labels.csv in FOLDER; without it the folders "
+        "there are the classes)",
     )
     command.add_argument("--classes", type=int, default=1000, metavar="N", help="labels are below (default: 1000)")
     command.add_argument(
@@ -46,12 +51,7 @@ def add_images(commands: Any) -> None:
 
 
 def _images(options: argparse.Namespace) -> None:
-    table = options.folder / "labels.csv" if options.labels is None else options.labels
-    check_outputs([options.output], inputs=[table])
-    photographs = read_labels(table, classes=at_least_one("--classes", options.classes))
-    if options.shuffle is not None:
-        photographs = shuffled(photographs, options.shuffle)
-    order = "of the table" if options.shuffle is None else f"of the SHA-256 of '{options.shuffle} NAME'"
+    photographs, record, told = _labelled(options)
     with progress_bar("images", options.interrupted) as progress:
         frozen = freeze(
             options.folder,
@@ -59,13 +59,33 @@ def _images(options: argparse.Namespace) -> None:
             options.output,
             framing=_framing(options),
             calibration=options.calibrate,
-            provenance={"labels": table.name, "labels_sha256": sha256_of(table), "order": order},
+            provenance=record,
             progress=progress,
         )
     height, width, _ = frozen.shape
     print(f"{options.output}: {frozen.images} images, {frozen.calibration} more to calibrate with, {width} x {height}")
-    print(f"digest {frozen.digest}")
+    print(*told, f"digest {frozen.digest}", sep="\n")
     print(f"decoded by Pillow {frozen.provenance['pillow']}, libjpeg {frozen.provenance['libjpeg']}")
+
+
+def _labelled(options: argparse.Namespace) -> tuple[tuple[Photograph, ...], dict[str, str], list[str]]:
+    """Return the photographs in order, what to record of their labels, and what to say of them."""
+    classes = at_least_one("--classes", options.classes)
+    table = options.folder / "labels.csv" if options.labels is None else options.labels
+    names = class_folders(options.folder) if options.labels is None and not table.exists() else ()
+    check_outputs([options.output], inputs=[] if names else [table])
+    if not names:
+        photographs, order = read_labels(table, classes=classes), "of the table"
+        record, told = {"labels": table.name, "labels_sha256": sha256_of(table)}, []
+    else:
+        photographs, order = read_folders(options.folder, classes=classes), "of the classes"
+        record, told = {"labels": "folders", "classes": json.dumps(names)}, [f"classes from 0 on: {listed(names)}"]
+        if options.calibrate and options.shuffle is None:
+            expected = "--shuffle SEED beside it: photographs in folders come class by class"
+            raise ParameterError("--calibrate", expected, str(options.calibrate))
+    if options.shuffle is not None:
+        photographs, order = shuffled(photographs, options.shuffle), f"of the SHA-256 of '{options.shuffle} NAME'"
+    return photographs, record | {"order": order}, told
 
 
 def _framing(options: argparse.Namespace) -> Framing:

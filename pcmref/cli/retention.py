@@ -123,11 +123,10 @@ def _study(options: argparse.Namespace, path: Path) -> Study:
     if options.digital is not None:
         network = pcmref.keep_digital(network, [name.strip() for name in options.digital.split(",")])
     stored = stored_if_any(network, readout, model=devices, scale=options.scale)
+    images = None if options.images is None else at_least_one("--images", options.images)
     samples, calibration = samples_of(
-        network, options.data, needs_calibration(stored, compensations), genuine=not options.any_cifar
+        network, options.data, needs_calibration(stored, compensations), genuine=not options.any_cifar, images=images
     )
-    if options.images is not None:
-        samples = samples.first(at_least_one("--images", options.images))
     return Study(
         network=network,
         samples=samples,

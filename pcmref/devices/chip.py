@@ -305,7 +305,7 @@ def _words(seed: int, address: int, mapped: MappedLayer, t_s: float = 0.0, read:
 
 
 def _check_sum(codes: Int16) -> int:
-    return zlib.crc32(np.asarray(codes).tobytes())
+    return zlib.crc32(np.ascontiguousarray(codes).data)
 
 
 def _check_origin(value: Chip | Snapshot) -> None:

@@ -19,7 +19,7 @@ from pcmref.arithmetic.choice import kernels
 from pcmref.arithmetic.codes import CODE_LIMIT, conductance_codes, variance_codes
 from pcmref.arithmetic.draws import Purpose, uniforms
 from pcmref.arithmetic.elementary import ln
-from pcmref.arrays import Float64, Frozen, Int16, Int64, Scalar, UInt32, check_array, in_parts
+from pcmref.arrays import Bool, Float64, Int16, Int64, ReadOnly, Scalar, UInt32, check_array, in_parts
 from pcmref.devices.laws import Constant, Law
 from pcmref.devices.technology import DeviceCodes, Words
 from pcmref.errors import ParameterError, describe, instance, real
@@ -100,15 +100,13 @@ def read_us(g_drift_us: Float64, spread_us: Float64, z: Float64) -> Float64:
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class PcmState(Frozen):
+class PcmState(ReadOnly):
     """The programmed devices of one layer; all others are RESET (0 uS at any time).
 
     Parameters
     ----------
-    shape : (int, int)
-        Rows and columns of the crossbar matrix.
-    device : int64, shape (n,)
-        Which devices: ``(polarity * rows + row) * columns + column``, polarity 0 for +, 1 for -.
+    programmed : bool, shape (2, rows, columns)
+        Which devices, + then -: n of them, in this order.
     g_prog_us : float64, shape (n,)
         Conductance at t_c, uS.
     nu : float64, shape (n,)
@@ -117,26 +115,32 @@ class PcmState(Frozen):
         Relative amplitude of the read noise.
     """
 
-    shape: tuple[int, int]
-    device: Int64
+    programmed: Bool
     g_prog_us: Float64
     nu: Float64
     q_s: Float64
 
     def __post_init__(self) -> None:
-        devices = 2 * math.prod(self.shape)
-        check_array("device", self.device, np.int64, (None,), 0)
-        if len(self.device) and not (self.device[-1] < devices and (np.diff(self.device) > 0).all()):
-            raise ParameterError("device", f"rising numbers below {devices}", describe(self.device.tolist()))
+        check_array("programmed", self.programmed, np.bool_, (2, None, None), 0)
+        count = int(np.count_nonzero(self.programmed))
         for field, least in (("g_prog_us", 0.0), ("nu", -np.inf), ("q_s", 0.0)):
-            check_array(field, getattr(self, field), np.float64, (len(self.device),), least)
+            check_array(field, getattr(self, field), np.float64, (count,), least)
         super().__post_init__()
+
+    @property
+    def device(self) -> Int64:
+        """Where the programmed devices are among all: ``(polarity * rows + row) * columns + column``."""
+        return np.flatnonzero(self.programmed)
 
     def dense(self, values: npt.NDArray[Scalar]) -> npt.NDArray[Scalar]:
         """Spread one value a programmed device to shape ``(2, rows, columns)``: +, then -; else 0."""
-        spread = np.zeros((2, *self.shape), values.dtype)
-        spread.reshape(-1)[self.device] = values
-        return spread
+        return _spread(values, self.device, self.programmed.shape)
+
+
+def _spread(values: npt.NDArray[Scalar], device: Int64, shape: tuple[int, ...]) -> npt.NDArray[Scalar]:
+    spread = np.zeros(shape, values.dtype)
+    spread.reshape(-1)[device] = values
+    return spread
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -234,10 +238,9 @@ class PcmModel:
             if any device may not converge: convergence of the + and - device; their conductance if they did not.  What
             did not converge drifts and fluctuates as a device that was meant to be where it is.
         """
-        targets_us = target_us.reshape(-1)
-        asked = np.ones_like(targets_us) if self.programs_zero else targets_us
-        device = np.flatnonzero(asked).astype(np.int64, copy=False)
-        meant_us = targets_us[device]
+        chosen = np.full(target_us.shape, True) if self.programs_zero else target_us != 0.0
+        device = np.flatnonzero(chosen)
+        meant_us = target_us.reshape(-1)[device]
         target = meant_us / self.g_max_us
         noise = words(Purpose.PROGRAM)
         of_prog, of_nu = (part.reshape(-1)[device] for part in (noise[:2], noise[2:]))
@@ -259,7 +262,7 @@ class PcmModel:
             return drift_exponent(self, g, kernels().normals(word)), relative_read_noise(self, g_read)
 
         nu, q_s = in_parts(drift_and_noise, target, read_at, of_nu)
-        return PcmState(shape=target_us.shape[1:], device=device, g_prog_us=g_prog_us, nu=nu, q_s=q_s)
+        return PcmState(programmed=chosen, g_prog_us=g_prog_us, nu=nu, q_s=q_s)
 
     def read(self, state: PcmState, t_s: float, words: Words) -> DeviceCodes:
         """Let the devices of a layer drift to `t_s` and read them.
@@ -279,8 +282,10 @@ class PcmModel:
             mean, read = (conductance_codes(g_us, self.g_step_us) for g_us in (drift_us, noisy_us))
             return mean, read, variance_codes(spread_us * spread_us, self.g_step_us)
 
-        z = words(Purpose.READ)[:2].reshape(-1)[state.device]
-        mean, read, variance = map(state.dense, in_parts(codes, state.g_prog_us, state.nu, state.q_s, z))
+        device, shape = state.device, state.programmed.shape
+        z = words(Purpose.READ)[:2].reshape(-1)[device]
+        found = in_parts(codes, state.g_prog_us, state.nu, state.q_s, z)
+        mean, read, variance = (_spread(values, device, shape) for values in found)
         return DeviceCodes(mean=mean, read=read, variance=variance)
 
     def ideal(self) -> PcmModel:

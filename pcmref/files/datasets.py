@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import zlib
+from collections.abc import Iterator
 from dataclasses import dataclass
 from math import prod
 from typing import TYPE_CHECKING, Any
@@ -18,7 +19,7 @@ __all__ = ["Dataset", "dataset_of"]
 
 #: Bytes that the HDF5 library itself takes for a chunk, stored or not.
 CHUNK_COST = 1 << 12
-#: Bytes inflated at a time.
+#: Bytes inflated, or read in blocks, at a time.
 BLOCK = 1 << 20
 
 
@@ -62,22 +63,42 @@ class Dataset:
         import h5py
 
         assert self.dtype is not None
-        if self.sides is not None:
-            self._expect_whole_chunks(prod(self.sides) * self.dtype.itemsize)
+        self._expect_whole_chunks()
         values = np.empty(self.shape or (), self.dtype.newbyteorder("="))
         if values.size:
             kind = self.id.get_type() if self.dtype.kind == "S" else None  # texts are not converted
             self.id.read(h5py.h5s.ALL, h5py.h5s.ALL, values, mtype=kind)
         return values
 
-    def _expect_whole_chunks(self, size: int) -> None:
+    def blocks(self) -> Iterator[np.ndarray[Any, Any]]:
+        """Yield what an array of numbers holds, some rows at a time: those of whole chunks."""
+        import h5py
+
+        assert self.dtype is not None
+        assert self.shape
+        self._expect_whole_chunks()
+        count, *sides = self.shape
+        rows = max(1, BLOCK // max(1, prod(sides) * self.dtype.itemsize))
+        if self.sides is not None:  # no chunk is inflated twice
+            rows = -(-rows // self.sides[0]) * self.sides[0]
+        for start in range(0, count, rows):
+            values = np.empty((min(rows, count - start), *sides), self.dtype.newbyteorder("="))
+            if values.size:
+                place = self.id.get_space()
+                place.select_hyperslab((start, *(0 for _ in sides)), values.shape)
+                self.id.read(h5py.h5s.create_simple(values.shape), place, values)
+            yield values
+
+    def _expect_whole_chunks(self) -> None:
         """Raise `FileError` unless each chunk holds just the bytes that a chunk has.
 
         The HDF5 library would let 64 bytes inflate to gigabytes, or copy more than they inflate to.
         """
         import h5py
 
-        filters = self._filters()
+        if self.sides is None or self.dtype is None:
+            return
+        size, filters = prod(self.sides) * self.dtype.itemsize, self._filters()
         chunks: list[h5py.h5d.StoreInfo] = []
         self.id.chunk_iter(chunks.append)
         for chunk in chunks:

@@ -21,7 +21,7 @@ from pcmref.files.json_text import parsed
 if TYPE_CHECKING:
     import h5py
 
-__all__ = ["Contents", "digest_of", "fixed_text", "line_of", "opened", "written"]
+__all__ = ["Contents", "digest_of", "fixed_text", "is_hdf5", "line_of", "opened", "written"]
 
 #: No file may have more groups and datasets, or names of more parts.
 ENTRY_LIMIT, DEPTH_LIMIT = 10_000, 8
@@ -31,6 +31,13 @@ TEXT_LIMIT = 1 << 22
 #: more; arrays of wider numbers likewise.
 IMAGES_MOST, IMAGES_RATIO = 1 << 26, 8
 NUMBERS_MOST, NUMBERS_RATIO = 1 << 24, 1.5
+
+
+def is_hdf5(path: Path) -> bool:
+    """Return whether a file begins as one of HDF5 does, whatever it is called."""
+    import h5py
+
+    return isfile(path) and bool(h5py.is_hdf5(path))
 
 
 @contextlib.contextmanager
@@ -167,14 +174,19 @@ class Contents:
             raise FileError(name, "data stored in this file", "external or virtual storage")
         return self.datasets[name]
 
-    def array(self, name: str, dtype: type[np.generic], *, shape: tuple[int | None, ...]) -> np.ndarray[Any, Any]:
-        """Return an array of exactly this type and shape, in which None stands for any length."""
+    def array(
+        self, name: str, dtype: type[np.generic], *, shape: tuple[int | None, ...], most: int | None = None
+    ) -> np.ndarray[Any, Any]:
+        """Return an array of exactly this type and shape, in which None stands for any length.
+
+        Or its first `most` rows: all of it is read, for the digest, but no more held.
+        """
         kind, found = self.dataset(name).dtype, self.dataset(name).shape
         fits = found is not None and len(found) == len(shape)
         fits = fits and all(n in (None, m) for n, m in zip(shape, found or (), strict=True))
         if kind is None or kind.newbyteorder("=") != np.dtype(dtype) or not fits:
             raise FileError(name, f"{np.dtype(dtype)} {_shown(shape)}", f"{_other(kind)} of shape {describe(found)}")
-        return self.read(name)
+        return self.read(name) if most is None else self._first(name, most)
 
     def json(self, name: str, kind: type) -> Any:
         """Return the JSON value of type `kind` that a text of fixed length holds.
@@ -198,6 +210,21 @@ class Contents:
         """Return what a dataset holds, and note its line in the digest."""
         values = self.dataset(name).read()
         self.lines[name] = _line(name, values)
+        return values
+
+    def _first(self, name: str, most: int) -> np.ndarray[Any, Any]:
+        """Return the first rows of an array of numbers, and note the line of all of it in the digest."""
+        dataset = self.dataset(name)
+        assert dataset.dtype is not None
+        assert dataset.shape
+        kind = dataset.dtype.newbyteorder("=")
+        values = np.empty((min(most, dataset.shape[0]), *dataset.shape[1:]), kind)
+        content, start = hashlib.sha256(), 0
+        for block in dataset.blocks():
+            content.update(_little_endian(block))
+            values[start : start + len(block)] = block[: max(0, most - start)]
+            start += len(block)
+        self.lines[name] = line_of(name, kind, dataset.shape, content.hexdigest())
         return values
 
     def attribute(self, name: str) -> object:
@@ -263,8 +290,11 @@ def _line(name: str, values: np.ndarray[Any, Any]) -> str:
     """Return what the digest says of a dataset: the SHA-256 of a text, or of numbers as little-endian bytes."""
     if values.dtype.kind == "S":
         return f"{hashlib.sha256(values.tobytes().rstrip(bytes(1))).hexdigest()} text {name}\n"
-    content = np.ascontiguousarray(values, values.dtype.newbyteorder("<")).reshape(-1).view(np.uint8).data
-    return line_of(name, values.dtype, values.shape, hashlib.sha256(content).hexdigest())
+    return line_of(name, values.dtype, values.shape, hashlib.sha256(_little_endian(values)).hexdigest())
+
+
+def _little_endian(values: np.ndarray[Any, Any]) -> memoryview:
+    return np.ascontiguousarray(values, values.dtype.newbyteorder("<")).reshape(-1).view(np.uint8).data
 
 
 def _shown(shape: tuple[int | None, ...]) -> str:

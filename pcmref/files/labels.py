@@ -1,4 +1,4 @@
-"""Tables of photographs and what they show: CSV, the name of a file and a label."""
+"""What photographs show: a table in CSV of the names of files and their labels, or a folder for each class."""
 
 from __future__ import annotations
 
@@ -6,14 +6,18 @@ import csv
 import hashlib
 import io
 import re
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from pcmref.errors import DataError, PcmrefError, describe, integer, path_of
+from pcmref.errors import DataError, PcmrefError, PcmrefWarning, describe, integer, listed, path_of
 from pcmref.files.regular import content_of
 
-__all__ = ["Photograph", "read_labels", "shuffled"]
+__all__ = ["SUFFIXES", "Photograph", "class_folders", "read_folders", "read_labels", "shuffled"]
+
+#: What files of photographs are called.
+SUFFIXES = (".jpg", ".jpeg", ".png")
 
 #: Most bytes of a table.
 TABLE_MOST = 1 << 26
@@ -23,7 +27,7 @@ NAME_COLUMNS, LABEL_COLUMNS = ("file", "filename", "name", "image"), ("label", "
 
 @dataclass(frozen=True, kw_only=True)
 class Photograph:
-    """One row of a table of labels: the name of a file, and the class of what it shows."""
+    """The name of a file, ``FOLDER/FILE`` in a folder for its class, and the class of what it shows."""
 
     name: str
     label: int
@@ -70,6 +74,69 @@ def read_labels(path: str | Path, *, classes: int) -> tuple[Photograph, ...]:
     if not found:
         raise DataError(str(path), "a row for each photograph", "none")
     return tuple(found.values())
+
+
+def class_folders(folder: Path) -> tuple[str, ...]:
+    """Return the names of the folders in a folder, sorted, as torchvision numbers the classes."""
+    return tuple(entry.name for entry in _entries(folder) if entry.is_dir()) if folder.is_dir() else ()
+
+
+def _entries(folder: Path) -> list[Path]:
+    """Return what is in a folder, in the order of names."""
+    try:
+        return sorted(folder.iterdir(), key=lambda entry: entry.name)
+    except OSError as error:
+        raise DataError(str(folder), "a folder of photographs", error.strerror or str(error)) from None
+
+
+def read_folders(path: str | Path, *, classes: int) -> tuple[Photograph, ...]:
+    """Find the photographs of a folder that has a folder for each class.
+
+    Parameters
+    ----------
+    path : str or Path
+    classes : int
+        How many there may be.
+
+    Returns
+    -------
+    tuple of Photograph
+        Class by class, the names of files sorted; the label is the number of the folder in `class_folders`.
+
+    Raises
+    ------
+    DataError
+        If there are more folders, or one without photographs, or one with folders in it; or photographs beside them.
+
+    Warns
+    -----
+    PcmrefWarning
+        Naming files that are no photographs.
+    """
+    folder = path_of("path", path)
+    names = class_folders(folder)
+    if not 1 <= len(names) <= classes:
+        raise DataError(str(folder), f"1 to {classes} folders, one for each class", str(len(names)))
+    if stray := [entry.name for entry in _entries(folder) if _is_photograph(entry)]:
+        raise DataError(str(folder), "each photograph in the folder of its class", describe(stray[0]))
+    found: list[Photograph] = []
+    others: list[str] = []
+    for label, name in enumerate(names):
+        inside = _entries(folder / name)
+        if deeper := [entry.name for entry in inside if entry.is_dir()]:
+            raise DataError(str(folder / name), "photographs alone", f"the folder {describe(deeper[0])}")
+        files = [_plain(str(folder / name), entry.name) for entry in inside if _is_photograph(entry)]
+        if not files:
+            raise DataError(str(folder / name), f"photographs ({', '.join(SUFFIXES)})", "none")
+        found += [Photograph(name=f"{_plain(str(folder), name)}/{file}", label=label) for file in files]
+        others += [f"{name}/{entry.name}" for entry in inside if not _is_photograph(entry)]
+    if others:
+        warnings.warn(f"{folder}: no JPEG or PNG, and left out: {listed(others)}", PcmrefWarning, stacklevel=2)
+    return tuple(found)
+
+
+def _is_photograph(entry: Path) -> bool:
+    return entry.suffix.lower() in SUFFIXES and not entry.is_dir()
 
 
 def _rows(text: str) -> list[tuple[int, list[str]]]:

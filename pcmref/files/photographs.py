@@ -28,7 +28,7 @@ from pcmref.errors import (
     path_of,
     require,
 )
-from pcmref.files.labels import Photograph
+from pcmref.files.labels import SUFFIXES, Photograph
 from pcmref.files.regular import open_regular
 from pcmref.files.samples import save_samples
 from pcmref.references import VERSION
@@ -40,7 +40,6 @@ FILE_MOST, PIXELS_MOST = 1 << 26, 1 << 25
 #: How Pillow calls pixels of at most 8 bits a channel: grey, of a palette, in colour, and those with alpha.
 MODES = ("1", "L", "P", "RGB", "CMYK", "LA", "PA", "RGBA")
 #: The ends of names that photographs have.
-SUFFIXES = (".jpg", ".jpeg", ".png")
 #: The tag of EXIF that says how the camera was held, and its value for upright.
 ORIENTATION, UPRIGHT = 0x0112, 1
 
@@ -202,7 +201,8 @@ def _watched(images: Iterator[UInt8], total: int, progress: Callable[[int, int],
 def _expect_files(folder: Path, names: Sequence[str]) -> None:
     """Raise `DataError` unless a folder has all files of these names; warn of photographs of other names."""
     try:
-        there = set(os.listdir(folder))
+        places = {name.rpartition("/")[0] for name in names}
+        there = {f"{place}/{file}".lstrip("/") for place in places for file in os.listdir(folder / place)}
     except OSError as error:
         raise DataError(str(folder), "a folder of photographs", error.strerror or str(error)) from None
     if missing := [name for name in names if name not in there]:

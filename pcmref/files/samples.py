@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from pcmref.arrays import Int64, UInt8
-from pcmref.errors import FileError, path_of
+from pcmref.errors import FileError, integer, path_of
 from pcmref.files.atomic import replacing
 from pcmref.files.hdf5 import Contents, digest_of, fixed_text, line_of, opened
 from pcmref.network.images import Samples
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 __all__ = ["load_samples", "save_samples"]
 
 
-def load_samples(path: str | Path) -> tuple[Samples, Samples | None]:
+def load_samples(path: str | Path, *, images: int | None = None) -> tuple[Samples, Samples | None]:
     """Read images to judge by and, if there are some, to calibrate with.
 
     Parameters
@@ -30,6 +30,8 @@ def load_samples(path: str | Path) -> tuple[Samples, Samples | None]:
     path : str or Path
         An HDF5 file with ``images``, uint8 of shape (n, height, width, channels), and ``labels``, integers of shape
         (n,); and with ``calibration/images`` and ``calibration/labels`` likewise.
+    images : int, optional
+        Hold no more than the first so many to judge by; all by default.
 
     Returns
     -------
@@ -41,6 +43,8 @@ def load_samples(path: str | Path) -> tuple[Samples, Samples | None]:
         Naming the place in the file, what belongs there and what was found.
     """
     path = path_of("path", path)
+    if images is not None:
+        images = integer("images", images, "an integer from 0", 0, 1 << 62)
     with opened(path) as contents:
         contents.expect_members("", required={"images", "labels"}, optional={"calibration"})
         contents.expect_sizes()
@@ -48,7 +52,7 @@ def load_samples(path: str | Path) -> tuple[Samples, Samples | None]:
         if "calibration" in contents.members(""):
             contents.expect_members("calibration", required={"images", "labels"})
             calibration = _samples(contents, "calibration/", str(path))
-        samples = _samples(contents, "", str(path))
+        samples = _samples(contents, "", str(path), images)
         contents.expect_digest(required=False)
         return samples, calibration
 
@@ -112,11 +116,12 @@ def _write(
     }
 
 
-def _samples(contents: Contents, group: str, where: str) -> Samples:
-    images: UInt8 = contents.array(f"{group}images", np.uint8, shape=(None,) * 4)
-    return Samples(
-        images=images, labels=_labels(contents, f"{group}labels", len(images)), where=f"{where}: {group}images"
-    )
+def _samples(contents: Contents, group: str, where: str, most: int | None = None) -> Samples:
+    name = f"{group}images"
+    images: UInt8 = contents.array(name, np.uint8, shape=(None,) * 4, most=most)
+    (count, *_) = contents.dataset(name).shape or ()
+    labels = _labels(contents, f"{group}labels", count)[: len(images)]
+    return Samples(images=images, labels=labels, where=f"{where}: {name}")
 
 
 def _labels(contents: Contents, name: str, count: int) -> Int64:

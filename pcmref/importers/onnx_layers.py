@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from math import ceil
 from typing import Any
 
@@ -27,7 +28,7 @@ from pcmref.importers.onnx_values import (
     vector_of,
 )
 from pcmref.network.layers import BatchNorm, Conv, Linear
-from pcmref.network.operations import AveragePool, GlobalAveragePool, MaxPool
+from pcmref.network.operations import AveragePool, Flatten, GlobalAveragePool, MaxPool
 
 __all__ = [
     "average_pool",
@@ -38,6 +39,7 @@ __all__ = [
     "global_max",
     "matmul",
     "max_pool",
+    "reduce_max",
     "reduce_mean",
 ]
 
@@ -146,20 +148,30 @@ def global_max(done: Translation, node: Node, attributes: Attributes) -> Value:
 
 def reduce_mean(done: Translation, node: Node, attributes: Attributes) -> Value:
     """``ReduceMean`` over height and width."""
+    kept = _reduces_pixels(done, node, attributes, "the mean")
+    value = global_average(done, node, attributes)
+    return value if kept else replace(value, shape=value.shape[:1], axes="c")
+
+
+def reduce_max(done: Translation, node: Node, attributes: Attributes) -> Value:
+    """``ReduceMax`` over height and width."""
+    kept = _reduces_pixels(done, node, attributes, "the largest")
+    value = global_max(done, node, attributes)
+    if kept:
+        return value
+    return Value(node=done.put(Flatten, node.outputs[0], value.node), shape=value.shape[:1], axes="c")
+
+
+def _reduces_pixels(done: Translation, node: Node, attributes: Attributes, what: str) -> bool:
+    """Return whether height and width, over which a node must reduce, stay as axes of length 1."""
     axes = attributes.get("axes", None)
     if axes is None:
         axes = constant_of(done, node, 1, "axes").ravel().tolist()
     attributes.expect("noop_with_empty_axes", 0, 0)
-    kept = attributes.get("keepdims", 1)
-    value = map_of(done, node)
+    map_of(done, node)
     if sorted(int(axis) % 4 for axis in axes) != [2, 3]:
-        raise FileError(node.where, "the mean over height and width", f"axes {list(axes)}")
-    mean = done.put(GlobalAveragePool, node.outputs[0], value.node)
-    return (
-        Value(node=mean, shape=(value.shape[0], 1, 1), axes="chw")
-        if kept
-        else Value(node=mean, shape=(value.shape[0],), axes="c")
-    )
+        raise FileError(node.where, f"{what} over height and width", f"axes {list(axes)}")
+    return bool(attributes.get("keepdims", 1))
 
 
 def _windows(node: Node, attributes: Attributes, value: Value, kernel: Sequence[int]) -> dict[str, Any]:

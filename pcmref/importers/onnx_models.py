@@ -12,7 +12,7 @@ from pcmref.errors import FileError, NetworkError, describe, path_of
 from pcmref.files.atomic import sha256_of
 from pcmref.importers.checkpoints import Assumptions
 from pcmref.importers.onnx_file import Graph, read_graph
-from pcmref.importers.onnx_nodes import input_axes, translate
+from pcmref.importers.onnx_nodes import cut, input_axes, translate
 from pcmref.importers.onnx_values import Translation, Value
 from pcmref.network.graph import Network
 from pcmref.network.images import Normalisation, Samples
@@ -100,19 +100,21 @@ class OnnxModel:
             raise FileError(f"{self.path}: {error.where}", error.expected, error.found) from None
 
 
-def open_onnx(path: str | Path, *, size: tuple[int, int] | None = None) -> OnnxModel:
+def open_onnx(path: str | Path, *, size: tuple[int, int] | None = None, output: str | None = None) -> OnnxModel:
     """Read an ONNX model of a convolutional network.
 
     Every node becomes the layers that compute the same, or is refused by its name: nothing is approximated.  Weights
     and biases of convolutions and linear layers go onto crossbars, batch normalisations stay what they are, constants
-    are computed, a softmax at the end is left out.  Of a quantised model, weights that are dequantised are float again;
-    quantised activations are refused.
+    are computed, a softmax or an argmax at the end is left out.  Of a quantised model, weights that are dequantised are
+    float again; quantised activations are refused.
 
     Parameters
     ----------
     path : str or Path
     size : (height, width), optional
         Of an image, where the model leaves it open.
+    output : str, optional
+        Value of the graph that is the output, one number for each class: what comes after it is left out.
 
     Returns
     -------
@@ -127,12 +129,15 @@ def open_onnx(path: str | Path, *, size: tuple[int, int] | None = None) -> OnnxM
     """
     path = path_of("path", path)
     graph = read_graph(path)
-    shape = _image_shape(path, graph, size)
     try:
-        done = translate(graph, shape, _output(graph))
-        count = _classes(done, done.values[_output(graph)])
+        graph = cut(graph, _output(graph) if output is None else output)
+        shape = _image_shape(graph, size)
+        done = translate(graph, shape)
+        count = _classes(done, done.values[graph.outputs[0]])
     except (FileError, NetworkError) as error:
         raise FileError(f"{path}: {error.where}", error.expected, error.found) from None
+    if output is not None:
+        done.notes.append(f"the network ends at {output!r}, as asked for")
     layers = tuple(done.layers.values())
     if not any(isinstance(layer, BatchNorm) for layer in layers):
         done.notes.append(NO_NORMS)
@@ -155,6 +160,7 @@ def convert_onnx(
     path: str | Path,
     *,
     size: tuple[int, int] | None = None,
+    output: str | None = None,
     normalisation: Normalisation | None = None,
     order: Order = "rgb",
     classes: Sequence[str] | None = None,
@@ -169,6 +175,8 @@ def convert_onnx(
     path : str or Path
     size : (height, width), optional
         Of an image, where the model leaves it open.
+    output : str, optional
+        Value of the graph that is the output; the model's own by default.
     normalisation : Normalisation, optional
         By default none (pixels from 0 to 255) of a model that takes integers.  Others do not tell: ImageNet's for three
         channels, otherwise none (pixels from 0 to 1); it must be given for a model that changes the pixels itself.
@@ -192,7 +200,7 @@ def convert_onnx(
     FileError
         As `open_onnx`, or if the model changes the pixels itself and no normalisation is given.
     """
-    model = open_onnx(path, size=size)
+    model = open_onnx(path, size=size, output=output)
     assumptions = assumed(model, normalisation, order)
     network = model.network(
         assumptions, classes=classes, provenance=provenance, evaluation=evaluation, calibration=calibration
@@ -219,11 +227,11 @@ def assumed(model: OnnxModel, normalisation: Normalisation | None = None, order:
 
 def _output(graph: Graph) -> str:
     if len(graph.outputs) != 1:
-        raise FileError("outputs", "one, the classes", describe(list(graph.outputs)))
+        raise FileError("outputs", "one, the classes (or --output NAME)", describe(list(graph.outputs)))
     return graph.outputs[0]
 
 
-def _image_shape(path: Path, graph: Graph, size: tuple[int, int] | None) -> tuple[int, int, int]:
+def _image_shape(graph: Graph, size: tuple[int, int] | None) -> tuple[int, int, int]:
     """Return (height, width, channels) of an image."""
     axes = input_axes(graph)
     lengths = dict(zip(axes, graph.input_shape[1:], strict=True))
@@ -232,12 +240,12 @@ def _image_shape(path: Path, graph: Graph, size: tuple[int, int] | None) -> tupl
     if size is not None:
         for axis, pixels in zip("hw", size, strict=True):
             if lengths[axis] not in (None, pixels):
-                raise FileError(f"{path}: input {graph.input!r}", f"{pixels} pixels, as asked for", str(lengths[axis]))
+                raise FileError(f"input {graph.input!r}", f"{pixels} pixels, as asked for", str(lengths[axis]))
             lengths[axis] = pixels
     missing = [axis for axis in "hwc" if lengths[axis] is None]
     if missing:
         expected = "lengths of its axes, or a size (--size HxW)"
-        raise FileError(f"{path}: input {graph.input!r}", expected, f"{graph.input_shape}")
+        raise FileError(f"input {graph.input!r}", expected, f"{graph.input_shape}")
     height, width, channels = (int(lengths[axis] or 0) for axis in "hwc")
     return height, width, channels
 

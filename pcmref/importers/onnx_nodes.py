@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 
 import numpy as np
 
@@ -31,9 +32,11 @@ from pcmref.importers.onnx_layers import (
     global_max,
     matmul,
     max_pool,
+    reduce_max,
     reduce_mean,
 )
 from pcmref.importers.onnx_shapes import (
+    arg_max,
     cast,
     flatten,
     pad,
@@ -48,7 +51,7 @@ from pcmref.importers.onnx_shapes import (
 from pcmref.importers.onnx_values import NO_PADS, Array, Attributes, Translation, Translator, Value
 from pcmref.network.operations import Flatten, HardSigmoid, LeakyRelu, Relu, Sigmoid, Tanh
 
-__all__ = ["OPERATORS", "input_axes", "translate"]
+__all__ = ["OPERATORS", "cut", "input_axes", "translate"]
 
 
 #: What is expected of a node with an operator that has no layers.
@@ -57,20 +60,25 @@ QUANTISED = "a model whose activations are float, not a quantised one"
 QUANTISING = ("QuantizeLinear", "DynamicQuantizeLinear", "ConvInteger", "MatMulInteger", "QLinearConv", "QLinearMatMul")
 
 
-def translate(graph: Graph, input_shape: tuple[int, int, int], output: str) -> Translation:
-    """Turn a graph into layers; `input_shape` is (height, width, channels) of an image.
+def cut(graph: Graph, output: str) -> Graph:
+    """Return the part of a graph on which one of its values depends, with that value as its output."""
+    return replace(graph, nodes=tuple(_needed(graph, output)), outputs=(output,))
+
+
+def translate(graph: Graph, input_shape: tuple[int, int, int]) -> Translation:
+    """Turn a graph of one output into layers; `input_shape` is (height, width, channels) of an image.
 
     Raises
     ------
     FileError
         Naming the node that has no counterpart, and the reason.
     """
-    axes = input_axes(graph)
+    axes, (output,) = input_axes(graph), graph.outputs
     lengths = dict(zip("hwc", input_shape, strict=True))
     done = Translation(graph, input_shape)
     source = done.put(Flatten, "features", "input") if axes == "c" else "input"
     done.values[graph.input] = Value(node=source, shape=tuple(lengths[axis] for axis in axes), axes=axes)
-    for node in _needed(graph, output):
+    for node in graph.nodes:
         if (found := _folded(done, node)) is not None:
             done.constants[node.outputs[0]] = found
         else:
@@ -166,6 +174,7 @@ OPERATORS: Mapping[str, Translator] = {
     "GlobalAveragePool": global_average,
     "GlobalMaxPool": global_max,
     "ReduceMean": reduce_mean,
+    "ReduceMax": reduce_max,
     "Flatten": flatten,
     "Reshape": reshape,
     "Squeeze": squeeze,
@@ -178,4 +187,5 @@ OPERATORS: Mapping[str, Translator] = {
     "Cast": cast,
     "Softmax": softmax,
     "LogSoftmax": softmax,
+    "ArgMax": arg_max,
 }

@@ -25,6 +25,7 @@ from pcmref.importers.onnx_values import (
 from pcmref.network.operations import ChannelShuffle, Flatten, PadShortcut
 
 __all__ = [
+    "arg_max",
     "cast",
     "flatten",
     "pad",
@@ -38,7 +39,7 @@ __all__ = [
 ]
 
 #: What may follow the logits.
-FINAL = ("Softmax", "LogSoftmax", "Identity")
+FINAL = ("Softmax", "LogSoftmax", "ArgMax", "Identity")
 
 
 def same_value(done: Translation, node: Node, attributes: Attributes) -> Value:
@@ -58,7 +59,17 @@ def cast(done: Translation, node: Node, attributes: Attributes) -> Value:
 
 def softmax(done: Translation, node: Node, attributes: Attributes) -> Value:
     """``Softmax`` at the end, which is left out: it keeps the order of the classes."""
-    axis = int(attributes.get("axis", -1 if done.graph.opset >= 13 else 1))
+    return _left_out(done, node, int(attributes.get("axis", -1 if done.graph.opset >= 13 else 1)))
+
+
+def arg_max(done: Translation, node: Node, attributes: Attributes) -> Value:
+    """``ArgMax`` at the end, which is left out: the class is found from the logits."""
+    attributes.get("keepdims", 1)
+    attributes.expect("select_last_index", 0, 0)
+    return _left_out(done, node, int(attributes.get("axis", 0)))
+
+
+def _left_out(done: Translation, node: Node, axis: int) -> Value:
     value = value_of(done, node)
     lengths = [n for n in value.shape if n != 1]
     last = not any(set(node.outputs) & set(other.inputs) for other in done.graph.nodes if other.op not in FINAL)

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import warnings
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
+from math import prod
 
 import numpy as np
 
@@ -20,7 +23,7 @@ from pcmref.inference.digital import fold
 from pcmref.inference.images import batches, normalise
 from pcmref.inference.plan import Plan, Step, analog_plan, normalising
 from pcmref.inference.run import crossbars_of
-from pcmref.inference.threads import Team, parts, team
+from pcmref.inference.threads import CHUNK, Team, parts, team
 from pcmref.network.layers import BatchNorm
 from pcmref.profiling import stage
 
@@ -30,6 +33,9 @@ __all__ = ["ADABS_BATCHES", "ADABS_IMAGES", "adabs"]
 ADABS_BATCHES = 13
 ADABS_IMAGES = 200
 ADABS_REMAINDER = 0.015
+
+#: Most bytes of the maps of a mini-batch that are kept to be normalised; those beyond are computed twice.
+KEPT_BYTES = 1 << 30
 
 
 def adabs(
@@ -96,12 +102,13 @@ def adabs(
     statistics = {
         layer.name: stored_statistics(layer) for layer in snapshot.network.layers if isinstance(layer, BatchNorm)
     }
-    several = parts(ADABS_IMAGES, threads)
+    # of large maps the parts have 32 MiB or more: smaller ones glibc would keep when they are freed
+    several = parts(ADABS_IMAGES, threads, min(CHUNK, 3 * plan.at_once))
     with team(threads) as workers:
         for start in range(0, count * ADABS_IMAGES, ADABS_IMAGES):
             places = [slice(start + part.start, start + part.stop) for part in several]
-            x = [normalise(snapshot.network, pixels[place]) for place in places]
-            measured = _batch_statistics(plan, x, [image[place] for place in places], workers)
+            batch = [pixels[place] for place in places], [image[place] for place in places]
+            measured = _batch_statistics(plan, *batch, workers)
             statistics = {name: _running(keep, old, measured[name]) for name, old in statistics.items()}
     return Corrections(gain=gain, statistics=statistics, origin=origin)
 
@@ -115,48 +122,90 @@ def _running(keep: float, old: Statistics, new: Statistics) -> Statistics:
 
 
 def _batch_statistics(
-    plan: Plan, x: Sequence[Float32], image: Sequence[UInt64], workers: Team
+    plan: Plan, pixels: Sequence[UInt8], image: Sequence[UInt64], workers: Team
 ) -> Mapping[str, Statistics]:
     """Run every step for the whole mini-batch, each batch normalisation with the mini-batch's statistics.
 
-    The mini-batch stays in the parts in which it comes, each of some of the images.
+    The mini-batch stays in the parts in which it comes, each of some of the images.  Of a map that is only normalised,
+    no more than the sums are kept where the maps would fill more than `KEPT_BYTES`.
     """
     measured: dict[str, Statistics] = {}
+    readers = Counter(name for step in plan.steps for name in step.inputs)
     normalised = {step.inputs[0] for step in plan.steps if isinstance(step.chain.head, BatchNorm)}
-    values = {"input": list(x)}
-    sums = {"input": [_sums(part) for part in x]} if "input" in normalised else {}
+    maps = {"input": _Map(lambda number: normalise(plan.network, pixels[number]))}
+    sums = {}
+    if "input" in normalised:
+        sums["input"] = [_sums(maps["input"].part(number)) for number in range(len(image))]
     for step, last in zip(plan.steps, plan.last_uses, strict=True):
-        inputs = [values[name] for name in step.inputs]
+        values = sum(map(len, image)) * prod(plan.network.shapes[step.name])
+        inputs = [maps[name] for name in step.inputs]
         if isinstance(norm := step.chain.head, BatchNorm):
-            count = sum(part[..., 0].size for part in inputs[0])
-            measured[norm.name] = statistics = _statistics(np.concatenate(sums[step.inputs[0]]), count)
+            statistics = _statistics(np.concatenate(sums[step.inputs[0]]), values // len(norm.gamma))
+            measured[norm.name] = statistics
             step = replace(step, compute=normalising(step.chain, *fold(norm, statistics)))
-        work = _work(step, inputs, image, [values.pop(name) for name in last], step.name in normalised)
-        # nothing but `values` may hold the outputs
-        values[step.name], of_parts = map(list, zip(*workers(work, range(len(image))), strict=True))
-        if step.name in normalised:
-            sums[step.name] = of_parts
+        output = _Map(_computing(step, inputs, image), [maps.pop(name) for name in last])
+        full = sum(each.nbytes for each in maps.values()) + 4 * values > KEPT_BYTES
+        summed = step.name in normalised
+        kept = not (full and summed and readers[step.name] == 1)
+        sums[step.name] = list(workers(partial(_made, output, kept, summed), range(len(image))))
+        maps[step.name] = output
     return measured
 
 
-def _work(
-    step: Step, inputs: Sequence[list[Float32]], image: Sequence[UInt64], last: Sequence[list[Float32]], summed: bool
-) -> Callable[[int], tuple[Float32, Float64]]:
-    """Return what computes a step of a part: the output and, if `summed`, its sums.
+class _Map:
+    """What a node puts out for a mini-batch, part by part: kept, or else computed again for whoever reads it.
 
-    What it is the last to read, it drops part by part: a mini-batch of large maps fills most of the memory.
+    Parameters
+    ----------
+    compute : callable
+        Gives the part of a number.
+    last : sequence of _Map
+        What nobody else reads any more: it is dropped, part by part, once it is not needed for this one.
     """
-    nothing = np.empty(0, np.float32)
 
-    def work(part: int) -> tuple[Float32, Float64]:
+    def __init__(self, compute: Callable[[int], Float32], last: Sequence[_Map] = ()) -> None:
+        self._compute, self._last = compute, last
+        self._kept: dict[int, Float32] = {}
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of what is kept, here or to compute this."""
+        return sum(part.nbytes for part in self._kept.values()) or sum(each.nbytes for each in self._last)
+
+    def part(self, number: int) -> Float32:
+        """Return a part."""
+        return self._kept[number] if number in self._kept else self._compute(number)
+
+    def keep(self, number: int, values: Float32) -> None:
+        """Keep a part."""
+        self.drop(number)
+        self._kept[number] = values
+
+    def drop(self, number: int) -> None:
+        """Forget a part, or else what it would be computed from."""
+        if self._kept.pop(number, None) is None:
+            for each in self._last:
+                each.drop(number)
+
+
+def _computing(step: Step, inputs: Sequence[_Map], image: Sequence[UInt64]) -> Callable[[int], Float32]:
+    """Return what computes a part of the output of a step."""
+
+    def compute(number: int) -> Float32:
+        given = [each.part(number) for each in inputs]
         with stage(step.label):
-            output, _ = step.compute(*(values[part] for values in inputs), image[part])
-        for values in last:
-            values[part] = nothing
-        with stage("batch statistics"):
-            return output, _sums(output) if summed else np.empty(0)
+            return step.compute(*given, image[number])[0]
 
-    return work
+    return compute
+
+
+def _made(output: _Map, kept: bool, summed: bool, number: int) -> Float64:
+    """Compute a part of a map, keep it or not, and return its sums, if they are wanted."""
+    values = output.part(number)
+    if kept:
+        output.keep(number, values)
+    with stage("batch statistics"):
+        return _sums(values) if summed else np.empty(0)
 
 
 def _sums(x: Float32) -> Float64:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from pcmref.errors import DataError, FileError, ParameterError, describe
 from pcmref.files.cifar10 import MD5, load_cifar10
+from pcmref.files.hdf5 import is_hdf5
 from pcmref.files.networks import bundled
 from pcmref.files.samples import load_samples
 from pcmref.inference.adabs import ADABS_BATCHES, ADABS_IMAGES
@@ -25,7 +26,7 @@ def network_path(named: Path | None) -> Path:
     """Return the path of a network file: as named, or else of the network of this name that comes with pcmref."""
     if named is None:
         return bundled()
-    if named.suffix.lower() in CONVERTED:
+    if named.suffix.lower() in CONVERTED and not is_hdf5(named):
         raise FileError(str(named), f"a network file; `pcmref convert {named} NETWORK.h5` writes one", named.suffix)
     if os.path.isfile(named) or named.suffix or named.parent != Path():
         return named
@@ -49,7 +50,7 @@ def factors(text: str, option: str = "--significance") -> tuple[int, ...]:
 
 
 def samples_of(
-    network: Network, data: Path | None, calibrate: bool, *, genuine: bool = True
+    network: Network, data: Path | None, calibrate: bool, *, genuine: bool = True, images: int | None = None
 ) -> tuple[Samples, Samples | None]:
     """Return the images to judge by and to calibrate with: in the network file, in a file of one's own, or CIFAR-10.
 
@@ -62,13 +63,23 @@ def samples_of(
         Whether there is need to calibrate.
     genuine : bool
         Whether CIFAR-10 must be the published one.
+    images : int, optional
+        Judge by the first so many; by all by default.
     """
+    samples, calibration = _all_samples(network, data, calibrate, genuine, images)
+    return samples if images is None else samples.first(images), calibration
+
+
+def _all_samples(
+    network: Network, data: Path | None, calibrate: bool, genuine: bool, images: int | None
+) -> tuple[Samples, Samples | None]:
+    """Return the images that there are, of a file of one's own no more than are wanted."""
     if data is None and network.evaluation is not None:
         return network.evaluation, network.calibration
     if data is not None and not data.exists():
         raise DataError("--data", "CIFAR-10, or an HDF5 file of images and labels", f"nothing at {data}")
     if data is not None and data.suffix in (".h5", ".hdf5"):
-        samples, calibration = load_samples(data)
+        samples, calibration = load_samples(data, images=images)
         return samples, calibration or network.calibration
     if network.input_shape != (32, 32, 3) or len(network.classes) != 10:
         raise DataError(

@@ -594,10 +594,12 @@ def test_codes_that_are_none_are_refused(change, message):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"device": np.array([0, 2, 2])}, "device: expected rising numbers below 270, found [0, 2, 2]"),
-        ({"device": np.array([0, 1, 270])}, "device: expected rising numbers below 270, found [0, 1, 270]"),
-        ({"device": np.array([-1, 1, 2])}, "device: expected finite numbers from 0 on, found -1 at [0]"),
-        ({"device": np.array([0, 1], np.int32)}, "device: expected int64 of shape (any,), found int32"),
+        (
+            {"programmed": np.ones(270, bool)},
+            "programmed: expected bool of shape (2, any, any), found bool of shape (270,)",
+        ),
+        ({"programmed": np.ones((2, 27, 5))}, "programmed: expected bool of shape (2, any, any), found float64"),
+        ({"programmed": np.ones((2, 27, 5), bool)}, "g_prog_us: expected float64 of shape (270,), found float64"),
         ({"g_prog_us": np.ones(2)}, "g_prog_us: expected float64 of shape (3,), found float64 of shape (2,)"),
         ({"g_prog_us": np.array([1.0, -0.1, 2.0])}, "g_prog_us: expected finite numbers from 0 on, found -0.1 at [1]"),
         ({"nu": np.array([0.1, np.inf, 0.1])}, "nu: expected finite numbers, found inf at [1]"),
@@ -607,7 +609,11 @@ def test_codes_that_are_none_are_refused(change, message):
 )
 def test_devices_that_are_none_are_refused(change, message):
     state = program(nets.tiny()).layers[0].state
-    three = replace(state, device=np.array([0, 5, 269]), g_prog_us=np.ones(3), nu=-np.ones(3), q_s=np.zeros(3))
+    programmed = np.zeros((2, 27, 5), bool)
+    programmed.flat[[0, 5, 269]] = True
+    three = replace(state, programmed=programmed, g_prog_us=np.ones(3), nu=-np.ones(3), q_s=np.zeros(3))
+    assert three.device.tolist() == [0, 5, 269]
+    assert three.dense(np.array([1, 2, 3]))[[0, 0, 1], [0, 1, 26], [0, 0, 4]].tolist() == [1, 2, 3]
     with pytest.raises(ParameterError, match=f"^{re.escape(message)}"):
         replace(three, **change)
 

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from pcmref.errors import FileError
+from pcmref.files.hdf5 import opened
 from pcmref.files.samples import load_samples
 
 IMAGES = np.random.default_rng(1).integers(0, 256, (7, 4, 5, 3), np.uint8)
@@ -73,3 +74,28 @@ def test_claims_that_are_not_stored_are_refused(tmp_path):
     for other in (tmp_path, tmp_path / "nothing.h5"):
         with pytest.raises(FileError, match="expected an HDF5 file"):
             load_samples(other)
+
+
+@pytest.mark.parametrize("chunks", [None, (1, 4, 5, 3), (3, 2, 5, 3), (7, 4, 5, 3)])
+@pytest.mark.parametrize("most", [0, 1, 3, 6, 7, 8])
+@pytest.mark.parametrize("block", [1, 130, 1 << 20])
+def test_no_more_than_asked_is_held_and_all_is_checked(tmp_path, monkeypatch, chunks, most, block):
+    monkeypatch.setattr("pcmref.files.datasets.BLOCK", block)
+    path = tmp_path / "mine.h5"
+    with h5py.File(path, "w") as file:
+        file.create_dataset("images", data=IMAGES, chunks=chunks, compression=None if chunks is None else "gzip")
+        file["labels"] = LABELS
+    with opened(path) as contents:
+        for name in ("images", "labels"):
+            contents.read(name)
+        digest = contents.digest
+    with h5py.File(path, "r+") as file:
+        file.attrs["digest"] = np.bytes_(digest)
+    samples, _ = load_samples(path, images=most)
+    assert samples.images.tobytes() == IMAGES[:most].tobytes()
+    assert samples.images.base is None or samples.images.base.nbytes <= most * IMAGES[0].nbytes
+    assert samples.labels.tolist() == LABELS[:most].tolist()
+    with h5py.File(path, "r+") as file:
+        file["images"][6, 3, 4, 2] ^= 1  # the last pixel of all
+    with pytest.raises(FileError, match="the file was changed"):
+        load_samples(path, images=most)

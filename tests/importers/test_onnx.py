@@ -16,7 +16,7 @@ from pcmref import cli
 from pcmref.errors import FileError, MissingExtraError
 from pcmref.importers.onnx_file import read_graph
 from pcmref.importers.onnx_models import convert_onnx
-from pcmref.importers.onnx_nodes import OPERATORS, translate
+from pcmref.importers.onnx_nodes import OPERATORS, cut, translate
 from pcmref.inference.plan import digital_plan, walk
 from pcmref.network.graph import Network
 from pcmref.network.images import Normalisation
@@ -35,10 +35,10 @@ def computed(path, x, output=None):
     """What the layers of a model put out for float inputs (n, channels, height, width), one row an image."""
     graph = read_graph(Path(path))
     if x.ndim not in (2, 4):
-        translate(graph, (1, 1, 1), graph.outputs[0])  # refused
+        translate(graph, (1, 1, 1))  # refused
     x = x.reshape(*x.shape, *[1] * (4 - x.ndim))
     n, channels, height, width = x.shape
-    done = translate(graph, (height, width, channels), output or graph.outputs[0])
+    done = translate(cut(graph, output or graph.outputs[0]), (height, width, channels))
     value = done.values[output or graph.outputs[0]]
     layers = list(done.layers.values())
     if len(done.shapes[value.node]) == 3:
@@ -235,6 +235,13 @@ GRAPHS = {
         {"pads": np.array([0, 0, 1, 1, 0, 0, 1, 1])},
         13,
     ),
+    "largest of pixels": ([node("ReduceMax", "x", axes=[2, 3], keepdims=0)], {}, 13),
+    "largest of pixels, linear": (
+        [node("ReduceMax", "x", axes=[2, 3], keepdims=0, out="r"), node("Gemm", "r", "w", transB=1)],
+        {"w": numbers(4, 6)},
+        13,
+    ),
+    "largest of pixels, kept": ([node("ReduceMax", "x", "axes")], {"axes": np.array([-2, -1])}, 18),
     "mean over pixels": ([node("ReduceMean", "x", axes=[2, 3], keepdims=0)], {}, 13),
     "mean over pixels, kept": ([node("ReduceMean", "x", axes=[-1, -2])], {}, 13),
     "pad before a convolution": (
@@ -341,7 +348,7 @@ def test_small_graphs(name, tmp_path):
 
 def test_every_operator_has_a_test():
     tested = {one.op_type for nodes, _, _ in GRAPHS.values() for one in nodes}
-    assert set(OPERATORS) - tested <= {"Relu", "Sigmoid", "Tanh", "Softmax", "LogSoftmax"}  # by the conformance data
+    assert set(OPERATORS) - tested <= {"Relu", "Sigmoid", "Tanh", "Softmax", "LogSoftmax", "ArgMax"}  # elsewhere
 
 
 @settings(max_examples=60, deadline=None, derandomize=True, database=None)
@@ -470,6 +477,72 @@ def test_a_softmax_at_the_end_is_left_out_and_said(tmp_path):
     assert "Softmax at the end is left out" in notes[0]
 
 
+@pytest.mark.parametrize("kept", [0, 1])
+@pytest.mark.parametrize("before", [[], [node("Softmax", "f", out="s", axis=1)]])
+def test_an_argmax_at_the_end_is_left_out_and_said(tmp_path, kept, before):
+    nodes = [node("GlobalAveragePool", "x", out="g"), node("Flatten", "g", out="f"), *before]
+    nodes.append(node("ArgMax", nodes[-1].output[0], axis=1, keepdims=kept))
+    save(tmp_path / "m.onnx", nodes, {}, ["n", 3, 4, 4])
+    network, notes = convert_onnx(tmp_path / "m.onnx")
+    assert [note.split(" at the end")[0] for note in notes[: len(before) + 1]] == [
+        *(n.op_type for n in before),
+        "ArgMax",
+    ]
+    assert [layer.op for layer in network.layers] == ["global_average_pool"]
+
+
+def test_a_network_may_end_at_a_value_that_is_named(tmp_path):
+    """Whatever follows, and needs not be known."""
+    nodes = [
+        node("Conv", "x", "w", out="c"),
+        node("GlobalAveragePool", "c", out="g"),
+        node("Flatten", "g", out="f"),
+        node("Gemm", "f", "m", out="logits", transB=1),
+        node("Elu", "logits"),
+    ]
+    constants = {"w": numbers(4, 3, 3, 3), "m": numbers(5, 4)}
+    save(path := tmp_path / "m.onnx", nodes, constants, ["n", 3, 8, 9])
+    with pytest.raises(FileError, match="found Elu"):
+        convert_onnx(path)
+    images = np.random.default_rng(0).integers(0, 256, (2, 8, 9, 3), np.uint8)
+    plain = Normalisation(full_scale=255, mean=(0,) * 3, std=(1,) * 3)
+    x = np.moveaxis(images / 255, -1, 1).astype(f32)
+    for end, last, classes in (("logits", 4, 5), ("f", 3, 4), ("g", 2, 4)):
+        network, notes = convert_onnx(path, output=end, normalisation=plain)
+        assert f"the network ends at {end!r}, as asked for" in notes
+        assert len(network.classes) == classes
+        model = save(tmp_path / "cut.onnx", nodes[:last], constants, ["n", 3, 8, 9], output=end)
+        expected = ReferenceEvaluator(model).run(None, {"x": x})[0].reshape(2, -1)
+        np.testing.assert_allclose(pcmref.digital(network, images), expected, rtol=1e-4, atol=1e-5)
+    for end, message in (("c", "one number for each class"), ("nothing", "a value of the graph, found 'nothing'")):
+        with pytest.raises(FileError, match=message):
+            convert_onnx(path, output=end)
+
+
+def test_the_command_takes_the_name_of_an_output(tmp_path, capsys):
+    nodes = [node("GlobalAveragePool", "x", out="g"), node("Flatten", "g", out="f"), node("Elu", "f")]
+    save(path := tmp_path / "m.onnx", nodes, {}, ["n", 3, 4, 4])
+    command = ["convert", str(path), str(tmp_path / "out.h5"), "--output"]
+    assert cli.main([*command, "f"]) == 0
+    assert "the network ends at 'f', as asked for" in capsys.readouterr().out
+    assert [layer.name for layer in pcmref.load(tmp_path / "out.h5").layers] == ["g"]
+    assert cli.main([*command, "e"]) == 1
+    assert f"{path}: outputs: expected a value of the graph, found 'e'" in capsys.readouterr().err
+    command[1] = "checkpoint.pt"
+    assert cli.main([*command, "f"]) == 1
+    assert "--output: expected an ONNX model" in capsys.readouterr().err
+
+
+def test_one_of_several_outputs_may_be_named(tmp_path):
+    nodes = [node("GlobalAveragePool", "x", out="g"), node("Flatten", "g"), node("Relu", "y", out="z")]
+    model = save(path := tmp_path / "m.onnx", nodes, {}, ["n", 3, 4, 4])
+    model.graph.output.append(helper.make_tensor_value_info("z", TensorProto.FLOAT, None))
+    onnx.save(model, path)
+    with pytest.raises(FileError, match=r"outputs: expected one, the classes \(or --output NAME\), found \['y', 'z'\]"):
+        convert_onnx(path)
+    assert [len(convert_onnx(path, output=end)[0].layers) for end in "yz"] == [1, 2]
+
+
 def test_names_stay_recognisable(tmp_path):
     resnet(tmp_path / "net.onnx")
     network, _ = convert_onnx(tmp_path / "net.onnx")
@@ -496,6 +569,11 @@ REFUSED = {
     "softmax of pixels": ([node("Softmax", "x", axis=3)], {}, "over the classes at the end"),
     "softmax in the middle": ([node("GlobalAveragePool", "x", out="g"), node("Flatten", "g", out="f"),
         node("Softmax", "f", out="s"), node("Relu", "s")], {}, "over the classes at the end"),
+    "argmax of pixels": ([node("ArgMax", "x", axis=3)], {}, "over the classes at the end"),
+    "argmax of the batch": ([node("GlobalAveragePool", "x", out="g"), node("ArgMax", "g")], {}, "over the classes"),
+    "the last of the largest": ([node("GlobalAveragePool", "x", out="g"),
+        node("ArgMax", "g", axis=1, select_last_index=1)], {}, "select_last_index: expected 0, found 1"),
+    "largest channel": ([node("ReduceMax", "x", axes=[1])], {}, "the largest over height and width"),
     "weights that are computed": ([node("Flatten", "x", out="f"), node("MatMul", "f", "f")], {}, "a constant as B"),
     "a bias for each pixel": ([node("Add", "x", "b")], {"b": numbers(6, 7, 5)}, "one for each channel"),
     "sum of other shapes": ([node("GlobalAveragePool", "x", out="g"), node("Add", "x", "g")], {}, "of one shape"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import pickle
+import tracemalloc
 import warnings
 from dataclasses import replace
 
@@ -19,7 +20,6 @@ from pcmref.devices.chip import program
 from pcmref.devices.laws import Constant
 from pcmref.devices.published import MODELS, NANDAKUMAR_2019
 from pcmref.errors import DataError, ParameterError, PcmrefWarning
-from pcmref.inference import threads as in_threads
 from pcmref.inference.adabs import adabs
 from pcmref.inference.compensation import COMPENSATIONS, calibrate
 from pcmref.inference.corrections import Corrections
@@ -28,7 +28,7 @@ from pcmref.inference.run import logits
 from pcmref.network.graph import Network
 from pcmref.network.images import Normalisation
 from pcmref.network.layers import BatchNorm, Conv, Linear
-from pcmref.network.operations import GlobalAveragePool, Relu
+from pcmref.network.operations import Add, GlobalAveragePool, Relu
 from tests.helpers import naive
 from tests.helpers.nets import assert_same, batch_norm, conv, normal, replace_layer, tiny
 
@@ -415,8 +415,55 @@ def test_adabs_does_not_depend_on_threads_or_chunks(readout, monkeypatch):
     chip, pixels = program(small(), seed=11).at(DAY), images(400)
     expected = adabs(chip, pixels, readout=readout, threads=1)
     for threads, chunk in ((2, 16), (4, 7), (1, 200), (3, 1)):
-        monkeypatch.setattr(in_threads, "CHUNK", chunk)
+        monkeypatch.setattr("pcmref.inference.adabs.CHUNK", chunk)
         same_corrections(adabs(chip, pixels, readout=readout, threads=threads), expected)
+
+
+@pytest.mark.parametrize("make", [tiny, normalised_first], ids=lambda f: f.__name__)
+@pytest.mark.parametrize("readout", [PAPER, FRESH], ids=lambda r: r.name)
+def test_adabs_does_not_depend_on_which_maps_are_kept(make, readout, monkeypatch):
+    network = make()
+    chip, pixels = program(network, seed=11).at(DAY), images(400, network.input_shape)
+    expected = adabs(chip, pixels, readout=readout)
+    for most in (0, 200 * 4 * 6 * 6 * 5 * 2, 1 << 40):
+        monkeypatch.setattr("pcmref.inference.adabs.KEPT_BYTES", most)
+        same_corrections(adabs(chip, pixels, readout=readout, threads=3), expected)
+
+
+def residual():
+    """Two maps of the same size, added."""
+    rng = np.random.default_rng(0)
+    return Network(
+        layers=(
+            conv(rng, "conv1", "input", 1, 8, (1, 1)),
+            batch_norm(rng, "bn1", "conv1", 8),
+            conv(rng, "conv2", "bn1", 8, 8, (1, 1)),
+            batch_norm(rng, "bn2", "conv2", 8),
+            Add(name="add", inputs=("bn2", "bn1")),
+            GlobalAveragePool(name="pool", inputs=("add",)),
+            Linear(name="fc", inputs=("pool",), weight=normal(rng, 2, 8)),
+        ),
+        input_shape=(20, 20, 1),
+        normalisation=UNIT,
+        classes=("a", "b"),
+    )
+
+
+def test_adabs_keeps_no_more_maps_than_it_may(monkeypatch):
+    """With room for one and a half maps it has one, the part of another, and little else."""
+    network = residual()
+    chip, pixels, of_map = program(network).at(DAY), images(200, network.input_shape), 200 * 20 * 20 * 8 * 4
+    monkeypatch.setattr("pcmref.inference.adabs.CHUNK", 4)
+    peaks = []
+    for most in (1.5, 2.5):
+        monkeypatch.setattr("pcmref.inference.adabs.KEPT_BYTES", int(most * of_map))
+        adabs(chip, pixels, threads=1)  # compiled
+        tracemalloc.start()
+        adabs(chip, pixels, threads=1)
+        peaks.append(tracemalloc.get_traced_memory()[1] / of_map)
+        tracemalloc.stop()
+    assert 1.0 < peaks[0] < 1.3
+    assert 2.0 < peaks[1] < 2.3
 
 
 @pytest.mark.parametrize("count", [0, 1, 199])
