@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import fields
 from typing import Any, TypeAlias, TypeVar
@@ -94,7 +95,7 @@ def check_array(
     fits = len(value.shape) == len(shape) and all(n in (None, m) for n, m in zip(shape, value.shape, strict=True))
     if value.dtype != dtype or not fits:
         raise ParameterError(where, form, f"{value.dtype} of shape {value.shape}")
-    if value.size and not (value.min() >= least and np.isfinite([value.min(), value.max()]).all()):
+    if value.size and not (least <= (low := value.min()) and math.isfinite(low) and math.isfinite(value.max())):
         place = tuple(int(i) for i in np.argwhere(~(np.isfinite(value) & (value >= least)))[0])
         expected = "finite numbers" if least == -np.inf else f"finite numbers from {least:g} on"
         raise ParameterError(where, expected, f"{value[place]} at {list(place)}")

@@ -24,7 +24,10 @@ MODULES = {"numba": "pcmref.arithmetic.fast", "numpy": "pcmref.arithmetic.refere
 
 
 def kernels() -> ModuleType:
-    """Return the module of kernels to use: ``PCMREF_KERNELS``, or numba's if numba is installed."""
+    """Return the module of kernels to use: ``PCMREF_KERNELS``, or numba's if numba is installed.
+
+    The layers of a chip keep theirs from its first images on.
+    """
     return _load(os.environ.get(VARIABLE, ""))
 
 

@@ -5,12 +5,13 @@ Tuples, since compiled code takes no other groups.  `pcmref.crossbar.layer` make
 
 from __future__ import annotations
 
-from typing import NamedTuple, TypeVar
+from collections.abc import Callable
+from typing import NamedTuple, TypeAlias, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
-from pcmref.arrays import Float32, Float64, Int16, Int64
+from pcmref.arrays import Float32, Float64, Int16, Int64, UInt64
 
 __all__ = [
     "LANES",
@@ -22,6 +23,7 @@ __all__ = [
     "Conversions",
     "Dac",
     "Digital",
+    "LayerCall",
     "Matrix",
     "Noise",
     "Register",
@@ -191,12 +193,18 @@ class Digital(NamedTuple):
 
     #: Value of an output code at a step of 1.
     unit: Float32
-    #: Whether a batch normalisation follows, and its folded scale and offset.
-    normed: bool
+    #: Folded scale and offset of the batch normalisation that follows; 1 and -0, which change nothing, if none does.
     scale: Float32
     offset: Float32
     #: Whether a ReLU ends it.
     rectify: bool
+
+
+#: What takes a batch through a layer: of x, shape (n, height, width, channels), the residual or None, shape (n, pixels,
+#: columns), and the images' addresses in the draws of fresh read noise, shape (n,), it gives the activations, shape (n,
+#: pixels, columns), the position of the first image with an input that is not finite, whose activations mean nothing,
+#: and of the first with a sum that the register could not hold; -1 if there is none.
+LayerCall: TypeAlias = Callable[[Float32, "Float32 | None", UInt64], tuple[Float32, int, int]]
 
 
 def filled(pixel: Int64) -> Int64:

@@ -16,7 +16,7 @@ from pcmref.arithmetic.codes import bit_planes, dac_codes, dac_gain, polarities
 from pcmref.arithmetic.conversion import add_read_noise, compare, digitise, digitise_noisy, hold
 from pcmref.arithmetic.draws import normals, weight_words
 from pcmref.arithmetic.elementary import exp, ln, power
-from pcmref.arithmetic.operands import SQUARE_BITS, AnalogLayer, Dac, Digital, Window, filled_columns
+from pcmref.arithmetic.operands import SQUARE_BITS, AnalogLayer, Dac, Digital, LayerCall, Window, filled_columns
 from pcmref.arithmetic.periphery import added, normalised, rectified, scaled
 from pcmref.arrays import Float32, Float64, Int16, Int64, IntegerArray, Numbers, UInt64
 
@@ -211,58 +211,45 @@ def finish(sums: Numbers, step: Float32, digital: Digital, other: Float32 | None
     float32, shape (n, pixels, columns)
     """
     y = scaled(sums[..., : len(digital.unit)], step[:, None, None] * digital.unit)
-    if digital.normed:
-        y = normalised(y, digital.scale, digital.offset)
+    y = normalised(y, digital.scale, digital.offset)
     if other is not None:
         y = added(y, other)
     return rectified(y) if digital.rectify else y
 
 
-def analog_layer(
-    x: Float32, other: Float32 | None, image: UInt64, layer: AnalogLayer, digital: Digital
-) -> tuple[Float32, Float32, npt.NDArray[np.bool_]]:
-    """Take a batch through a layer of a chip: DAC, tiles, read noise, ADC, and what follows digitally.
-
-    Parameters
-    ----------
-    x : float32, shape (n, height, width, channels)
-    other : float32, shape (n, pixels, columns), or None
-        The residual.
-    image : uint64, shape (n,)
-        Address of each image in the draws of fresh read noise.
-    layer : AnalogLayer
-    digital : Digital
-
-    Returns
-    -------
-    activations : float32, shape (n, pixels, columns)
-    top : float32, shape (n,)
-        Largest size of an input of each image; where it is not finite, so are not the activations.
-    beyond : bool, shape (n,)
-        Whether a register could not hold a sum of the image.
-    """
+def analog_layer(layer: AnalogLayer, digital: Digital) -> LayerCall:
+    """Return what takes batches through a layer of a chip: DAC, tiles, read noise, ADC, and what follows digitally."""
     window, tiles, conversions, noise = layer.window, layer.tiles, layer.conversions, layer.noise
-    driven, step, top = drive(x, window, layer.dac)
-    codes, columns, beyond = phases(driven, layer.dac), tiles.columns, np.zeros(len(x), np.bool_)
-    total = np.zeros((len(x), window.pixels, columns), np.int64)
-    for number, (tile, phase, weight, zero) in enumerate(zip(*conversions, strict=True)):
-        sums = accumulate(codes[phase], window.pixel, *tiles.matrix(tile, tiles.conductance))[:, : window.pixels]
-        if noise is not None:
-            operands = tiles.matrix(tile, tiles.variance)
-            variance = accumulate_squares(codes[phase], window.pixel, *operands, noise.split)[:, : window.pixels]
-            sums = add_read_noise(sums, variance, columns, noise, number, image)
-        sums = sums[..., :columns]
-        if layer.register is not None:
-            held = hold(sums, layer.register)
-            beyond |= (held != sums).any(axis=(1, 2))
-            sums = held
-        if layer.adc is not None:
-            sums = digitise(sums, columns, layer.adc, number)
-        elif layer.table is not None:
-            sums = compare(sums, columns, layer.table, number)
-        total += weight * (sums - zero)
-    digital_step = step if layer.adc is None and layer.table is None else np.ones_like(step)
-    return finish(total, digital_step, digital, other), top, beyond
+
+    def compute(x: Float32, other: Float32 | None, image: UInt64) -> tuple[Float32, int, int]:
+        driven, step, top = drive(x, window, layer.dac)
+        codes, columns, beyond = phases(driven, layer.dac), tiles.columns, np.zeros(len(x), np.bool_)
+        total = np.zeros((len(x), window.pixels, columns), np.int64)
+        for number, (tile, phase, weight, zero) in enumerate(zip(*conversions, strict=True)):
+            sums = accumulate(codes[phase], window.pixel, *tiles.matrix(tile, tiles.conductance))[:, : window.pixels]
+            if noise is not None:
+                operands = tiles.matrix(tile, tiles.variance)
+                variance = accumulate_squares(codes[phase], window.pixel, *operands, noise.split)[:, : window.pixels]
+                sums = add_read_noise(sums, variance, columns, noise, number, image)
+            sums = sums[..., :columns]
+            if layer.register is not None:
+                held = hold(sums, layer.register)
+                beyond |= (held != sums).any(axis=(1, 2))
+                sums = held
+            if layer.adc is not None:
+                sums = digitise(sums, columns, layer.adc, number)
+            elif layer.table is not None:
+                sums = compare(sums, columns, layer.table, number)
+            total += weight * (sums - zero)
+        digital_step = step if layer.adc is None and layer.table is None else np.ones_like(step)
+        return finish(total, digital_step, digital, other), _first(~np.isfinite(top)), _first(beyond)
+
+    return compute
+
+
+def _first(which: npt.NDArray[np.bool_]) -> int:
+    """Return the position of the first that is true; -1 if none is."""
+    return int(np.argmax(which)) if which.any() else -1
 
 
 def float_layer(
@@ -272,8 +259,10 @@ def float_layer(
 
     Parameters
     ----------
-    x, other, digital
-        As for `analog_layer`.
+    x : float32, shape (n, height, width, channels)
+    other : float32, shape (n, pixels, columns), or None
+        The residual.
+    digital : Digital
     window : Window
     row : int64, shape (rows,), or (rows, groups)
         Offset of each row relative to a pixel, in numbers.

@@ -5,7 +5,7 @@ Everything up to the ADC's codes is an integer; the digital value is ``float32(c
 
 from __future__ import annotations
 
-import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -168,43 +168,35 @@ def _unit(name: str, value: Float64) -> Float32:
     return unit
 
 
-def activations(crossbar: Crossbar, x: Float32, other: Float32 | None, image: UInt64, digital: Digital) -> Float32:
-    """Take a batch through the layer and what follows it digitally, in one call.
+def activations(crossbar: Crossbar, digital: Digital) -> Callable[[Float32, Float32 | None, UInt64], Float32]:
+    """Return what takes batches through the layer and what follows it digitally, in one call.
 
-    Parameters
-    ----------
-    crossbar : Crossbar
-    x : float32, shape (n, height, width, channels)
-    other : float32, shape (n, pixels, columns), or None
-        The residual.
-    image : uint64, shape (n,)
-        Address of each image in the draws of fresh read noise.
-    digital : Digital
-
-    Returns
-    -------
-    float32, shape (n, pixels, columns)
-
-    Raises
-    ------
-    PcmrefError
-        If an input is not finite, with the address of its image.
+    It takes x, float32, shape (n, height, width, channels); the residual, float32, shape (n, pixels, columns), or None;
+    and the address of each image in the draws of fresh read noise, uint64, shape (n,).  It returns float32, shape (n,
+    pixels, columns), or raises `PcmrefError` where an input is not finite or a sum overflows, with the address of its
+    image.
     """
-    values, top, beyond = kernels().analog_layer(x, other, image, crossbar.operands, digital)
-    _check_finite(crossbar, top, image)
-    register = crossbar.operands.register
-    if register is not None and register.refuses and beyond.any():
-        found = f"an overflow for image {int(image[np.argmax(beyond)])}"
-        raise PcmrefError(f"accumulator of {crossbar.name}", f"sums of {register.bits} bits", found)
-    return np.asarray(values)
+    layer, register = kernels().analog_layer(crossbar.operands, digital), crossbar.operands.register
+
+    def compute(x: Float32, other: Float32 | None, image: UInt64) -> Float32:
+        values, infinite, beyond = layer(x, other, image)
+        if infinite >= 0:
+            raise _not_finite(crossbar, image[infinite])
+        if beyond >= 0 and register is not None and register.refuses:
+            found = f"an overflow for image {image[beyond]}"
+            raise PcmrefError(f"accumulator of {crossbar.name}", f"sums of {register.bits} bits", found)
+        return values
+
+    return compute
 
 
 def multiply(crossbar: Crossbar, x: Float32, image: UInt64) -> Product:
-    """Multiply a batch of inputs, stage by stage; parameters and errors as of `activations`."""
+    """Multiply a batch of inputs, stage by stage; an input that is not finite is an error."""
     window, dac, tiles, conversions, *_ = crossbar.operands
     chain, kernel = crossbar.chain, kernels()
     driven, step, top = kernel.drive(x, window, dac)
-    _check_finite(crossbar, top, image)
+    if not np.isfinite(top).all():
+        raise _not_finite(crossbar, image[np.argmin(np.isfinite(top))])
     codes, parts = kernel.phases(driven, dac), []
     for number in range(len(conversions.tile)):
         noise_free, variance = analog_sums(codes, window.pixel, tiles, chain, number)
@@ -223,8 +215,6 @@ def multiply(crossbar: Crossbar, x: Float32, image: UInt64) -> Product:
     )
 
 
-def _check_finite(crossbar: Crossbar, top: Float32, image: UInt64) -> None:
-    """Raise `PcmrefError`, with the address of the image, where the largest input of an image is no number."""
-    if not math.isfinite(top.max(initial=0)):
-        place = int(image[np.argmin(np.isfinite(top))])
-        raise PcmrefError(f"input of {crossbar.name}", "finite numbers", f"an overflow for image {place}")
+def _not_finite(crossbar: Crossbar, address: np.uint64) -> PcmrefError:
+    """Return the error of an input that is no number, with the address of its image."""
+    return PcmrefError(f"input of {crossbar.name}", "finite numbers", f"an overflow for image {address}")

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
+from functools import lru_cache
 
 import numpy as np
 import numpy.typing as npt
@@ -72,7 +73,7 @@ def drift_exponent(model: PcmModel, g_target: Float64, z: Float64) -> Float64:
 
 def drifted_us(model: PcmModel, g_prog_us: Float64, nu: Float64, t_s: float) -> Float64:
     """Return the conductance at time t, uS: ``G(t) = G_prog (t / t_c)^-nu = G_prog exp(-nu ln(t / t_c))`` [N19]."""
-    log_time = ln(np.float64((t_s + model.t_offset_s) / model.t_c_s))
+    log_time = _ln((t_s + model.t_offset_s) / model.t_c_s)
     return np.asarray(g_prog_us * kernels().exp(-nu * log_time))
 
 
@@ -90,13 +91,19 @@ def read_noise_spread_us(model: PcmModel, g_drift_us: Float64, q_s: Float64, t_s
     ``sigma_nG = G_drift(t) Q_s sqrt(ln((t + t_read) / (2 t_read)))``.
     """
     t_s = t_s + model.t_offset_s
-    growth = np.sqrt(ln(np.float64((t_s + model.t_read_s) / (2.0 * model.t_read_s))))
+    growth = np.sqrt(_ln((t_s + model.t_read_s) / (2.0 * model.t_read_s)))
     return g_drift_us * (q_s * growth)
 
 
 def read_us(g_drift_us: Float64, spread_us: Float64, z: Float64) -> Float64:
     """Return the conductance of one frozen read, uS: ``G = max(G_drift + sigma_nG z, 0)`` [N19]."""
     return np.maximum(g_drift_us + spread_us * z, 0.0)
+
+
+@lru_cache
+def _ln(ratio: float) -> Float64:
+    """Return the logarithm of a ratio of times, which all devices of a chip share."""
+    return ln(np.float64(ratio))
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

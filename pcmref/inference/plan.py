@@ -178,7 +178,7 @@ def digital_plan(network: Network, grain: Grain) -> Plan:
 def normalising(chain: Chain, scale: Float32, offset: Float32) -> Callable[..., Result]:
     """Return the computation of a chain that begins with a batch normalisation, folded into `scale` and `offset`."""
     unit = np.ones_like(scale)
-    digital = Digital(unit=unit, normed=True, scale=scale, offset=offset, rectify=chain.rectify)
+    digital = Digital(unit=unit, scale=scale, offset=offset, rectify=chain.rectify)
 
     def compute(x: Float32, *rest: Any) -> Result:
         *other, _ = rest
@@ -196,16 +196,18 @@ def geometry_of(network: Network, layer: CrossbarLayer) -> Geometry:
 
 def _digital_part(chain: Chain, unit: Float32, corrections: Corrections) -> Digital:
     """Return what follows the output codes of a layer."""
-    scale, offset = (unit, unit) if chain.norm is None else folded(chain.norm, corrections)
-    return Digital(unit=unit, normed=chain.norm is not None, scale=scale, offset=offset, rectify=chain.rectify)
+    scale, offset = np.ones_like(unit), np.full_like(unit, -0.0)  # x 1 + -0 is x, -0 included
+    if chain.norm is not None:
+        scale, offset = folded(chain.norm, corrections)
+    return Digital(unit=unit, scale=scale, offset=offset, rectify=chain.rectify)
 
 
 def _in_one_call(crossbar: Crossbar, digital: Digital) -> Callable[..., Result]:
-    shape = crossbar.geometry
+    shape, layer = crossbar.geometry, activations(crossbar, digital)
 
     def compute(x: Float32, *rest: Any) -> Result:
         *other, image = rest
-        values = activations(crossbar, shape.maps(x), _pixels(other, shape), image, digital)
+        values = layer(shape.maps(x), _pixels(other, shape), image)
         return values.reshape(len(x), *shape.out_shape), None
 
     return compute

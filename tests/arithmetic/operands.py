@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from pcmref.arithmetic import reference
 from pcmref.arithmetic.codes import ROUNDINGS
-from pcmref.arithmetic.operands import Adc, Conversions, Dac, Matrix, Noise, Table, Tiles, Window, filled
+from pcmref.arithmetic.operands import Adc, Conversions, Dac, Digital, Matrix, Noise, Table, Tiles, Window, filled
 
 fast = pytest.importorskip("pcmref.arithmetic.fast")
 
@@ -118,6 +118,13 @@ def plain_conversions(tiles, columns):
     """One conversion a tile, all of the same weight."""
     zero = np.zeros((tiles, columns), np.int64)
     return Conversions(np.arange(tiles), np.zeros(tiles, np.int64), np.ones(tiles, np.int64), zero)
+
+
+def digital_of(unit, *, scale=None, offset=None, rectify=False):
+    """What follows the codes of a layer: 1 and -0 where no batch normalisation does."""
+    scale = np.ones_like(unit) if scale is None else scale
+    offset = np.full_like(unit, -0.0) if offset is None else offset
+    return Digital(unit=unit, scale=scale, offset=offset, rectify=rectify)
 
 
 def window_of(*, pixel=(0,), padding=0, bias=False, height, width, channels):

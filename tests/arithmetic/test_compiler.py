@@ -224,3 +224,20 @@ def test_the_policy(cache):
     assert options["nogil"] is True
     assert options["error_model"] == "numpy"
     assert compiler.compiled(lambda x, y: x / y)(1.0, 0.0) == np.inf
+
+
+def test_a_bound_kernel_is_of_the_types_of_its_arguments(cache):
+    kernel = compiler.compiled(triple_all)
+    numbers = np.arange(6)
+    for kind in (np.int32, np.int64, np.float32, np.float64):
+        values = numbers.astype(kind)
+        for several in ((values, 1), (values.reshape(2, 3), 1), (values.reshape(2, 3).T, 1), (values[::2], 1)):
+            found = compiler.bound(kernel, several)(several)
+            assert found.dtype == kind
+            assert np.array_equal(found, 3 * several[0])
+    assert compiler.bound(kernel, (numbers, 1)) is compiler.bound(kernel, (numbers[::-1].copy(), 2))
+    assert compiler.bound(triple, numbers) is triple  # as without JIT
+
+
+def triple_all(several):
+    return several[0] + several[0] + several[0]

@@ -16,7 +16,7 @@ from pcmref.arithmetic import operands, reference
 from pcmref.arithmetic.codes import ROUNDINGS
 from pcmref.arithmetic.draws import normals
 from pcmref.arithmetic.fast import draws as fast_draws
-from pcmref.arithmetic.operands import Digital, Register, filled, filled_columns
+from pcmref.arithmetic.operands import Register, filled, filled_columns
 from tests.arithmetic.operands import (
     CODE_LIMIT,
     KINDS,
@@ -28,6 +28,7 @@ from tests.arithmetic.operands import (
     both,
     codes,
     dac_of,
+    digital_of,
     fast,
     filled_table,
     finite,
@@ -726,9 +727,8 @@ def test_finish(seed, shape, normed, added, rectify, kind):
         return values
 
     step = np.abs(numbers(n))
-    digital = Digital(
-        unit=numbers(columns), normed=normed, scale=numbers(columns), offset=numbers(columns), rectify=rectify
-    )
+    norm = {"scale": numbers(columns), "offset": numbers(columns)} if normed else {}
+    digital = digital_of(numbers(columns), **norm, rectify=rectify)
     other = numbers(n, pixels, columns) if added else None
     expected = reference.finish(sums, step, digital, other)
     same(fast.finish(sums, step, digital, other), expected)

@@ -278,6 +278,7 @@ def test_added(x, y):
 def test_rectified(x):
     expected = periphery.rectified(np.array([x]))
     assert expected.dtype == np.float32
-    same(rules.rectified(x), expected)
+    same(rules.rectified(x, f32(0)), expected)
+    same(rules.rectified(x, f32(-np.inf)), np.array([x]))
     assert expected[0] == max(x, 0)
     assert not np.signbit(expected[0])

@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import numba
+import numpy as np
 
-__all__ = ["compiled", "digest_of"]
+__all__ = ["bound", "compiled", "digest_of"]
 
 #: The folder of all sources from which machine code is made.
 ROOM = Path(__file__).resolve().parent.parent
@@ -38,6 +39,33 @@ def compiled(function: Callable[..., Any]) -> Any:
     for name in ("load_overload", "save_overload"):
         setattr(cache, name, _forgiving(getattr(cache, name), cache.flush))
     return fast
+
+
+def bound(kernel: Any, *arguments: Any) -> Callable[..., Any]:
+    """Return a compiled kernel for arguments of the types of these, and for no others.
+
+    It does not look at them again, which for thirty arrays takes longer than the work of a small layer.
+    """
+    compile_for = getattr(kernel, "compile", None)
+    if compile_for is None:  # NUMBA_DISABLE_JIT
+        return kernel
+    types = kernel, *map(_type_of, arguments)
+    if types not in _bound:  # numba takes milliseconds to find its own
+        _bound[types] = compile_for(tuple(map(numba.typeof, arguments)))
+    return _bound[types]
+
+
+#: Kernels by themselves and the types of their arguments.
+_bound: dict[tuple[Any, ...], Callable[..., Any]] = {}
+
+
+def _type_of(value: Any) -> Any:
+    """Return what tells values of different types apart."""
+    if isinstance(value, tuple):
+        return type(value), *map(_type_of, value)
+    if isinstance(value, np.ndarray):
+        return value.dtype, value.ndim, value.flags.c_contiguous
+    return type(value)
 
 
 @lru_cache

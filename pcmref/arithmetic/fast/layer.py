@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from pcmref.arithmetic.fast.compiler import compiled
+from pcmref.arithmetic.fast.compiler import bound, compiled
 from pcmref.arithmetic.fast.conversion import (
     compared,
     digitised,
@@ -36,6 +36,7 @@ from pcmref.arithmetic.operands import (
     AnalogLayer,
     Conversions,
     Digital,
+    LayerCall,
     Table,
     Window,
     filled_columns,
@@ -68,18 +69,30 @@ class _Scratch(NamedTuple):
     total: npt.NDArray[Any]
 
 
-def analog_layer(
-    x: Float32, other: Float32 | None, image: UInt64, layer: AnalogLayer, digital: Digital
-) -> tuple[Float32, Float32, npt.NDArray[np.bool_]]:
-    """Take a batch through a layer of a chip; see the twin."""
-    residual = np.empty((len(x), 0, 0), np.float32) if other is None else np.ascontiguousarray(other)
-    batch, parts = (np.ascontiguousarray(x), residual, other is not None, image), layer[:4]
-    converters, plain = (layer.noise, layer.register, layer.adc, layer.table), _is_plain(layer.conversions)
+def analog_layer(layer: AnalogLayer, digital: Digital) -> LayerCall:
+    """Return what takes batches through a layer of a chip; see the twin."""
+    plain, pixels, columns = _is_plain(layer.conversions), layer.window.pixels, layer.tiles.columns
     serial = layer.dac.serial if layer.dac.phases > 1 else None
     # with converters it is told at run time: most readouts have layers of one tile and of several
     several = None if plain and layer.adc is None and layer.table is None else not plain
-    out, top, beyond = _analog(batch, parts, serial, several, *converters, digital, _scratch(layer, plain))
-    return out, top, beyond
+    operands = layer[:4], serial, several, layer.noise, layer.register, layer.adc, layer.table, digital
+    idle = [_scratch(layer, plain)]  # what no thread works with now
+    maps = np.empty((0, 0, 0), np.float32)
+    kernel = bound(_analog, (maps[None], maps, True, np.empty(0, np.uint64), maps), *operands, idle[0])
+
+    def compute(x: Float32, other: Float32 | None, image: UInt64) -> tuple[Float32, int, int]:
+        try:
+            scratch = idle.pop()
+        except IndexError:
+            scratch = _scratch(layer, plain)
+        out = np.empty((len(x), pixels, columns), np.float32)
+        residual = out if other is None else np.ascontiguousarray(other, np.float32)
+        x, image = np.ascontiguousarray(x, np.float32), np.ascontiguousarray(image, np.uint64)
+        infinite, beyond = kernel((x, residual, other is not None, image, out), *operands, scratch)
+        idle.append(scratch)
+        return out, infinite, beyond
+
+    return compute
 
 
 def _scratch(layer: AnalogLayer, plain: bool) -> _Scratch:
@@ -127,13 +140,14 @@ def _is_plain(conversions: Conversions) -> bool:
 @compiled
 def _analog(batch, layer, serial, several, noise, register, adc, table, digital, scratch):  # type: ignore[no-untyped-def]
     # what may be None are arguments of their own, so that what is None is not compiled
-    x, other, adds, image = batch
+    x, other, adds, image, out = batch
     window, dac, tiles, conversions = layer
     pixels, part, noisy = window.pixels, len(scratch.sums), _prepared_adc(noise, register, adc, tiles.columns)
-    out, top = np.empty((len(x), pixels, tiles.columns), np.float32), np.empty(len(x), np.float32)
-    bits, factor, beyond = x.reshape(len(x), -1).view(np.int32), np.empty_like(digital.unit), np.zeros(len(x), np.bool_)
+    bits, factor, infinite, beyond = x.reshape(len(x), -1).view(np.int32), np.empty_like(digital.unit), -1, -1
     for i in range(len(x)):
-        step, top[i] = drive_image(x[i], bits[i], window, dac, scratch.driven)
+        step, top = drive_image(x[i], bits[i], window, dac, scratch.driven)
+        if infinite < 0 and not np.isfinite(top):
+            infinite = i
         if serial is not None:
             split_phases(scratch.driven.reshape(-1), serial, scratch.codes.reshape(dac.phases, -1))
         if noise is not None:
@@ -143,14 +157,15 @@ def _analog(batch, layer, serial, several, noise, register, adc, table, digital,
         for first in range(0, pixels, part):
             last = min(first + part, pixels)
             for number in range(len(conversions.weight)):
-                if _convert(number, (first, last), image[i], layer, noise, register, adc, noisy, table, scratch):
-                    beyond[i] = True
+                lost = _convert(number, (first, last), image[i], layer, noise, register, adc, noisy, table, scratch)
+                if lost and beyond < 0:
+                    beyond = i
                 if several is not None:  # noqa: SIM102  (numba leaves out what is None branch by branch)
                     if several:
                         weight, zero = conversions.weight[number], conversions.zero[number]
                         _add(scratch.output, number == 0, weight, zero, last - first, scratch.total)
             finished(scratch.total, step, factor, digital, adds, other[i, first:last], out[i, first:last])
-    return out, top, beyond
+    return infinite, beyond
 
 
 @compiled

@@ -108,6 +108,6 @@ def added(x, y):  # type: ignore[no-untyped-def]
 
 
 @compiled
-def rectified(x):  # type: ignore[no-untyped-def]
-    """+0 where ``x <= 0``, else x."""
-    return np.float32(0) if x <= np.float32(0) else x
+def rectified(x, floor):  # type: ignore[no-untyped-def]
+    """`floor` where ``x <= floor``, else x: the ReLU if that is +0, nothing if it is minus infinity."""
+    return floor if x <= floor else x

@@ -260,18 +260,16 @@ def _finish(sums, step, digital, adds, other, out):  # type: ignore[no-untyped-d
 def finished(sums, step, factor, digital, adds, other, out):  # type: ignore[no-untyped-def]
     """Finish pixels of one image; `factor` is room for a number a column."""
     pixels, columns = out.shape
+    # a number rather than a branch, which LLVM would make two loops of
+    floor = np.float32(0) if digital.rectify else np.float32(-np.inf)
     for c in range(columns):
         factor[c] = step * digital.unit[c]
     for p in range(pixels):
         for c in range(columns):
-            y = scaled(sums[p, c], factor[c])
-            if digital.normed:
-                y = normalised(y, digital.scale[c], digital.offset[c])
+            y = normalised(scaled(sums[p, c], factor[c]), digital.scale[c], digital.offset[c])
             if adds:
                 y = added(y, other[p, c])
-            if digital.rectify:
-                y = rectified(y)
-            out[p, c] = y
+            out[p, c] = rectified(y, floor)
 
 
 def moments(x: Float32) -> Float64:
