@@ -15,11 +15,11 @@ import pytest
 
 import pcmref
 from pcmref import cli
-from pcmref.cli.options import time_s
 from pcmref.files.json_text import json_digest
 from pcmref.network.graph import Network
 from pcmref.network.layers import Linear
 from pcmref.network.operations import GlobalAveragePool
+from pcmref.studies.named import time_s
 from pcmref.studies.retention import retention
 from pcmref.studies.study import TIMES_S
 from tests.helpers.nets import RGB, batch_norm, conv

@@ -20,9 +20,9 @@ from statistics import mean
 import numpy as np
 
 import pcmref
-from pcmref.cli.options import time_s
 from pcmref.errors import DataError, PcmrefError
 from pcmref.files.samples import load_samples
+from pcmref.studies.named import time_s
 from pcmref.studies.report import time_text
 
 

@@ -1,4 +1,4 @@
-"""The command line: ``pcmref retention | inspect | convert | images | fetch | export | check | dpi | selfcheck``.
+"""The command line: ``pcmref retention | sweep | inspect | convert | fetch | export | check | dpi | ...``.
 
 Imports all rooms: a file has one kind of command, its options and what it prints.
 Never knows an equation, a format of a file or a rule of a stage.
@@ -16,6 +16,7 @@ from pcmref.cli.golden import add_check, add_dpi, add_export, add_selfcheck
 from pcmref.cli.images import add_images
 from pcmref.cli.networks import add_fetch, add_inspect
 from pcmref.cli.retention import add_retention
+from pcmref.cli.sweep import add_sweep
 from pcmref.console import attended
 
 __all__ = ["main"]
@@ -23,6 +24,7 @@ __all__ = ["main"]
 #: What adds each command to the parser, in the order of the help.
 COMMANDS = (
     add_retention,
+    add_sweep,
     add_inspect,
     add_convert,
     add_images,

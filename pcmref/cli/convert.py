@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pcmref
-from pcmref.cli.options import add_data, colours, samples_of
+from pcmref.cli.options import add_data, colours
 from pcmref.console import progress_bar
 from pcmref.errors import DataError, ParameterError, describe
 from pcmref.files.atomic import check_outputs
@@ -17,6 +17,7 @@ from pcmref.network.graph import Network
 from pcmref.network.images import Normalisation, Samples
 from pcmref.network.recipes import IMAGENET, RECIPES, recipe
 from pcmref.studies import report, variants
+from pcmref.studies.named import samples_of
 from pcmref.studies.variants import Source
 
 __all__ = ["add_convert"]

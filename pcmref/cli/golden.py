@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 import pcmref
 from pcmref.arithmetic.codes import ROUNDINGS
-from pcmref.cli.options import at_least_one, factors, network_path, readout_file, samples_of, time_s
+from pcmref.cli.options import at_least_one
 from pcmref.console import say
 from pcmref.crossbar.converters import Accumulator, Adc, Beyond, Codes, Dac, Drive, FixedPoint
 from pcmref.crossbar.readout import PRESETS, Lines, ReadNoise, Readout, preset
@@ -29,11 +29,13 @@ from pcmref.golden.folders import npy_description, size_of, write_case
 from pcmref.golden.layers import network_case
 from pcmref.golden.library import write_library
 from pcmref.golden.loads import MATRICES
+from pcmref.golden.readouts import readout_file
 from pcmref.golden.selfcheck import selfcheck, selfcheck_text
 from pcmref.golden.tiles import GROUPS, tile_case
 from pcmref.golden.verdicts import EXIT, verdict_text
 from pcmref.inference.compensation import COMPENSATIONS, calibrate
 from pcmref.inference.ranges import RANGE_IMAGES, calibrate_ranges, stored_if_any
+from pcmref.studies.named import factors, network_path, samples_of, time_s
 from pcmref.studies.study import needs_calibration
 
 __all__ = ["add_check", "add_dpi", "add_export", "add_selfcheck"]

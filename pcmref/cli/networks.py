@@ -12,9 +12,7 @@ import pcmref
 from pcmref.cli.options import (
     add_data,
     add_readout,
-    network_path,
     readout_of_options,
-    samples_of,
 )
 from pcmref.console import progress_bar
 from pcmref.crossbar.readout import Readout
@@ -25,6 +23,7 @@ from pcmref.inference.ranges import RANGE_IMAGES, calibrate_ranges, stored_if_an
 from pcmref.inference.saturation import Saturation
 from pcmref.network.graph import Network
 from pcmref.studies import report
+from pcmref.studies.named import network_path, samples_of
 
 __all__ = ["add_fetch", "add_inspect"]
 

@@ -15,11 +15,7 @@ from pcmref.cli.options import (
     add_data,
     add_readout,
     at_least_one,
-    factors,
-    network_path,
     readout_of_options,
-    samples_of,
-    time_s,
 )
 from pcmref.console import progress_bar, say
 from pcmref.devices.published import MODELS, NANDAKUMAR_2019, model
@@ -31,6 +27,7 @@ from pcmref.inference.threads import processors
 from pcmref.profiling import Profile, recording
 from pcmref.studies import report
 from pcmref.studies.document import part_of, rows_left, write_document
+from pcmref.studies.named import factors, network_path, samples_of, time_s
 from pcmref.studies.plots import check_format, plot_retention
 from pcmref.studies.retention import Retention, Row, retention
 from pcmref.studies.study import TIMES_S, Study, needs_calibration

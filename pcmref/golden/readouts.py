@@ -5,14 +5,20 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, fields
+from pathlib import Path
 from typing import Any
 
 from pcmref.arithmetic.codes import Range
 from pcmref.crossbar.converters import Accumulator, Adc, Dac, FixedPoint
 from pcmref.crossbar.readout import Readout
 from pcmref.errors import FileError, describe
+from pcmref.files.json_text import parsed
+from pcmref.files.regular import content_of
 
-__all__ = ["readout_fields", "readout_of"]
+__all__ = ["readout_fields", "readout_file", "readout_of"]
+
+#: Most bytes of a file with a readout.
+READOUT_LIMIT = 1 << 26
 
 
 def readout_fields(readout: Readout) -> dict[str, Any]:
@@ -44,6 +50,15 @@ def readout_of(said: Mapping[str, Any]) -> Readout:
             "measured": None if measured is None else {name: _measured(name, adcs) for name, adcs in _items(measured)},
         }
     )
+
+
+def readout_file(path: Path) -> Readout:
+    """Return the readout in a JSON file: all of it, or under the name ``readout``."""
+    try:
+        said = parsed(content_of(path, READOUT_LIMIT))
+    except (OSError, ValueError) as error:
+        raise FileError(str(path), "a readout as JSON", describe(str(error), 100)) from None
+    return readout_of(said["readout"] if isinstance(said, dict) and "readout" in said else said)
 
 
 def _adc(where: str, said: object) -> Adc:

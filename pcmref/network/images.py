@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import warnings
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -111,6 +113,16 @@ class Samples(ReadOnly):
 
     def __len__(self) -> int:
         return len(self.images)
+
+    @cached_property
+    def sha256(self) -> str:
+        """SHA-256 of the images."""
+        return hashlib.sha256(self.images.tobytes()).hexdigest()
+
+    @cached_property
+    def labels_sha256(self) -> str:
+        """SHA-256 of the labels, as little-endian int64."""
+        return hashlib.sha256(self.labels.astype("<i8").tobytes()).hexdigest()
 
     def first(self, count: int) -> Samples:
         """Return a copy of the first `count` samples, or of all if there are fewer: the others can be forgotten."""

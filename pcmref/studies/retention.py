@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from itertools import groupby
 from typing import Any
 
 import numpy as np
@@ -14,9 +15,9 @@ from pcmref.errors import ParameterError, called, describe, instance
 from pcmref.inference.accuracy import correct
 from pcmref.inference.compensation import calibrate
 from pcmref.inference.run import digital, prepare
-from pcmref.studies.study import Study
+from pcmref.studies.study import Case, Study
 
-__all__ = ["Retention", "Row", "retention"]
+__all__ = ["Retention", "Row", "retention", "rows_of"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -135,18 +136,45 @@ def retention(
 
     scores = digital(study.network, study.samples.images, threads=threads, progress=advance)
     baseline = correct(scores, study.samples.labels)
-    look = True
-    for seed in study.seeds:
+    for row in rows_of(
+        study, [case for case in wanted if case not in rows], readout, threads=threads, progress=advance
+    ):
+        rows[row.seed, row.t_s, row.compensation] = row
+        keep(result())
+    return result()
+
+
+def rows_of(
+    study: Study,
+    cases: Iterable[Case],
+    readout: Readout,
+    *,
+    threads: int | None = None,
+    progress: Callable[[int], None] = lambda images: None,
+    look: bool = True,
+) -> Iterator[Row]:
+    """Yield the row of each case; one chip is programmed, and read, once for the cases of it that follow one another.
+
+    Parameters
+    ----------
+    study : Study
+    cases : iterable of Case
+    readout : Readout
+        That of the study, with its ranges.
+    threads : int, optional
+    progress : callable
+        Called with numbers of images.
+    look : bool
+        Whether to warn of full scales that do not fit the first case.
+    """
+    for seed, of_chip in groupby(cases, lambda case: case[0]):
         chip = program(study.network, model=study.model, seed=seed, scale=study.scale, significance=study.significance)
         reference = chip.reference()
-        for t_s in study.times_s:
+        for t_s, at_time in groupby(of_chip, lambda case: case[1]):
             snapshot = chip.at(t_s)
-            for compensation in study.compensations:
-                if (seed, t_s, compensation) not in rows:
-                    row = _row(study, snapshot, reference, compensation, readout, threads, advance, look=look)
-                    rows[seed, t_s, compensation], look = row, False
-                    keep(result())
-    return result()
+            for _, _, compensation in at_time:
+                yield _row(study, snapshot, reference, compensation, readout, threads, progress, look=look)
+                look = False
 
 
 def _row(

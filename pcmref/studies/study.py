@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import hashlib
 import itertools
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import Any, TypeVar, get_args
+from typing import Any, TypeAlias, TypeVar, get_args
 
 from pcmref.arithmetic.draws import check_seed
 from pcmref.crossbar.readout import PRESETS, Readout
@@ -24,9 +23,11 @@ from pcmref.network.graph import Network
 from pcmref.network.images import Samples
 from pcmref.references import SPEC_VERSION
 
-__all__ = ["DAY_S", "HOUR_S", "TIMES_S", "YEAR_S", "Study", "needs_calibration"]
+__all__ = ["DAY_S", "HOUR_S", "TIMES_S", "YEAR_S", "Case", "Study", "needs_calibration"]
 
 T = TypeVar("T")
+#: What a row is of: a seed, a time, a compensation.
+Case: TypeAlias = tuple[int, float, str]
 
 HOUR_S = 3600.0
 DAY_S = 24 * HOUR_S
@@ -100,7 +101,7 @@ class Study:
         for name, values in (("times_s", times_s), ("seeds", seeds), ("compensations", compensations)):
             object.__setattr__(self, name, tuple(values))
         self._check_images()
-        readout = self._stored_readout()
+        readout = self.stored_readout()
         if needs_calibration(readout, compensations) and self.calibration is None:
             raise ParameterError("calibration", "training images (for AdaBS or converter ranges)", "none")
         if not readout.needs_ranges:
@@ -120,7 +121,7 @@ class Study:
                 raise ParameterError("calibration", f"at least {ADABS_IMAGES} images for AdaBS", found)
 
     @property
-    def cases(self) -> list[tuple[int, float, str]]:
+    def cases(self) -> list[Case]:
         """Seed, time and compensation of every row of the answer, in order."""
         return list(itertools.product(self.seeds, self.times_s, self.compensations))
 
@@ -130,13 +131,14 @@ class Study:
         They are its own; or those that come with the network, where they fit; or else, if it needs some, they are found
         with the calibration images.
         """
-        readout = self._stored_readout()
+        readout = self.stored_readout()
         if self.calibration is None or not readout.needs_ranges:
             return readout
         images = self.calibration.images[:RANGE_IMAGES]
         return calibrate_ranges(self.network, images, readout, model=self.model, scale=self.scale, threads=threads)
 
-    def _stored_readout(self) -> Readout:
+    def stored_readout(self) -> Readout:
+        """Return the readout with the ranges that come with the network, where those fit and it needs some."""
         # never kept: `dataclasses.replace` may bring another network, model or scale
         return stored_if_any(self.network, self.readout, model=self.model, scale=self.scale)
 
@@ -170,8 +172,8 @@ def _identity(samples: Samples) -> dict[str, Any]:
     return {
         "source": samples.where,
         "count": len(samples),
-        "sha256": hashlib.sha256(samples.images.tobytes()).hexdigest(),
-        "labels_sha256": hashlib.sha256(samples.labels.astype("<i8").tobytes()).hexdigest(),
+        "sha256": samples.sha256,
+        "labels_sha256": samples.labels_sha256,
     }
 
 

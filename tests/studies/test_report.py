@@ -5,9 +5,9 @@ from pathlib import Path
 import pytest
 
 import pcmref
-from pcmref.cli.options import time_s
 from pcmref.profiling import Profile
 from pcmref.studies import report
+from pcmref.studies.named import time_s
 from pcmref.studies.retention import Retention, Row
 from pcmref.studies.study import TIMES_S, Study
 
