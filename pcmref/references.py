@@ -13,8 +13,8 @@ VERSION = "0.1.0"
 SPEC_VERSION = 3
 
 REFERENCES: Mapping[str, str] = {
-    "F60": "R. A. Fisher, E. A. Cornish, The percentile points of distributions having known cumulants, Technometrics 2, "
-    "209-225 (1960), doi 10.1080/00401706.1960.10489895",
+    "F60": "R. A. Fisher, E. A. Cornish, The percentile points of distributions having known cumulants, Technometrics "
+    "2, 209-225 (1960), doi 10.1080/00401706.1960.10489895",
     "H16": "K. He, X. Zhang, S. Ren, J. Sun, Deep residual learning for image recognition, CVPR 2016, 770-778, "
     "doi 10.1109/CVPR.2016.90",
     "H70": "G. W. Hill, Algorithm 395: Student's t-distribution, Communications of the ACM 13, 617-619 (1970), "

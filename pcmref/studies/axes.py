@@ -9,28 +9,56 @@ from pcmref.studies.plots import LABELS
 from pcmref.studies.report import time_text
 from pcmref.studies.results import Cell, Coordinate, Results, Setting
 
-__all__ = ["cells_by_place", "compensations_of", "is_numeric", "label", "shown", "swept", "time_shown", "times_of", "value_text"]
+__all__ = [
+    "cells_by_place",
+    "compensations_of",
+    "coordinate",
+    "is_numeric",
+    "label",
+    "shown",
+    "swept",
+    "time_shown",
+    "times_of",
+    "value_text",
+]
 
+#: Axes whose values speak for themselves.
+NAMES = ("network", "preset", "model")
+#: The axis of settings that no coordinate tells apart: the first digits of their digests.
+SETTING, DIGITS = "setting", 12
 #: A setting by its position, a time and a compensation.
 Place = tuple[int, float, str]
 
 
 def swept(results: Results) -> dict[str, list[Coordinate]]:
-    """Return the names of coordinates in which settings differ, each with its values: numbers in order, names as met.
+    """Return the names of coordinates that tell settings apart, each with its values: numbers in order, names as met.
 
-    Of several that tell the same settings apart only the first is one.
+    What another coordinate decides is left out, as the number of images is that each network is judged by.  Settings
+    that no coordinate tells apart, because they have other images, are told apart by their digest.
     """
-    axes: dict[str, list[Coordinate]] = {}
-    partitions: set[tuple[int, ...]] = set()
-    for name in results.settings[0].coordinates if results.settings else ():
-        column = [setting.coordinates[name] for setting in results.settings]
-        values = list(dict.fromkeys(column))
-        number = {value: n for n, value in enumerate(values)}
-        partition = tuple(number[value] for value in column)
-        if len(values) > 1 and partition not in partitions:
-            partitions.add(partition)
-            axes[name] = sorted(values, key=float) if is_numeric(values) else values
-    return axes
+    settings = results.settings
+    columns = {
+        name: [setting.coordinates[name] for setting in settings]
+        for name in (settings[0].coordinates if settings else ())
+        if len({setting.coordinates[name] for setting in settings}) > 1
+    }
+    for name in reversed(list(columns)):
+        if any(_decides(column, columns[name]) for other, column in columns.items() if other != name):
+            del columns[name]
+    if len(set(zip(*columns.values(), strict=True))) < len(settings) > 1:
+        columns[SETTING] = [coordinate(setting, SETTING) for setting in settings]
+    axes = {name: list(dict.fromkeys(column)) for name, column in columns.items()}
+    return {name: sorted(values, key=float) if is_numeric(values) else values for name, values in axes.items()}
+
+
+def _decides(one: Sequence[Coordinate], other: Sequence[Coordinate]) -> bool:
+    """Return whether each value of a column has but one beside it in another."""
+    return len(set(zip(one, other, strict=True))) == len(set(one))
+
+
+def coordinate(setting: Setting, name: str) -> Coordinate:
+    """Return where a setting lies on an axis that `swept` has found."""
+    return setting.digest[:DIGITS] if name == SETTING else setting.coordinates[name]
 
 
 def is_numeric(values: Iterable[Coordinate]) -> bool:
@@ -89,11 +117,11 @@ def value_text(value: Coordinate) -> str:
 
 
 def label(setting: Setting, axes: Sequence[str] | Mapping[str, object]) -> str:
-    """Return what tells a setting from the others: a name for itself, a number with the name of its axis, or its end."""
+    """Return what tells a setting from the others: its values on some axes, with the end of the name of each."""
     parts = []
     for name in axes:
-        value = setting.coordinates[name]
+        text = value_text(coordinate(setting, name))
         end = ".".join(name.split(".")[-2:])
         called = end if sum(other.endswith(end) for other in axes) == 1 else name
-        parts.append(value_text(value) if isinstance(value, str) else f"{shown(called)} {value_text(value)}")
+        parts.append(text if name in NAMES else f"{shown(called)} {text}")
     return ", ".join(parts)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from pcmref.errors import one_of
-from pcmref.studies.axes import swept, time_shown
+from pcmref.errors import ParameterError, one_of
+from pcmref.studies.axes import shown, swept, time_shown
 from pcmref.studies.distributions import over_chips
 from pcmref.studies.drawing import Chart, style
 from pcmref.studies.heat_maps import over_axes
@@ -33,17 +33,19 @@ def charts(results: Results, t_s: float | None = None) -> dict[str, Chart]:
     return {chart.name: chart for chart in found}
 
 
-def write_chart(results: Results, path: Path, name: str, t_s: float | None = None) -> None:
+def write_chart(results: Results, path: Path, name: str | None, t_s: float | None = None) -> None:
     """Draw one figure into a file whose suffix says its format.
 
     Raises
     ------
     ParameterError
-        If there is no figure of that name.
+        If there is no figure of that name, or nothing to draw yet.
     MissingExtraError
         Without matplotlib.
     """
     found = charts(results, t_s)
-    one_of("--figure", name, found)
+    if not found:
+        raise ParameterError(shown(results.name), "rows to draw", "none yet")
+    one_of("figure", name, found)
     with style():
-        save_figure(found[name].draw(), path)
+        save_figure(found[str(name)].draw(), path)

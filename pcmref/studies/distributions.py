@@ -44,7 +44,9 @@ def over_chips(results: Results, t_s: float) -> Chart:
     for group in ([cell for cell in cells if (cell.compensation == "none") is none] for none in (True, False)):
         if not group:
             continue
-        extent = limits(100 * n / results.settings[cell.setting].images for cell in group for n in (cell.least, cell.most))
+        extent = limits(
+            100 * n / results.settings[cell.setting].images for cell in group for n in (cell.least, cell.most)
+        )
         if len(chosen) == 1:
             rows = [(LABELS[cell.compensation], cell) for cell in group]
             contents.append(Panel(heading="", rows=rows, limits=extent))
@@ -59,7 +61,7 @@ def over_chips(results: Results, t_s: float) -> Chart:
         f"{chips} chip{'s' if counts[-1] > 1 else ''} a row, {time_text(t_s)} after programming: "
         + ("each a stroke" if counts[0] <= STROKES else "")
         + (", or, if they are many, " if counts[0] <= STROKES < counts[-1] else "")
-        + ("a histogram" if STROKES < counts[-1] else "")
+        + ("a histogram" if counts[-1] > STROKES else "")
         + "; below, their mean with its 95 % interval."
         + left_out(present, chosen, "settings")
     )
@@ -92,7 +94,8 @@ def _draw_row(axes: Any, y: float, cell: Cell, percents: Float64, images: int) -
     if cell.chips <= STROKES:
         axes.vlines(percents, y, y + 0.5, color=colour, alpha=0.7, lw=1)
     else:
-        counts, edges = np.histogram(percents, np.linspace(*axes.get_xlim(), BARS + 1))
+        low, high = axes.get_xlim()
+        counts, edges = np.histogram(percents, np.linspace(low, high, BARS + 1))
         axes.stairs(y + 0.6 * counts / counts.max(), edges, baseline=y, fill=True, color=colour, alpha=0.4)
     margin = None if of.margin is None else 100 * of.margin
     look = {"marker": LINES[cell.compensation][0], "markersize": 5, "color": colour, "capsize": 3, "zorder": 3}

@@ -145,7 +145,7 @@ def line_style(compensation: str) -> dict[str, Any]:
 
 def finish(drawing: Any) -> None:
     """Give a figure one legend for all its panels, above them."""
-    entries = {}
+    entries: dict[str, Any] = {}
     for axes in drawing.axes:
         for handle, name in zip(*axes.get_legend_handles_labels(), strict=True):
             entries.setdefault(name, handle)
@@ -155,7 +155,11 @@ def finish(drawing: Any) -> None:
 
 def within(text: str, most: int) -> str:
     """Return a text of at most so many characters: of a longer one, its ends."""
-    return text if len(text) <= most else f"{text[: most // 2]}\N{HORIZONTAL ELLIPSIS}{text[len(text) + 1 - (most + 1) // 2 :]}"
+    return (
+        text
+        if len(text) <= most
+        else f"{text[: most // 2]}\N{HORIZONTAL ELLIPSIS}{text[len(text) + 1 - (most + 1) // 2 :]}"
+    )
 
 
 def heading(axes: Any, text: str, width_in: float) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from pcmref.studies.axes import compensations_of, is_numeric, label, swept, value_text
+from pcmref.studies.axes import compensations_of, coordinate, is_numeric, label, swept, value_text
 from pcmref.studies.drawing import (
     CHARACTERS_PER_INCH,
     NAME_MOST,
@@ -53,7 +53,7 @@ def over_axes(results: Results, t_s: float) -> Chart:
     found: dict[tuple[str, str], dict[tuple[Coordinate, Coordinate], float]] = {}
     for cell in results.cells:
         setting = results.settings[cell.setting]
-        row, column = setting.coordinates[down], setting.coordinates[across]
+        row, column = coordinate(setting, down), coordinate(setting, across)
         if cell.t_s == t_s:
             means = found.setdefault((label(setting, rest), cell.compensation), {})
             means[row, column] = 100 * cell.correct / (cell.chips * setting.images)

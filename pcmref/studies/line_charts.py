@@ -8,7 +8,16 @@ from typing import Any
 
 import numpy as np
 
-from pcmref.studies.axes import cells_by_place, compensations_of, is_numeric, label, swept, times_of, value_text
+from pcmref.studies.axes import (
+    cells_by_place,
+    compensations_of,
+    coordinate,
+    is_numeric,
+    label,
+    swept,
+    times_of,
+    value_text,
+)
 from pcmref.studies.drawing import (
     CHARACTERS_PER_INCH,
     NAME_MOST,
@@ -82,7 +91,7 @@ def over_axis(results: Results) -> list[Chart]:
     numeric = is_numeric(values)
     along = values if numeric else values[:NAMES]
     where = _where(along)
-    setting_at = {setting.coordinates[axis_name]: n for n, setting in enumerate(results.settings)}
+    setting_at = {coordinate(setting, axis_name): n for n, setting in enumerate(results.settings)}
     times, places, compensations = times_of(results), cells_by_place(results), compensations_of(results)
     chosen = [times[n] for n in np.unique(np.linspace(0, len(times) - 1, min(TIMES, len(times))).astype(int))]
 
@@ -99,9 +108,11 @@ def over_axis(results: Results) -> list[Chart]:
     def axis(drawn: Any, width_in: float) -> None:
         names = {value: value_text(value) for value in along}
         if numeric:
-            mark(drawn, where, names, width_in)
+            mark(drawn, where, names, width_in)  # type: ignore[arg-type]  # all are numbers
         else:
-            mark_names(drawn.xaxis, list(where.values()), list(names.values()), CHARACTERS_PER_INCH * width_in / len(along))
+            mark_names(
+                drawn.xaxis, list(where.values()), list(names.values()), CHARACTERS_PER_INCH * width_in / len(along)
+            )
             drawn.set_xlim(-0.5, len(along) - 0.5)
         drawn.set_xlabel(value_text(axis_name))
 
@@ -124,9 +135,7 @@ def _digital(results: Results, setting: int) -> float | None:
     return None if of.digital_correct is None else 100 * of.digital_correct / of.images
 
 
-def _summaries(
-    results: Results, cells: Mapping[str, Mapping[float, Cell]]
-) -> dict[str, dict[float, Statistics]]:
+def _summaries(results: Results, cells: Mapping[str, Mapping[float, Cell]]) -> dict[str, dict[float, Statistics]]:
     """Return the statistics of the cells of each line."""
     return {
         name: {x: summary(cell, results.settings[cell.setting].images) for x, cell in line.items()}
@@ -153,7 +162,9 @@ def _charts(
     kept = [percent for panel in contents for percent in panel.extent(set(panel.lines) - {"none"})]
     several = any(s.chips > 1 for panel in contents for line in panel.lines.values() for s in line.values())
     reading = (
-        "Mean over chips with its 95 % interval; bands reach from the worst chip to the best." if several else "One chip."
+        "Mean over chips with its 95 % interval; bands reach from the worst chip to the best."
+        if several
+        else "One chip."
     ) + shown
 
     def chart(name: str, title: str, reading: str, extent: Sequence[float]) -> Chart:

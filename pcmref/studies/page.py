@@ -1,4 +1,4 @@
-"""What a study has found as one page: HTML that needs no network and no script, for screens of any size and for paper."""
+"""What a study has found as one page of HTML: it needs no network and no script, and suits any screen, and paper."""
 
 from __future__ import annotations
 
@@ -8,8 +8,9 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
+from pcmref.errors import ParameterError, require
 from pcmref.files.atomic import replacing
-from pcmref.studies.axes import cells_by_place, compensations_of, shown, swept, times_of, value_text
+from pcmref.studies.axes import cells_by_place, compensations_of, coordinate, shown, swept, times_of, value_text
 from pcmref.studies.charts import charts
 from pcmref.studies.drawing import Chart, style, svg
 from pcmref.studies.page_style import STYLE
@@ -18,12 +19,27 @@ from pcmref.studies.report import time_text
 from pcmref.studies.results import Results
 from pcmref.studies.statistics import Statistics, summary
 
-__all__ = ["write_page"]
+__all__ = ["SUFFIX", "check_page", "write_page"]
 
+#: What the name of a page ends in.
+SUFFIX = ".html"
 #: Most cells in the table, and most values of a kind that are listed.
 CELLS, LISTED = 300, 30
 #: What has no value.
 NONE = "-"
+
+
+def check_page(path: Path) -> None:
+    """Raise `ParameterError` now rather than after hours of work if `path` is no name of a page.
+
+    Raises
+    ------
+    MissingExtraError
+        Without matplotlib.
+    """
+    require("matplotlib", "cli")
+    if path.suffix.lower() != SUFFIX:
+        raise ParameterError(str(path), f"the suffix {SUFFIX}", repr(path.suffix))
 
 
 def write_page(path: Path, results: Results, *, precision: float = 0.001, t_s: float | None = None) -> None:
@@ -86,7 +102,9 @@ def _sentence(results: Results) -> str:
         return "No chip has been measured yet."
     times, counts = times_of(results), sorted({cell.chips for cell in results.cells})
     chips = f"{counts[0]:,}" if len(counts) == 1 else f"{counts[0]:,} to {counts[-1]:,}"
-    when = time_text(times[0]) if len(times) == 1 else f"{len(times)} times from {time_text(times[0])} to {time_text(times[-1])}"
+    when = time_text(times[0])
+    if len(times) > 1:
+        when = f"{len(times)} times from {when} to {time_text(times[-1])}"
     settings = len({cell.setting for cell in results.cells})
     under = ", ".join(LABELS[name] for name in compensations_of(results))
     plural = "s" if counts[-1] > 1 else ""
@@ -131,7 +149,8 @@ def _table(results: Results, precision: float) -> Iterator[str]:
     points = f"{100 * precision:.10g}"
     digits = max(2, 1 - math.floor(math.log10(100 * precision)))
     names = [*map(value_text, axes), "time", "compensation"]
-    numbers = ["chips", "mean", "s. d.", "95 % ±", "images’ s. e.", f"chips for ±{points}", "worst", "best", "digital"]
+    spread = ["chips", "mean", "s. d.", "95 % ±", "s. e. of images", f"chips for ±{points}"]
+    numbers = [*spread, "worst", "best", "digital"]
     yield '<section aria-labelledby="numbers">\n<h2 id="numbers">Numbers</h2>'
     left = ""
     if len(cells) > CELLS:
@@ -143,12 +162,13 @@ def _table(results: Results, precision: float) -> Iterator[str]:
     yield "</tr>\n</thead>\n<tbody>"
     for cell in cells[:CELLS]:
         setting = results.settings[cell.setting]
-        where = [value_text(setting.coordinates[name]) for name in axes]
+        where = [value_text(coordinate(setting, name)) for name in axes]
         heads = [*where, time_text(cell.t_s), LABELS[cell.compensation]]
         of = summary(cell, setting.images)
         digital = None if setting.digital_correct is None else setting.digital_correct / setting.images
-        values = _numbers(of, precision, digits) + [_percent(digital, digits)]
-        row = [f'<th scope="row">{_text(head)}</th>' for head in heads] + [f'<td class="n">{text}</td>' for text in values]
+        values = [*_numbers(of, precision, digits), _percent(digital, digits)]
+        row = [f'<th scope="row">{_text(head)}</th>' for head in heads]
+        row += [f'<td class="n">{text}</td>' for text in values]
         yield f"<tr>{''.join(row)}</tr>"
     yield "</tbody>\n</table>\n</div>"
     yield _notes(points)
@@ -176,15 +196,16 @@ def _notes(points: str) -> str:
     """Return what the columns mean."""
     notes = {
         "mean, s. d.": "mean and sample standard deviation over chips. One chip has no deviation, and no interval.",
-        "95 % ±": "half of the 95 % interval of the mean over all chips that could be made, on these images "
-        "(Student's t; it takes accuracies of chips to be about normal).",
-        "images’ s. e.": "√(p(1 − p)/n), the standard error of the accuracy p of a chip as there are only n images. The mean over "
-        "chips has no larger one, but more chips do not make it smaller: all see the same images. Chips that are equally "
-        "good, and right or wrong independently from image to image, would have no larger s. d.: if theirs is clearly "
-        "larger, chips differ in quality.",
-        f"chips for ±{points}": f"how many chips would give a 95 % interval of ±{points} percentage points, if the "
-        "standard deviation is that of these chips. Of few chips it is hardly known.",
-        "digital": "the network without devices or converters, in float32, on the same images.",
+        "95 % ±": "half of the 95 % interval of the mean over all chips that could be made, on these images. It is "
+        "Student's, which takes the accuracies of chips to be about normal.",
+        "s. e. of images": "standard error √(p(1-p)/n): about how far another draw of n images would move the accuracy p "
+        "of a chip. It would move the mean over chips by no more, but more chips do not help, as all see the same "
+        "images. Chips of one quality, right or wrong independently from image to image, would have no larger s. d.: "
+        "if theirs is clearly larger, chips differ. Where all images are right it is 0, and tells nothing.",
+        f"chips for ±{points}": f"how many chips would give a 95 % interval of ±{points} percentage points, if their "
+        "s. d. was the one found here, which few chips tell badly, and chips that are all alike do not tell.",
+        "worst, best": "of the chips that were measured; the more there are, the further they lie apart.",
+        "digital": "the network without devices and converters, in float32, on the same images.",
     }
     items = "\n".join(f"<dt>{_text(term)}</dt>\n<dd>{_text(text)}</dd>" for term, text in notes.items())
     return f"""<h3>What the columns mean</h3>
@@ -210,8 +231,8 @@ def _sources(results: Results) -> Iterator[str]:
         yield f'<tr><th scope="row">{_text(kind)}</th>{cells}</tr>'
     yield "</tbody>\n</table>\n</div>"
     done = f"{results.rows:,} of {results.wanted:,} rows"
-    yield f"""<p>Rows are exact: the same study gives the same digest of all rows on every machine, in whatever order they are
-computed.</p>
+    yield f"""<p>Rows are exact: the same study gives the same digest of all rows on every machine, in whatever
+order they are computed.</p>
 <dl>
 <dt>rows</dt>
 <dd>{done}</dd>

@@ -22,13 +22,13 @@ p { margin: 0 0 1rem; }
 figure { margin: 0 0 2.5rem; }
 figure svg { display: block; width: 100%; min-width: 34rem; height: auto; }
 figure svg * { stroke-linejoin: round; stroke-linecap: butt; }
-figure svg text { font-family: system-ui, -apple-system, "Segoe UI", Roboto, "Helvetica Neue", Arial, sans-serif !important; }
+figure svg text { font-family: system-ui, -apple-system, "Segoe UI", Roboto, Arial, sans-serif !important; }
 figcaption { margin-top: .6rem; font-size: .9rem; color: var(--faint); }
 figcaption strong { color: var(--ink); }
 code, pre { font-family: ui-monospace, "SF Mono", Menlo, Consolas, "DejaVu Sans Mono", monospace; font-size: .85em; }
 code { overflow-wrap: anywhere; }
 pre { margin: 0; padding: .9rem 1rem; background: var(--soft); border-radius: 4px; line-height: 1.5; tab-size: 4; }
-table { border-collapse: collapse; font-size: .875rem; line-height: 1.35; font-variant-numeric: tabular-nums lining-nums; }
+table { border-collapse: collapse; font-size: .875rem; line-height: 1.35; font-variant-numeric: tabular-nums; }
 th, td { padding: .28rem .8rem .28rem 0; text-align: left; vertical-align: top; font-weight: 400; white-space: nowrap; }
 th:last-child, td:last-child { padding-right: 0; }
 thead th { font-weight: 600; border-bottom: 1.5px solid var(--ink); vertical-align: bottom; }

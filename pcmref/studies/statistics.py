@@ -48,8 +48,8 @@ class Statistics:
         return max(0.0, self.mean - self.margin), min(1.0, self.mean + self.margin)
 
     def needed(self, precision: float) -> int | None:
-        """Return how many chips would give the mean to plus or minus `precision`; one chip does not tell."""
-        return None if self.deviation is None else chips_needed(self.deviation, precision)
+        """Return how many chips would give the mean to plus or minus `precision`; chips without spread do not tell."""
+        return chips_needed(self.deviation, precision) if self.deviation else None
 
 
 def summary(cell: Cell, images: int) -> Statistics:

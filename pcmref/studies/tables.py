@@ -66,7 +66,7 @@ def write_json(path: Path, results: Results, *, precision: float) -> None:
 
 
 def _row(results: Results, cell: Cell, precision: float) -> dict[str, Any]:
-    """Return a row of the CSV by column; a coordinate that is called like a column of every study has its name longer."""
+    """Return a row of the CSV by column; a coordinate has a longer name if every study has such a column."""
     setting = results.settings[cell.setting]
     sums = {name: value for name, value in asdict(cell).items() if name != "setting"}
     digests = {name: _at(setting.facts, *place) for name, place in DIGESTS.items()}
@@ -79,8 +79,8 @@ def _row(results: Results, cell: Cell, precision: float) -> dict[str, Any]:
         **digests,
         "rows_digest": results.digest,
     }
-    coordinates = setting.coordinates.items()
-    return {f"setting.{name}" if name in columns else name: value for name, value in coordinates} | columns
+    coordinates = {name: value for name, value in setting.coordinates.items() if name != "images"}
+    return {f"setting.{name}" if name in columns else name: value for name, value in coordinates.items()} | columns
 
 
 def _statistics(results: Results, cell: Cell, precision: float) -> dict[str, float | int | None]:
