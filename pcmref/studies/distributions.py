@@ -97,6 +97,6 @@ def _draw_row(axes: Any, y: float, cell: Cell, percents: Float64, images: int) -
         low, high = axes.get_xlim()
         counts, edges = np.histogram(percents, np.linspace(low, high, BARS + 1))
         axes.stairs(y + 0.6 * counts / counts.max(), edges, baseline=y, fill=True, color=colour, alpha=0.4)
-    margin = None if of.margin is None else 100 * of.margin
+    bars = None if of.interval is None else [[100 * abs(of.mean - end)] for end in of.interval]
     look = {"marker": LINES[cell.compensation][0], "markersize": 5, "color": colour, "capsize": 3, "zorder": 3}
-    axes.errorbar([100 * of.mean], [y - 0.15], xerr=margin, **look)
+    axes.errorbar([100 * of.mean], [y - 0.15], xerr=bars, **look)

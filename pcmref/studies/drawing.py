@@ -169,10 +169,11 @@ def heading(axes: Any, text: str, width_in: float) -> None:
 
 
 def limits(values: Iterable[float], least_span: float = 0.5) -> tuple[float, float]:
-    """Return where an axis of percentages begins and ends: a little beyond its values, and within 0 to 100 or so."""
+    """Return where an axis of percentages begins and ends: a little beyond its values, hardly beyond 0 and 100."""
     low, high = min(found := list(values)), max(found)
     margin = max(0.06 * (high - low), (least_span - (high - low)) / 2)
-    return max(low - margin, -2.0), min(high + margin, 102.0)
+    beyond = 0.05 * (high - low + 2 * margin)
+    return max(low - margin, -beyond), min(high + margin, 100.0 + beyond)
 
 
 # Axes of numbers

@@ -215,10 +215,11 @@ def _draw_line(axes: Any, compensation: str, line: Mapping[float, Statistics], j
     """Draw means with their intervals, and a band from the worst to the best chip."""
     colour, x, of = COLOURS[compensation], list(line), list(line.values())
     axes.plot(x, [100 * s.mean for s in of], **line_style(compensation) | ({} if joined else {"linestyle": "none"}))
-    bars = [(at, 100 * s.mean, 100 * s.margin) for at, s in zip(x, of, strict=True) if s.margin is not None]
-    if bars:
-        places, means, margins = zip(*bars, strict=True)
-        axes.errorbar(places, means, margins, fmt="none", ecolor=colour, elinewidth=1, capsize=2)
+    known = [(at, s.mean, s.interval) for at, s in zip(x, of, strict=True) if s.interval is not None]
+    if known:
+        means = [100 * mean for _, mean, _ in known]
+        bars = [[100 * abs(mean - interval[end]) for _, mean, interval in known] for end in (0, 1)]
+        axes.errorbar([at for at, _, _ in known], means, bars, fmt="none", ecolor=colour, elinewidth=1, capsize=2)
     low, high = [100 * s.least for s in of], [100 * s.most for s in of]
     if joined:
         axes.fill_between(x, low, high, color=colour, alpha=0.15, lw=0)

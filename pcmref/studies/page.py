@@ -198,8 +198,8 @@ def _notes(points: str) -> str:
         "mean, s. d.": "mean and sample standard deviation over chips. One chip has no deviation, and no interval.",
         "95 % ±": "half of the 95 % interval of the mean over all chips that could be made, on these images. It is "
         "Student's, which takes the accuracies of chips to be about normal.",
-        "s. e. of images": "standard error √(p(1-p)/n): about how far another draw of n images would move the accuracy p "
-        "of a chip. It would move the mean over chips by no more, but more chips do not help, as all see the same "
+        "s. e. of images": "standard error √(p(1-p)/n): about how far another draw of n images moves the accuracy p "
+        "of a chip. It moves the mean over chips by no more, but more chips do not help, as all see the same "
         "images. Chips of one quality, right or wrong independently from image to image, would have no larger s. d.: "
         "if theirs is clearly larger, chips differ. Where all images are right it is 0, and tells nothing.",
         f"chips for ±{points}": f"how many chips would give a 95 % interval of ±{points} percentage points, if their "
@@ -213,7 +213,7 @@ def _notes(points: str) -> str:
 {items}
 </dl>
 <p>Within a setting the chips at all times and under all compensations are the same ones. Differences between such rows
-are known better than their two intervals suggest.</p>"""
+are often known better than their two intervals suggest.</p>"""
 
 
 # Where it comes from

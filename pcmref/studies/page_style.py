@@ -17,7 +17,8 @@ p, dl, figcaption { max-width: 44rem; }
 p { margin: 0 0 1rem; }
 .lead { font-size: 1.1rem; color: var(--faint); }
 .unfinished { padding: .6rem .9rem; border-left: 4px solid #b45309; background: #fdf6ec; }
-.wide { max-width: 100%; overflow-x: auto; }
+.wide { max-width: 100%; overflow-x: auto; margin: 0 0 1rem; }
+figure .wide { margin: 0; }
 .wide:focus-visible { outline: 2px solid #0072b2; outline-offset: 2px; }
 figure { margin: 0 0 2.5rem; }
 figure svg { display: block; width: 100%; min-width: 34rem; height: auto; }
