@@ -13,8 +13,12 @@ VERSION = "0.1.0"
 SPEC_VERSION = 3
 
 REFERENCES: Mapping[str, str] = {
+    "F60": "R. A. Fisher, E. A. Cornish, The percentile points of distributions having known cumulants, Technometrics "
+    "2, 209-225 (1960), doi 10.1080/00401706.1960.10489895",
     "H16": "K. He, X. Zhang, S. Ren, J. Sun, Deep residual learning for image recognition, CVPR 2016, 770-778, "
     "doi 10.1109/CVPR.2016.90",
+    "H70": "G. W. Hill, Algorithm 395: Student's t-distribution, Communications of the ACM 13, 617-619 (1970), "
+    "doi 10.1145/355598.355599",
     "J20": "V. Joshi, M. Le Gallo, S. Haefeli, I. Boybat, S. R. Nandakumar, C. Piveteau, M. Dazzi, B. Rajendran, "
     "A. Sebastian, E. Eleftheriou, Accurate deep neural network inference using computational phase-change "
     "memory, Nature Communications 11, 2473 (2020), doi 10.1038/s41467-020-16108-9",

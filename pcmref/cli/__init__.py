@@ -1,4 +1,4 @@
-"""The command line: ``pcmref retention | sweep | inspect | convert | fetch | export | check | dpi | ...``.
+"""The command line: ``pcmref retention | sweep | report | inspect | convert | fetch | export | check | dpi | ...``.
 
 Imports all rooms: a file has one kind of command, its options and what it prints.
 Never knows an equation, a format of a file or a rule of a stage.
@@ -7,6 +7,8 @@ Never knows an equation, a format of a file or a rule of a stage.
 from __future__ import annotations
 
 import argparse
+import shlex
+import sys
 import threading
 from collections.abc import Sequence
 
@@ -15,6 +17,7 @@ from pcmref.cli.convert import add_convert
 from pcmref.cli.golden import add_check, add_dpi, add_export, add_selfcheck
 from pcmref.cli.images import add_images
 from pcmref.cli.networks import add_fetch, add_inspect
+from pcmref.cli.report import add_report
 from pcmref.cli.retention import add_retention
 from pcmref.cli.sweep import add_sweep
 from pcmref.console import attended
@@ -25,6 +28,7 @@ __all__ = ["main"]
 COMMANDS = (
     add_retention,
     add_sweep,
+    add_report,
     add_inspect,
     add_convert,
     add_images,
@@ -41,7 +45,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     A check has further ones.
     """
+    arguments = sys.argv[1:] if arguments is None else arguments
     options = _parser().parse_args(arguments)
+    options.command = shlex.join(["pcmref", *arguments])
 
     def work(interrupted: threading.Event) -> int:
         options.interrupted = interrupted

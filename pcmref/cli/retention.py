@@ -28,8 +28,10 @@ from pcmref.profiling import Profile, recording
 from pcmref.studies import report
 from pcmref.studies.document import part_of, rows_left, write_document
 from pcmref.studies.named import factors, network_path, samples_of, time_s
+from pcmref.studies.page import check_page, write_page
 from pcmref.studies.plots import check_format, plot_retention
 from pcmref.studies.retention import Retention, Row, retention
+from pcmref.studies.retention_results import results_of
 from pcmref.studies.study import TIMES_S, Study, needs_calibration
 
 __all__ = ["add_retention"]
@@ -70,6 +72,7 @@ def add_retention(commands: Any) -> None:
     )
     command.add_argument("--threads", type=int, metavar="T", help="default: all processors")
     command.add_argument("--plot", type=Path, metavar="FILE.png", help="draw the curves")
+    command.add_argument("--report", type=Path, metavar="FILE.html", help="figures, tables and their sources as a page")
     command.add_argument(
         "--json",
         type=Path,
@@ -82,9 +85,11 @@ def add_retention(commands: Any) -> None:
 def _retention(options: argparse.Namespace) -> None:
     path = network_path(options.network)
     part = None if options.json is None else part_of(options.json)
-    check_outputs([options.plot, options.json, part], inputs=[path, options.data, options.readout])
+    check_outputs([options.plot, options.report, options.json, part], inputs=[path, options.data, options.readout])
     if options.plot is not None:
         check_format(options.plot)
+    if options.report is not None:
+        check_page(options.report)
     study = _study(options, path)
     if options.plot is not None and 0.0 in study.times_s:
         raise ParameterError("--times", "times above 0 for a plot", options.times)
@@ -104,6 +109,8 @@ def _retention(options: argparse.Namespace) -> None:
     try:
         if options.plot is not None:
             plot_retention(result, options.plot, title=path.stem)
+        if options.report is not None:
+            write_page(options.report, results_of(result, options.command))
     finally:  # last, as its reader may go early; but always
         print(report.retention_table(result))
         if options.profile:

@@ -16,15 +16,19 @@ __all__ = ["check_format", "figure", "plot_retention", "save_figure"]
 
 #: Colour-blind safe (Okabe and Ito), one for each compensation.
 COLOURS = {"none": "#000000", "gdc": "#E69F00", "adabs": "#0072B2", "gdc+adabs": "#009E73"}
+#: And what tells their lines apart in grey.
+LINES = {"none": ("o", "-"), "gdc": ("s", "--"), "adabs": ("^", "-."), "gdc+adabs": ("D", ":")}
 LABELS = {"none": "none", "gdc": "GDC", "adabs": "AdaBS", "gdc+adabs": "GDC+AdaBS"}
 #: Formats of pictures that need nothing but matplotlib.
 FORMATS = (".pdf", ".png", ".svg")
+#: What leaves out the date.
+DATELESS = {".pdf": {"CreationDate": None}, ".svg": {"Date": None}}
 #: Marks of the time axis, seconds.
 MARKS = {"1 min": 60.0, "1 h": HOUR_S, "1 day": DAY_S, "30 days": 30 * DAY_S, "1 year": YEAR_S}
 
 
-def figure(*, figsize: tuple[float, float], ncols: int) -> tuple[Any, Any]:
-    """Return a new figure of `figsize` inches and its `ncols` axes, without touching the user's own figures.
+def figure(*, figsize: tuple[float, float], **grid: Any) -> tuple[Any, Any]:
+    """Return a new figure of `figsize` inches and its `grid` of axes, without touching the user's own figures.
 
     Raises
     ------
@@ -32,7 +36,7 @@ def figure(*, figsize: tuple[float, float], ncols: int) -> tuple[Any, Any]:
         Without matplotlib.
     """
     drawing = require("matplotlib.figure", "cli").Figure(figsize=figsize, layout="constrained")
-    return drawing, drawing.subplots(ncols=ncols)
+    return drawing, drawing.subplots(**grid)
 
 
 def check_format(path: Path) -> None:
@@ -49,9 +53,9 @@ def check_format(path: Path) -> None:
 
 
 def save_figure(figure: Any, path: Path) -> None:
-    """Write a figure; its format follows the suffix of `path`."""
+    """Write a figure; its format follows the suffix of `path`.  It has no date: equal figures are equal files."""
     with replacing(path) as temporary:
-        figure.savefig(temporary, dpi=150)
+        figure.savefig(temporary, dpi=150, metadata=DATELESS.get(path.suffix.lower()))
 
 
 def plot_retention(result: Retention, path: Path, *, title: str) -> None:
