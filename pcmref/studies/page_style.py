@@ -56,7 +56,9 @@ dl { font-size: .925rem; }
   thead { display: table-header-group; }
   table { font-size: 7.5pt; max-width: 100%; }
   th, td { white-space: normal; padding-right: 1.6mm; }
-  .cells th, .cells td { overflow-wrap: anywhere; }
+  .cells td { overflow-wrap: anywhere; }
+  .cells .n, .cells thead th { overflow-wrap: normal; }
+  .cells td.n { white-space: nowrap; }
   .digest { overflow-wrap: anywhere; font-size: 6.5pt; }
   pre { white-space: pre-wrap; overflow-wrap: anywhere; }
 }
