@@ -88,9 +88,10 @@ def test_failures_are_named_and_the_status_is_1(asked, capsys, monkeypatch):
 def test_a_large_grid_is_asked_about(tmp_path, capsys, monkeypatch):
     """Before anything is read or written."""
     monkeypatch.chdir(tmp_path)
-    question(tmp_path, SMALL.replace("chips = 2", "chips = 250000001"))
+    axis = f"images = {list(range(1, 2501))}"
+    question(tmp_path, SMALL.replace("chips = 2", "chips = 100000").replace("images = 5", axis))
     assert swept() == 1
-    expected = "--yes: expected this option, as study.toml asks for 1,000,000,004 rows (1 settings), found none"
+    expected = "--yes: expected this option, as study.toml asks for 1,000,000,000 rows (2,500 settings), found none"
     assert expected in capsys.readouterr().err
     for answer, said in (("n\n", True), ("\n", True), ("", True), ("yes\n", False)):
         terminal = io.StringIO(answer)

@@ -27,7 +27,7 @@ TABLES = """
 CREATE TABLE facts (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE settings (
     id INTEGER PRIMARY KEY, digest TEXT NOT NULL UNIQUE, facts TEXT NOT NULL, images INTEGER NOT NULL,
-    ranges TEXT, digital_correct INTEGER
+    ranges TEXT, baseline TEXT
 );
 CREATE TABLE rows (
     setting INTEGER NOT NULL REFERENCES settings, seed INTEGER NOT NULL, t_s REAL NOT NULL, compensation TEXT NOT NULL,
@@ -137,22 +137,19 @@ class Database:
             If one is not what was written.
         """
         for values in self._connection.execute(
-            "SELECT settings.id, asked.digest, digital_correct, settings.digest, images, wanted, facts, coordinates,"
+            "SELECT settings.id, asked.digest, baseline, settings.digest, images, wanted, facts, coordinates,"
             " blocks FROM asked JOIN settings ON settings.id = setting ORDER BY position"
         ):
             number, found, baseline, digest, images, wanted, facts, coordinates, blocks = values
             if found != _checked(digest, images, wanted, facts, coordinates, blocks):
                 where = f"{self.path}: setting {describe(digest, 16)}"
                 raise DataError(where, "the digest of what it says", f"{describe(found)}: it was changed")
-            if baseline is not None and not (type(baseline) is int and 0 <= baseline <= images):
-                where = f"{self.path}: digital baseline of setting {digest[:12]}"
-                raise DataError(where, f"0 to {images} images", describe(baseline))
             yield Asked(
                 id=number,
                 digest=digest,
                 facts=json.loads(facts),
                 images=images,
-                digital_correct=baseline,
+                digital_correct=self._unsealed(digest, "baseline", baseline),
                 coordinates=json.loads(coordinates),
                 blocks=json.loads(blocks),
                 wanted=wanted,
@@ -163,23 +160,34 @@ class Database:
     def ranges(self, setting: str) -> Any:
         """Return the readout of a setting with its ranges, as JSON has it; None if they are not known yet."""
         ((said,),) = self._connection.execute("SELECT ranges FROM settings WHERE digest = ?", (setting,))
-        return None if said is None else json.loads(said)
+        return self._unsealed(setting, "ranges", said)
 
     def learn_ranges(self, setting: str, readout: Mapping[str, Any]) -> None:
         """Note the readout of a setting with its ranges."""
         with self._transaction() as execute:
-            execute("UPDATE settings SET ranges = ? WHERE digest = ?", (json.dumps(readout), setting))
+            execute("UPDATE settings SET ranges = ? WHERE digest = ?", (_sealed(setting, readout), setting))
 
     def baseline(self, setting: str) -> int | None:
         """Return how many images the digital baseline of a setting classifies correctly, if that is known."""
-        ((correct,),) = self._connection.execute("SELECT digital_correct FROM settings WHERE digest = ?", (setting,))
-        return None if correct is None else int(correct)
+        ((said,),) = self._connection.execute("SELECT baseline FROM settings WHERE digest = ?", (setting,))
+        found: int | None = self._unsealed(setting, "baseline", said)
+        return found
 
     def learn_baseline(self, settings: Iterable[str], correct: int) -> None:
         """Note how many images the digital baseline of some settings classifies correctly."""
         with self._transaction() as execute:
             for setting in settings:
-                execute("UPDATE settings SET digital_correct = ? WHERE digest = ?", (correct, setting))
+                execute("UPDATE settings SET baseline = ? WHERE digest = ?", (_sealed(setting, correct), setting))
+
+    def _unsealed(self, setting: str, what: str, said: object) -> Any:
+        """Return what is noted of a setting, if it is what was written."""
+        if said is None:
+            return None
+        digest, _, text = str(said).partition(" ")
+        if digest != _checked(setting, text):
+            where = f"{self.path}: {what} of setting {setting[:12]}"
+            raise DataError(where, "the digest of what it says", f"{describe(digest)}: it was changed")
+        return json.loads(text)
 
     def rows(self, asked: Asked, at: tuple[float, str] | None = None) -> Iterator[tuple[int, float, str, int, str]]:
         """Yield what a study asks for of a setting and is there: seed, time, compensation, correct images and digest.
@@ -238,12 +246,15 @@ class Database:
                 execute("INSERT OR REPLACE INTO failures VALUES (?, ?, ?, ?, ?)", (self._id(setting), *case, error))
 
     def failures(self) -> Iterator[Failed]:
-        """Yield the rows that could not be found."""
-        for digest, *case, error in self._connection.execute(
-            "SELECT digest, seed, t_s, compensation, error FROM failures JOIN settings ON settings.id = setting"
+        """Yield the rows that could not be found, and are still asked for."""
+        asked = {setting.id: setting for setting in self.asked()}
+        for number, *case, error in self._connection.execute(
+            "SELECT * FROM failures WHERE NOT EXISTS (SELECT 1 FROM rows WHERE rows.setting = failures.setting"
+            " AND rows.seed = failures.seed AND rows.t_s = failures.t_s AND rows.compensation = failures.compensation)"
         ):
             seed, t_s, compensation = case
-            yield Failed(setting=digest, case=(seed, t_s, compensation), error=error)
+            if number in asked and asked[number].wants(seed, t_s, compensation):
+                yield Failed(setting=asked[number].digest, case=(seed, t_s, compensation), error=error)
 
     def landed(self, since_s: float) -> tuple[int, float, float]:
         """Return how many rows have landed since a time, and the times of the first and the last of them."""
@@ -268,6 +279,12 @@ class Database:
                 self._connection.execute("ROLLBACK")
             raise
         self._connection.execute("COMMIT")
+
+
+def _sealed(setting: str, value: object) -> str:
+    """Return what is noted of a setting as JSON, its digest before it."""
+    text = json.dumps(value)
+    return f"{_checked(setting, text)} {text}"
 
 
 def _checked(*said: object) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import BrokenExecutor, CancelledError, Executor, Future
+from dataclasses import replace
 from queue import Empty, SimpleQueue
 from typing import Any
 
@@ -27,7 +28,8 @@ def dispatch(
     """Yield each task with its answer, in whatever order they come.
 
     When the executor breaks, as one of processes does when any of them dies, the tasks that were under way are tried
-    again one at a time, so that the one that kills its worker is known: only its rows fail.
+    again one at a time, and what breaks it alone in halves, so that the row that kills its worker is known: only that
+    one fails.  So it is with a task of which an executor only says that it has failed.
 
     Parameters
     ----------
@@ -76,21 +78,32 @@ def dispatch(
         if future not in waiting:  # it was of an executor that has broken
             continue
         if not future.cancelled() and isinstance(future.exception(), BrokenExecutor):
+            executor = workers.start()
             if alone is None:
                 suspects.extend(waiting.values())
+            elif len(alone.cases) > 1:
+                suspects.extend(_halves(alone))
             else:
                 yield alone, _lost(alone, "its process ended; was the memory enough?")
             waiting.clear()
             alone = None
-            executor = workers.start()
             continue
         task = waiting.pop(future)
         answer = _answer(task, future)
         if isinstance(answer, Lacking):
             send(task, bundles(task.bundle).packed())
+            continue
+        alone = None
+        if answer.error and len(task.cases) > 1:
+            suspects.extend(_halves(task))
         else:
-            alone = None
             yield task, answer
+
+
+def _halves(task: Task) -> tuple[Task, Task]:
+    """Return the two halves of a task of several rows."""
+    middle = len(task.cases) // 2
+    return replace(task, cases=task.cases[:middle]), replace(task, cases=task.cases[middle:], look=False)
 
 
 def _sent(executor: Executor, *what: object) -> Future[Any]:

@@ -10,7 +10,7 @@ import signal
 import threading
 import time
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import Executor, ProcessPoolExecutor
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
@@ -49,7 +49,14 @@ def given(executor: Executor, workers: int) -> Workers:
     if not isinstance(executor, Executor):
         raise ParameterError("executor", "a concurrent.futures.Executor", describe(executor))
     workers = integer("workers", workers, f"from 1 to {WORKERS_MOST}", 1, WORKERS_MOST)
-    return Workers(start=lambda: executor, count=lambda: workers)
+    left = [executor]
+
+    def start() -> Executor:
+        if not left:
+            raise OutputError("executor", "one that does its tasks", "one that has broken")
+        return left.pop()
+
+    return Workers(start=start, count=lambda: workers)
 
 
 @contextlib.contextmanager
@@ -168,6 +175,20 @@ def named(name: str, count: int) -> Iterator[Workers]:
     except (ImportError, AttributeError, ValueError, TypeError) as error:
         expected = "MODULE:CALLABLE that makes a concurrent.futures.Executor"
         raise ParameterError("executor", expected, describe(f"{name} ({error})", 200)) from None
-    workers = given(made, count)
-    with workers.start():
-        yield workers
+    first = given(made, count).start()
+    several = _one_after_another(first, lambda: make(count))
+    try:
+        yield Workers(start=lambda: next(several), count=lambda: count)
+    finally:
+        several.close()
+        first.shutdown(cancel_futures=True)
+
+
+def _one_after_another(executor: Executor, make: Callable[[], Executor]) -> Generator[Executor, None, None]:
+    """Yield an executor, and another one whenever it is asked for, when the last has broken."""
+    while True:
+        try:
+            yield executor
+        finally:
+            executor.shutdown(cancel_futures=True)
+        executor = make()

@@ -28,7 +28,7 @@ STUDY_LIMIT = 1 << 20
 #: Seeds are below this, as the integers of a database are.
 SEED_LIMIT = 1 << 63
 #: Most chips of a grid.
-CHIPS_MOST = 10**12
+CHIPS_MOST = 100_000
 
 #: Axes that name a thing, and what stands there if nothing is said.
 NAMED: Mapping[str, str] = {

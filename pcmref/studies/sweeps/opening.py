@@ -20,6 +20,8 @@ __all__ = ["is_running", "opened", "read"]
 APPLICATION, FORMAT = 0x70636D72, 1
 #: Seconds to wait for another process that is writing.
 BUSY_S = 20.0
+#: Seconds to wait for somebody who looks whether a sweep is running.
+LOCK_S = 0.5
 #: What is found where another sweep writes.
 RUNNING = "one that runs"
 
@@ -81,11 +83,15 @@ def read(path: Path, *, again: bool = False) -> Iterator[Database]:
 
 def is_running(path: Path) -> bool:
     """Return whether a sweep is writing to a database."""
-    try:
-        with _alone(path):
-            return False
-    except OutputError as error:
-        return error.found == RUNNING
+    place = _lock(path)
+    if not place.exists():
+        return False
+    with contextlib.closing(sqlite3.connect(place, timeout=0.0, isolation_level=None)) as connection:
+        try:
+            connection.execute("SELECT count(*) FROM sqlite_master")  # shares the lock for a moment
+        except sqlite3.OperationalError as error:
+            return "locked" in str(error)
+    return False
 
 
 @contextlib.contextmanager
@@ -126,11 +132,11 @@ def _check(path: Path, connection: sqlite3.Connection) -> None:
 def _alone(path: Path) -> Iterator[None]:
     """Be the only sweep that writes to a database.
 
-    A second database beside it is locked meanwhile: the system unlocks it whenever and however this process ends.
+    A second database beside it, empty, is locked meanwhile: the system unlocks it whenever and however this process
+    ends.  It stays: who removed it might remove the lock of another.
     """
-    place = Path(f"{path}-lock")
     try:
-        connection = sqlite3.connect(place, timeout=0.0, isolation_level=None)
+        connection = sqlite3.connect(_lock(path), timeout=LOCK_S, isolation_level=None)
     except sqlite3.Error as error:
         raise OutputError(str(path), "a folder to write to", str(error)) from None
     with contextlib.closing(connection):
@@ -141,11 +147,11 @@ def _alone(path: Path) -> Iterator[None]:
             if "locked" in str(error):
                 raise OutputError(str(path), "no other sweep that writes to it", RUNNING) from None
             raise OutputError(str(path), "a folder to write to", str(error)) from None
-        try:
-            yield
-        finally:
-            with contextlib.suppress(OSError):
-                place.unlink()
+        yield
+
+
+def _lock(path: Path) -> Path:
+    return Path(f"{path}-lock")
 
 
 @contextlib.contextmanager

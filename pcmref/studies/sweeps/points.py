@@ -228,6 +228,9 @@ def _changed(readout: Readout, changes: Mapping[str, Coordinate]) -> Readout:
     for name, value in changes.items():
         converter, _, field = name.rpartition(".")
         if converter and said[converter] is None:
+            if f"{converter}.bits" not in changes:
+                expected = f"readout.{converter}.bits beside it, as {readout.name} has no {converter}"
+                raise ParameterError(f"readout.{name}", expected, "none")
             said[converter] = dict(ABSENT[converter])
         (said[converter] if converter else said)[field] = None if value == "none" else value
     if "adc.bits" in changes:  # whose limits follow from the bits, unless they are said

@@ -152,14 +152,15 @@ class _Sweep:
 
     def _rows(self) -> Iterator[Task | None]:
         """Yield rows that are lacking, as many at a time as take `task_s`."""
-        for asked, point in zip(self._database.asked(), self._points, strict=True):
+        for asked, point in zip(tuple(self._database.asked()), self._points, strict=True):
             while point.digest in self._pending:
                 yield None
-            study = point.study
-            if study.stored_readout().needs_ranges:
+            readout = point.study.stored_readout()
+            if readout.needs_ranges:
                 if (said := self._database.ranges(point.digest)) is None:
                     continue  # they could not be found
-                study = replace(study, readout=readout_of(said))
+                readout = replace(readout, ranges=readout_of(said).ranges)
+            study = replace(point.study, readout=readout)
             found = {row[:3] for row in self._database.rows(asked)}
             left = [case for case in point.cases if case not in found]
             of_chip = sum(len(block.times_s) * len(block.compensations) for block in point.blocks)

@@ -1,10 +1,11 @@
-"""What a worker does with a task: one process, one thread, no file but the installed package."""
+"""What a worker does with a task: in one thread, with no file but the installed package."""
 
 from __future__ import annotations
 
 import os
 import pickle
 import socket
+import threading
 import time
 import warnings
 from collections import OrderedDict
@@ -24,6 +25,8 @@ BUNDLES_MOST = 4
 #: The bundles that have come to this process, the last used last.  The one thing that outlives a task: a network of
 #: 100 MB must not travel with each.
 _bundles: OrderedDict[str, Bundle] = OrderedDict()
+#: A worker may have several threads, which share the bundles; and warnings are caught for all of a process.
+_keeping, _listening = threading.Lock(), threading.Lock()
 
 
 def work(task: Task, packed: bytes | None = None) -> Answer | Lacking:
@@ -47,26 +50,31 @@ def work(task: Task, packed: bytes | None = None) -> Answer | Lacking:
     if bundle is None:
         return Lacking(worker=worker)
     start = time.perf_counter()
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always")
-        study = Study(network=bundle.network, samples=bundle.samples, calibration=bundle.calibration, **task.how)
-        found = _measured(study, task) if task.asks == "rows" else _surveyed(study, task)
-    texts = tuple(dict.fromkeys(str(w.message) for w in caught if issubclass(w.category, PcmrefWarning)))
-    return Answer(worker=worker, seconds=time.perf_counter() - start, warnings=texts, **found)
+    study = Study(network=bundle.network, samples=bundle.samples, calibration=bundle.calibration, **task.how)
+    if task.asks == "rows" and not task.look:
+        found = _measured(study, task)
+    else:
+        with _listening, warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            found = _measured(study, task) if task.asks == "rows" else _surveyed(study, task)
+        texts = [str(warning.message) for warning in caught if issubclass(warning.category, PcmrefWarning)]
+        found["warnings"] = tuple(dict.fromkeys(texts))
+    return Answer(worker=worker, seconds=time.perf_counter() - start, **found)
 
 
 def _bundle(digest: str, packed: bytes | None, worker: str) -> Bundle | None:
     """Return the bundle of this digest, if it is here by now."""
-    if digest not in _bundles and packed is not None:
-        bundle: Bundle = pickle.loads(packed)
-        if bundle.digest != digest:
-            raise ParameterError(f"worker {worker}: network and images", f"those of digest {digest}", bundle.digest)
-        _bundles[digest] = bundle
-        while len(_bundles) > BUNDLES_MOST:
-            _bundles.popitem(last=False)
-    if digest in _bundles:
-        _bundles.move_to_end(digest)
-    return _bundles.get(digest)
+    with _keeping:
+        if digest not in _bundles and packed is not None:
+            bundle: Bundle = pickle.loads(packed)
+            if bundle.digest != digest:
+                raise ParameterError(f"worker {worker}: network and images", f"those of digest {digest}", bundle.digest)
+            _bundles[digest] = bundle
+            while len(_bundles) > BUNDLES_MOST:
+                _bundles.popitem(last=False)
+        if digest in _bundles:
+            _bundles.move_to_end(digest)
+        return _bundles.get(digest)
 
 
 def _surveyed(study: Study, task: Task) -> dict[str, Any]:

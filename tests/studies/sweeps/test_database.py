@@ -5,6 +5,7 @@ import random
 import re
 import sqlite3
 import threading
+from concurrent.futures import Executor, Future
 
 import pytest
 from hypothesis import given
@@ -13,10 +14,29 @@ from hypothesis import strategies as st
 from pcmref.errors import DataError, OutputError, PcmrefError
 from pcmref.studies.results import row_digests
 from pcmref.studies.retention import Row
+from pcmref.studies.sweeps.executors import given as given_workers
 from pcmref.studies.sweeps.found import results
 from pcmref.studies.sweeps.opening import is_running, opened, read
 from pcmref.studies.sweeps.points import points_of
+from pcmref.studies.sweeps.sweep import sweep
+from pcmref.studies.sweeps.tasks import Answer
 from tests.studies.sweeps.asking import SMALL, question
+
+
+class Instant(Executor):
+    """Workers that have every answer at once, a few rows at a time; `look` is called for each."""
+
+    def __init__(self, look):
+        self.look = look
+
+    def submit(self, _, task, *packed):
+        self.look()
+        rows = tuple(row(case) for case in task.cases)
+        baseline = 5 if task.asks == "baseline" else None
+        future = Future()
+        future.set_result(Answer(worker="", seconds=5.0 * len(rows), rows=rows, digital_correct=baseline))
+        return future
+
 
 TEXT = SMALL + "readout.dac.bits = [8, 12]"
 
@@ -58,7 +78,7 @@ def test_what_lands_is_there(tmp_path):
         assert found.chips(cell).tolist() == chips
         assert (cell.chips, cell.correct, cell.squares) == (2, sum(chips), sum(c**2 for c in chips))
         assert (cell.least, cell.most) == (min(chips), max(chips))
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["s.db", "study.toml"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["s.db", "s.db-lock", "study.toml"]
 
 
 @pytest.fixture(scope="module")
@@ -150,6 +170,9 @@ def test_what_rows_need_is_kept(tmp_path):
         database.learn_baseline([point.digest], 3)
         database.ask(asked, [point])
         assert (database.ranges(point.digest), database.baseline(point.digest)) == ({"name": "a"}, 3)
+        database._connection.execute("UPDATE settings SET ranges = replace(ranges, 'a\"', 'b\"')")
+        with pytest.raises(DataError, match=r"ranges of setting .* it was changed"):
+            database.ranges(point.digest)
     assert results(path).settings[0].digital_correct == 3
 
 
@@ -165,6 +188,11 @@ def test_a_failure_stands_until_its_row_lands(tmp_path):
         assert found == {(point.digest, case): "again", (point.digest, (1, 25.0, "gdc")): "other"}
         database.land(point.digest, [row(case)], 0.1)
         assert [failed.error for failed in database.failures()] == ["other"]
+        database.fail(point.digest, [(case, "of something that the row needs")])  # which is there already
+        assert [failed.error for failed in database.failures()] == ["other"]
+        less = question(tmp_path, SMALL.replace("chips = 2", "chips = 1"))
+        database.ask(less, points_of(less))
+        assert list(database.failures()) == []
 
 
 def test_another_study_and_another_specification_are_refused(tmp_path, monkeypatch):
@@ -213,13 +241,15 @@ def test_one_writer_at_a_time_and_any_readers(tmp_path):
         ("UPDATE settings SET facts = x'00ff'", "it was changed"),
         ("UPDATE settings SET images = 6", "it was changed"),
         ("UPDATE settings SET digest = 7", "it was changed"),
-        ("UPDATE settings SET digital_correct = 6", "0 to 5 images, found 6"),
-        ("UPDATE settings SET digital_correct = 'all'", "0 to 5 images, found 'all'"),
+        ("UPDATE settings SET baseline = 3", "baseline of setting"),
+        ("UPDATE settings SET baseline = replace(baseline, ' 3', ' 4')", "baseline of setting"),
     ],
 )
 def test_databases_of_others(tmp_path, statement, found):
     path = tmp_path / "s.db"
     filled(question(tmp_path), path)
+    with opened(path, question(tmp_path)) as database:
+        database.learn_baseline([points_of(question(tmp_path))[0].digest], 3)
     with sqlite3.connect(path) as connection:
         connection.execute(statement)
     connection.close()
@@ -275,6 +305,30 @@ def test_a_database_that_somebody_else_has_locked(tmp_path, monkeypatch):
         opened(path, asked).__enter__()
     other.close()
     assert results(path).rows == 8
+
+
+def test_a_lock_is_never_taken_from_who_has_it(tmp_path):
+    """Whoever looks, comes and goes meanwhile."""
+    asked, path = question(tmp_path), tmp_path / "s.db"
+    for _ in range(3):
+        with opened(path, asked):
+            assert is_running(path)
+            with pytest.raises(OutputError, match="found one that runs"):
+                opened(path, asked).__enter__()
+            assert is_running(path)
+        assert not is_running(path)
+    assert not is_running(tmp_path / "never.db")
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["s.db", "s.db-lock", "study.toml"]
+    assert (tmp_path / "s.db-lock").stat().st_size == 0
+
+
+def test_the_journal_stays_small(tmp_path):
+    """Nothing that a sweep reads meanwhile keeps SQLite from writing back what has landed."""
+    asked, path, sizes = question(tmp_path, TEXT.replace("chips = 2", "chips = 500")), tmp_path / "s.db", []
+    executor = Instant(lambda: sizes.append(path.with_name("s.db-wal").stat().st_size))
+    sweep(asked, path, given_workers(executor, 1))
+    assert results(path).rows == 4000
+    assert max(sizes) < 8 << 20
 
 
 def test_a_full_disk_loses_nothing_that_was_there(tmp_path):

@@ -1,5 +1,6 @@
 """Tasks through executors that lose them: every task is answered once, and only the guilty fail."""
 
+import itertools
 import random
 from collections import Counter
 from concurrent.futures import BrokenExecutor, CancelledError, Executor, Future
@@ -12,6 +13,7 @@ from pcmref.errors import OutputError, ParameterError
 from pcmref.studies.sweeps import dispatch as module
 from pcmref.studies.sweeps.dispatch import dispatch
 from pcmref.studies.sweeps.executors import Workers
+from pcmref.studies.sweeps.executors import given as given_workers
 from pcmref.studies.sweeps.tasks import Answer, Lacking, Task, origin
 
 
@@ -20,9 +22,10 @@ class Bundle:
         return b"bundle"
 
 
-def task(number):
-    """A task of one row, whose seed is its number."""
-    return Task(origin=origin(), bundle="b", setting="s", how={}, cases=((number, 25.0, "none"),))
+def task(*numbers):
+    """A task of rows whose seeds are these."""
+    cases = tuple((number, 25.0, "none") for number in numbers)
+    return Task(origin=origin(), bundle="b", setting="s", how={}, cases=cases)
 
 
 class Unreliable(Executor):
@@ -55,8 +58,8 @@ class Unreliable(Executor):
 
     def run(self):
         future, what, packed = self.queue.pop(self.rng.randrange(len(self.queue)))
-        (case,) = what.cases
-        if case[0] in self.deadly or self.rng.random() < self.chance:
+        seeds = [case[0] for case in what.cases]
+        if self.deadly.intersection(seeds) or self.rng.random() < self.chance:
             self.is_broken = True
             lost, self.queue = [future, *(other for other, *_ in self.queue)], []
             for broken in lost:
@@ -64,8 +67,8 @@ class Unreliable(Executor):
         elif packed is None and self.rng.random() < self.lacking:
             future.set_result(Lacking(worker="w"))
         else:
-            self.ran[case[0]] += 1
-            future.set_result(Answer(worker="w", seconds=1.0, rows=(case,)))
+            self.ran.update(seeds)
+            future.set_result(Answer(worker="w", seconds=1.0, rows=what.cases))
 
 
 class Finished:
@@ -83,24 +86,31 @@ class Finished:
 
 
 @given(
-    st.integers(0, 2**32), st.integers(0, 30), st.sets(st.integers(0, 29), max_size=4), st.integers(1, 5), st.booleans()
+    seed=st.integers(0, 2**32),
+    lengths=st.lists(st.integers(1, 9), max_size=8),
+    deadly=st.sets(st.integers(0, 40), max_size=4),
+    workers=st.integers(1, 5),
+    lacks=st.booleans(),
 )
-def test_every_task_is_answered_once_whatever_breaks(seed, count, deadly, workers, lacks):
+def test_every_row_is_answered_once_and_only_the_deadly_fail(seed, lengths, deadly, workers, lacks):
     executor = Unreliable(random.Random(seed), deadly, lacking=0.5 if lacks else 0.0)
-    tasks = (task(number) for number in range(count))
+    numbers = iter(range(100))
+    tasks = [task(*itertools.islice(numbers, length)) for length in lengths]
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(module, "SimpleQueue", executor.waited_for)
         pool = Workers(start=executor.start, count=lambda: workers)
-        found = list(dispatch(tasks, pool, lambda digest: Bundle(), lambda: None))
-    assert sorted(what.cases[0][0] for what, _ in found) == list(range(count))
+        found = list(dispatch(iter(tasks), pool, lambda digest: Bundle(), lambda: None))
+    answered = [case[0] for what, _ in found for case in what.cases]
+    assert sorted(answered) == list(range(sum(lengths)))
     for what, answer in found:
-        (case,) = what.cases
-        if case[0] in deadly:
-            assert [failure.case for failure in answer.failures] == [case]
+        if answer.failures:
+            ((number, *_),) = what.cases
+            assert number in deadly
+            assert [failure.case for failure in answer.failures] == list(what.cases)
             assert "memory" in answer.failures[0].error
         else:
-            assert answer.rows == (case,)
-            assert executor.ran[case[0]] == 1
+            assert answer.rows == what.cases
+            assert not deadly.intersection(case[0] for case in what.cases)
     assert executor.most <= 2 * workers
 
 
@@ -180,6 +190,33 @@ def test_any_other_error_of_a_worker_is_a_failure_of_its_rows():
     ((_, answer),) = dispatch(iter([task(7)]), pool, lambda digest: Bundle(), lambda: None)
     (failure,) = answer.failures
     assert (failure.case, failure.error) == ((7, 25.0, "none"), "OSError: no\nsuch thing")
+
+
+def test_what_an_executor_gives_up_is_tried_in_halves():
+    """As Dask does, which says only that a task has killed too many workers."""
+
+    class GivesUp(Executor):
+        def submit(self, _, what):
+            future = Future()
+            if any(case[0] == 5 for case in what.cases):
+                future.set_exception(OSError("killed"))
+            else:
+                future.set_result(Answer(worker="w", seconds=1.0, rows=what.cases))
+            return future
+
+    pool = Workers(start=GivesUp, count=lambda: 1)
+    found = list(dispatch(iter([task(*range(8))]), pool, lambda digest: Bundle(), lambda: None))
+    assert sorted(case[0] for _, answer in found for case in answer.rows) == [0, 1, 2, 3, 4, 6, 7]
+    assert [failure.case[0] for _, answer in found for failure in answer.failures] == [5]
+
+
+def test_an_executor_that_is_given_and_breaks_ends_the_sweep():
+    class Breaks(Executor):
+        def submit(self, *_):
+            raise BrokenExecutor
+
+    with pytest.raises(OutputError, match="executor: expected one that does its tasks, found one that has broken"):
+        list(dispatch(iter([task(0)]), given_workers(Breaks(), 1), lambda digest: Bundle(), lambda: None))
 
 
 def test_ctrl_c_ends_it():

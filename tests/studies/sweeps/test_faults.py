@@ -3,6 +3,7 @@
 Whatever happens, the database ends with the same rows, by digest.
 """
 
+import concurrent.futures
 import contextlib
 import json
 import os
@@ -12,6 +13,7 @@ import signal
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -237,6 +239,28 @@ def test_no_scheduler_at_the_address(asked, tmp_path):
     _, said = running.communicate()
     assert running.returncode == 1
     assert f"pcmref: error: scheduler {address}: expected the address of a Dask scheduler" in said
+
+
+def test_an_executor_that_breaks_is_made_again():
+    made = []
+
+    class Noted(ThreadPoolExecutor):
+        def __init__(self, count):
+            made.append(self)
+            super().__init__(count)
+
+    concurrent.futures.Noted = Noted
+    try:
+        with executors.named("concurrent.futures:Noted", 2) as workers:
+            first = workers.start()
+            assert made == [first]
+            second = workers.start()
+            assert made == [first, second]
+            assert first._shutdown
+            assert not second._shutdown
+        assert second._shutdown
+    finally:
+        del concurrent.futures.Noted
 
 
 def test_executors_that_cannot_be():

@@ -60,7 +60,7 @@ def test_every_grid_has_what_stands_before_it_and_what_it_says_itself(tmp_path):
     assert first.times_s == second.times_s == (3600.0,)
 
 
-@given(st.dictionaries(st.sampled_from(grid.CHANGES), st.integers(1, 4), max_size=4), st.integers(1, 10**12))
+@given(st.dictionaries(st.sampled_from(grid.CHANGES), st.integers(1, 4), max_size=4), st.integers(1, 100_000))
 def test_points_are_every_combination_once(tmp_path_factory, lengths, chips):
     axes = {name: tuple(range(count)) for name, count in lengths.items()}
     text = HEAD + f"chips = {chips}\n" + "".join(f"{name} = {list(values)}\n" for name, values in axes.items())
@@ -88,8 +88,8 @@ def test_points_are_every_combination_once(tmp_path_factory, lengths, chips):
         (HEAD + "images = [1, 1]", "images: expected each value once, found [1, 1]"),
         (HEAD + "images = 1.5", "images: expected how many images, or 'all', or a list of such, found 1.5"),
         (HEAD + "scale = 1", "scale: expected a text, or a list of such, found 1"),
-        (HEAD + "chips = 0", "chips: expected one integer from 1 to 1000000000000, found 0"),
-        (HEAD + "chips = [1, 2]", "chips: expected one integer from 1 to 1000000000000, found [1, 2]"),
+        (HEAD + "chips = 0", "chips: expected one integer from 1 to 100000, found 0"),
+        (HEAD + "chips = [1, 2]", "chips: expected one integer from 1 to 100000, found [1, 2]"),
         (HEAD + "chips = true", "chips: expected an integer, or a list of such, found True"),
         (HEAD + "seed = -1", "seed: expected one integer from 0 to"),
         (HEAD + "seed = 9223372036854775807\nchips = 2", "seed: expected seeds below 2^63 for 2 chips, found 92233"),

@@ -50,11 +50,15 @@ def test_a_point_is_a_study_as_anybody_would_make_it(tmp_path):
             dataclasses.replace(pcmref.PRESETS["chip8"], adc=pcmref.Adc(bits=6, high=30)),
         ),
         (
+            "readout.adc.bits = 6\nreadout.adc.gain_bits = 4",
+            pcmref.Readout(name="paper", dac=pcmref.Dac(bits=12), adc=pcmref.Adc(bits=6, gain_bits=4)),
+        ),
+        (
             "preset = 'chip8'\nreadout.adc.offset = 3",
             dataclasses.replace(pcmref.PRESETS["chip8"], adc=pcmref.Adc(bits=8, offset=3)),
         ),
     ],
-    ids=["adc", "accumulator", "noise", "limits", "offset"],
+    ids=["adc", "accumulator", "noise", "limits", "whole", "offset"],
 )
 def test_changes_of_a_preset(tmp_path, said, readout):
     (point,) = points_of(question(tmp_path, SMALL + said))
@@ -178,6 +182,14 @@ def test_keys_of_rows():
         ("images = 'some'", "images: expected how many, at least 1, or 'all', found 'some'"),
         ("images = [5, 0]", "images = 0: images: expected how many, at least 1, or 'all', found 0"),
         ("readout.adc.bits = [8, 1]", "readout.adc.bits = 1: adc: bits: expected from 2 to 24, or no ADC"),
+        (
+            "readout.adc.gain_bits = 4",
+            "readout.adc.gain_bits: expected readout.adc.bits beside it, as paper has no adc",
+        ),
+        (
+            "readout.accumulator.beyond = 'wrap'",
+            "expected readout.accumulator.bits beside it, as paper has no accumulator",
+        ),
         ("readout.dac.bits = 'none'", "readout.dac.bits = none: dac: bits: expected from 2 to 16"),
         ("devices.g_max_us = nan", "devices.g_max_us = nan: "),
         ("times = '1e9y'", "study.toml: t_s: expected"),

@@ -89,13 +89,13 @@ def test_a_baseline_that_was_lost_is_found_though_no_row_is_lacking(tmp_path, wh
     path = tmp_path / "s.db"
     swept(asked, path)
     with opened(path, asked) as database:
-        database._connection.execute("UPDATE settings SET digital_correct = NULL WHERE id = 1")
+        database._connection.execute("UPDATE settings SET baseline = NULL WHERE id = 1")
     assert results(path).settings[0].digital_correct is None
     executor = Serial()
     sweep(asked, path, given_workers(executor, 1))
     assert executor.tasks == []  # the other setting has the same network and images
     with opened(path, asked) as database:
-        database._connection.execute("UPDATE settings SET digital_correct = NULL")
+        database._connection.execute("UPDATE settings SET baseline = NULL")
     sweep(asked, path, given_workers(executor, 1))
     assert [task.asks for task in executor.tasks] == ["baseline"]
     assert results(path).settings == expected.settings
@@ -206,6 +206,20 @@ def test_the_first_row_of_each_setting_looks_whether_full_scales_fit(tmp_path, w
     rows = [task for task in executor.tasks if task.asks == "rows"]
     assert [task.cases[0] for task in rows if task.look] == [(0, 25.0, "none")] * 2
     assert len({task.setting for task in rows if task.look}) == 2
+
+
+def test_ranges_that_come_with_the_network_are_used(tmp_path):
+    net = pcmref.load(pcmref.bundled())
+    own = pcmref.calibrate_ranges(net, net.calibration.images[:20], pcmref.PRESETS["chip8"])
+    pcmref.save(tmp_path / "own.h5", dataclasses.replace(net, ranges={"chip8": own.ranges}))
+    asked = question(tmp_path, SMALL.replace('"digits-resnet8"', '"own.h5"') + 'preset = "chip8"')
+    outcome, found = swept(asked, tmp_path / "s.db")
+    assert (outcome.new, outcome.failures) == (8, ())
+    (point,) = points_of(asked)
+    expected = retention(dataclasses.replace(point.study, seeds=(0, 1)))
+    for cell in found.cells:
+        accuracies = expected.accuracies(cell.t_s, cell.compensation)
+        assert found.chips(cell).tolist() == (5 * accuracies).round().tolist()
 
 
 def test_progress_can_end_it_and_what_was_found_stays(tmp_path, whole):
