@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import hashlib
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 from pcmref.arrays import Int64
 
-__all__ = ["Cell", "Coordinate", "Results", "Setting"]
+__all__ = ["DIGEST_DIGITS", "Cell", "Coordinate", "Results", "Setting", "cells_of", "digest_of", "row_digests"]
 
+#: Hexadecimal digits of the digest of a row.
+DIGEST_DIGITS = 32
 #: A value on an axis of a grid: a name, a number, or a text that says several.
 Coordinate: TypeAlias = str | int | float | bool
 
@@ -106,3 +109,43 @@ class Results:
     wanted: int
     digest: str
     chips: Callable[[Cell], Int64]
+
+
+def cells_of(setting: int, order: Iterable[tuple[float, str]], rows: Iterable[tuple[float, str, int]]) -> list[Cell]:
+    """Return the cells of a setting, in this order: sums over rows of time, compensation and correct images."""
+    found: dict[tuple[float, str], list[int]] = {}
+    for t_s, compensation, correct in rows:
+        sums = found.setdefault((t_s, compensation), [0, 0, 0, correct, correct])
+        sums[0] += 1
+        sums[1] += correct
+        sums[2] += correct**2
+        sums[3] = min(sums[3], correct)
+        sums[4] = max(sums[4], correct)
+    names = ("chips", "correct", "squares", "least", "most")
+    return [
+        Cell(setting=setting, t_s=t_s, compensation=compensation, **dict(zip(names, of_cell, strict=True)))
+        for t_s, compensation in dict.fromkeys(order)
+        if (of_cell := found.get((t_s, compensation))) is not None
+    ]
+
+
+def row_digests(setting: str, images: int) -> Callable[[int, float, str, int], str]:
+    """Return what gives the digest of a row of a setting: of all that decides it, and of what was found.
+
+    It takes seed, time, compensation and correct images.
+    """
+    texts: dict[float, str] = {}
+
+    def digest(seed: int, t_s: float, compensation: str, correct: int) -> str:
+        if (time_text := texts.get(t_s)) is None:
+            time_text = texts[t_s] = t_s.hex()
+        said = f"{setting} {seed} {time_text} {compensation} {images} {correct}"
+        return hashlib.sha256(said.encode()).hexdigest()[:DIGEST_DIGITS]
+
+    return digest
+
+
+def digest_of(settings: Mapping[str, str]) -> str:
+    """Return the digest of all rows: of each setting's digest and that of its rows, in the order of the former."""
+    whole = "".join(f"{setting} {rows}\n" for setting, rows in sorted(settings.items()))
+    return hashlib.sha256(whole.encode()).hexdigest()

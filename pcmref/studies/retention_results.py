@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 
 import numpy as np
 
+from pcmref.arrays import Int64
 from pcmref.golden.readouts import readout_fields
 from pcmref.references import SPEC_VERSION, VERSION
-from pcmref.studies.results import Cell, Coordinate, Results, Setting
+from pcmref.studies.results import Cell, Coordinate, Results, Setting, cells_of, digest_of, row_digests
 from pcmref.studies.retention import Retention
 from pcmref.studies.sweeps.points import Point
 
@@ -36,27 +38,15 @@ def results_of(retention: Retention, command: str) -> Results:
         digital_correct=retention.digital_correct,
     )
     rows = sorted(retention.rows, key=lambda row: (row.seed, row.t_s, row.compensation))
-    counts: dict[tuple[float, str], list[int]] = {
-        (t_s, name): [] for t_s in study.times_s for name in study.compensations
-    }
-    digest = hashlib.sha256()
+    digest_of_row, digest = row_digests(point.digest, retention.images), hashlib.sha256()
     for row in rows:
-        counts[row.t_s, row.compensation].append(row.correct)
-        digest.update(f"{row.seed} {row.t_s.hex()} {row.compensation} {row.correct}\n".encode())
-    cells = [
-        Cell(
-            setting=0,
-            t_s=t_s,
-            compensation=name,
-            chips=len(found),
-            correct=sum(found),
-            squares=sum(correct**2 for correct in found),
-            least=min(found),
-            most=max(found),
-        )
-        for (t_s, name), found in counts.items()
-        if found
-    ]
+        digest.update(digest_of_row(row.seed, row.t_s, row.compensation, row.correct).encode())
+    order = itertools.product(study.times_s, study.compensations)
+
+    def chips(cell: Cell) -> Int64:
+        found = [row.correct for row in rows if (row.t_s, row.compensation) == (cell.t_s, cell.compensation)]
+        return np.array(found, np.int64)
+
     return Results(
         name=study.title,
         asked=command,
@@ -64,9 +54,9 @@ def results_of(retention: Retention, command: str) -> Results:
         spec=SPEC_VERSION,
         version=VERSION,
         settings=(setting,),
-        cells=tuple(cells),
+        cells=tuple(cells_of(0, order, ((row.t_s, row.compensation, row.correct) for row in rows))),
         rows=len(rows),
         wanted=len(study.cases),
-        digest=hashlib.sha256(f"{setting.digest} {digest.hexdigest()}\n".encode()).hexdigest(),
-        chips=lambda cell: np.array(counts[cell.t_s, cell.compensation], np.int64),
+        digest=digest_of({setting.digest: digest.hexdigest()}),
+        chips=chips,
     )

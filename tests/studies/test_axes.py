@@ -38,7 +38,8 @@ def test_settings_with_the_same_coordinates_are_told_apart_all_the_same():
     results = dataclasses.replace(results, settings=tuple(known))
     axes = swept(results)
     assert axes == {"network": ["a", "b"], "setting": ["x" * 12, "y" * 12, "z" * 12]}
-    assert [label(of, axes) for of in known] == ["a, setting " + "x" * 12, "a, setting " + "y" * 12, "b, setting " + "z" * 12]
+    texts = [f"{network}, setting {12 * digit}" for network, digit in (("a", "x"), ("a", "y"), ("b", "z"))]
+    assert [label(of, axes) for of in known] == texts
 
 
 def test_labels_are_short_but_tell_apart():
@@ -49,7 +50,8 @@ def test_labels_are_short_but_tell_apart():
 
 
 @pytest.mark.parametrize(
-    ("value", "text"), [(True, "yes"), (False, "no"), (8, "8"), (0.1, "0.1"), (1e-9, "1e-09"), ("a\n\x00\udcff", "a ��")]
+    ("value", "text"),
+    [(True, "yes"), (False, "no"), (8, "8"), (0.1, "0.1"), (1e-9, "1e-09"), ("a\n\x00\udcff", "a ��")],
 )
 def test_values_as_texts(value, text):
     assert value_text(value) == text

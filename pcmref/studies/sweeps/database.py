@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from pcmref.errors import DataError, describe
+from pcmref.studies.results import DIGEST_DIGITS, row_digests
 from pcmref.studies.retention import Row
 from pcmref.studies.study import Case
 from pcmref.studies.sweeps.grid import Question
@@ -21,8 +22,6 @@ from pcmref.studies.sweeps.points import Point
 
 __all__ = ["TABLES", "Asked", "Database", "Failed"]
 
-#: Hexadecimal digits of the digest of a row, or of what is asked.
-DIGEST_DIGITS = 32
 
 TABLES = """
 CREATE TABLE facts (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
@@ -182,21 +181,23 @@ class Database:
             for setting in settings:
                 execute("UPDATE settings SET digital_correct = ? WHERE digest = ?", (correct, setting))
 
-    def rows(self, asked: Asked) -> Iterator[tuple[int, float, str, int, str]]:
+    def rows(self, asked: Asked, at: tuple[float, str] | None = None) -> Iterator[tuple[int, float, str, int, str]]:
         """Yield what a study asks for of a setting and is there: seed, time, compensation, correct images and digest.
 
-        By seed, time and compensation.  Plain tuples, as there may be millions.
+        By seed, time and compensation, or those of one time and compensation by seed.  Plain tuples, as there may be
+        millions.
 
         Raises
         ------
         DataError
             If one is not what was written.
         """
-        wants, digest_of = asked.wants, _digests(asked.digest, asked.images)
+        wants, digest_of = asked.wants, row_digests(asked.digest, asked.images)
         for row in self._connection.execute(
             "SELECT seed, t_s, compensation, correct, digest FROM rows WHERE setting = ?"
-            " ORDER BY seed, t_s, compensation",
-            (asked.id,),
+            + (" AND t_s = ? AND compensation = ?" if at is not None else "")
+            + " ORDER BY seed, t_s, compensation",
+            (asked.id, *(at or ())),
         ):
             seed, t_s, compensation, correct, found = row
             if type(t_s) is not float or found != digest_of(seed, t_s, compensation, correct):
@@ -220,7 +221,7 @@ class Database:
         with self._transaction() as execute:
             for row in rows:
                 case = row.seed, row.t_s, row.compensation
-                digest = _digests(setting, row.images)(*case, row.correct)
+                digest = row_digests(setting, row.images)(*case, row.correct)
                 execute(
                     "INSERT INTO rows VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
                     (number, *case, row.correct, digest, seconds, now_s),
@@ -272,16 +273,3 @@ class Database:
 def _checked(*said: object) -> str:
     """Return the digest of what is asked of a setting."""
     return hashlib.sha256(repr(said).encode()).hexdigest()[:DIGEST_DIGITS]
-
-
-def _digests(setting: str, images: int) -> Callable[[int, float, str, int], str]:
-    """Return what gives the digest of a row of a setting: of all that decides it, and of what was found."""
-    texts: dict[float, str] = {}
-
-    def digest(seed: int, t_s: float, compensation: str, correct: int) -> str:
-        if (time_text := texts.get(t_s)) is None:
-            time_text = texts[t_s] = t_s.hex()
-        said = f"{setting} {seed} {time_text} {compensation} {images} {correct}"
-        return hashlib.sha256(said.encode()).hexdigest()[:DIGEST_DIGITS]
-
-    return digest

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 
 from pcmref.arrays import Int64
 from pcmref.errors import DataError, describe
-from pcmref.studies.results import Cell, Results, Setting
+from pcmref.studies.results import Cell, Results, Setting, cells_of, digest_of
 from pcmref.studies.sweeps.database import Asked, Database
 from pcmref.studies.sweeps.opening import read
 
@@ -39,7 +39,6 @@ def results(path: Path) -> Results:
         name, text, spec, version = facts["name"], facts["text"], int(facts["spec"]), facts["pcmref"]
     except (KeyError, ValueError) as error:
         raise DataError(str(path), "the facts of a sweep", describe(error)) from None
-    whole = "".join(f"{setting} {digests[setting]}\n" for setting in sorted(digests))
     return Results(
         name=name,
         asked=text,
@@ -50,7 +49,7 @@ def results(path: Path) -> Results:
         cells=tuple(cells),
         rows=sum(cell.chips for cell in cells),
         wanted=sum(setting.wanted for setting in asked),
-        digest=hashlib.sha256(whole.encode()).hexdigest(),
+        digest=digest_of(digests),
         chips=lambda cell: _chips(path, asked[cell.setting], cell),
     )
 
@@ -58,37 +57,18 @@ def results(path: Path) -> Results:
 def _cells(database: Database, position: int, setting: Asked) -> tuple[list[Cell], str]:
     """Return the cells of a setting, and the digest of its rows."""
     digest = hashlib.sha256()
-    found: dict[tuple[float, str], list[int]] = {}
-    for _, t_s, compensation, correct, of_row in database.rows(setting):
-        digest.update(of_row.encode())
-        sums = found.setdefault((t_s, compensation), [0, 0, 0, correct, correct])
-        sums[0] += 1
-        sums[1] += correct
-        sums[2] += correct**2
-        sums[3] = min(sums[3], correct)
-        sums[4] = max(sums[4], correct)
-    cells = []
-    for t_s, compensation in _order(setting.blocks):
-        if (t_s, compensation) in found:
-            chips, correct, squares, least, most = found[t_s, compensation]
-            cell = Cell(
-                setting=position,
-                t_s=t_s,
-                compensation=compensation,
-                chips=chips,
-                correct=correct,
-                squares=squares,
-                least=least,
-                most=most,
-            )
-            cells.append(cell)
-    return cells, digest.hexdigest()
+
+    def rows() -> Iterator[tuple[float, str, int]]:
+        for _, t_s, compensation, correct, of_row in database.rows(setting):
+            digest.update(of_row.encode())
+            yield t_s, compensation, correct
+
+    return cells_of(position, _order(setting.blocks), rows()), digest.hexdigest()
 
 
 def _order(blocks: Sequence[Mapping[str, Sequence[object]]]) -> list[tuple[float, str]]:
-    """Return the times and compensations that are asked for, each pair once."""
-    pairs = [(t_s, c) for block in blocks for t_s in block["times_s"] for c in block["compensations"]]
-    return list(dict.fromkeys(pairs))  # type: ignore[arg-type]
+    """Return the times and compensations that are asked for."""
+    return [(t_s, c) for block in blocks for t_s in block["times_s"] for c in block["compensations"]]  # type: ignore[misc]
 
 
 def _setting(asked: Asked) -> Setting:
@@ -103,10 +83,6 @@ def _setting(asked: Asked) -> Setting:
 
 def _chips(path: Path, setting: Asked, cell: Cell) -> Int64:
     """Return what each chip of a cell classifies correctly, in the order of seeds."""
-    with read(path) as database:
-        found = [
-            correct
-            for _, t_s, compensation, correct, _ in database.rows(setting)
-            if (t_s, compensation) == (cell.t_s, cell.compensation)
-        ]
+    with read(path, again=True) as database:
+        found = [correct for *_, correct, _ in database.rows(setting, at=(cell.t_s, cell.compensation))]
     return np.array(found, np.int64)

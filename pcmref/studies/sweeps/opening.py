@@ -57,8 +57,8 @@ def opened(path: Path, question: Question) -> Iterator[Database]:
 
 
 @contextlib.contextmanager
-def read(path: Path) -> Iterator[Database]:
-    """Give a database to read, while a sweep may write to it.
+def read(path: Path, *, again: bool = False) -> Iterator[Database]:
+    """Give a database to read, while a sweep may write to it; `again`, if it was found to be whole a moment ago.
 
     Raises
     ------
@@ -74,7 +74,8 @@ def read(path: Path) -> Iterator[Database]:
         if not (os.access(path.parent, os.W_OK) or Path(f"{path}-wal").exists()):
             name += "&immutable=1"  # nobody writes, and there is no place for what readers of WAL share
         with _connected(path, name) as connection:
-            _check(path, connection)
+            if not again:
+                _check(path, connection)
             yield Database(path, connection)
 
 

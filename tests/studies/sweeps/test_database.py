@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pcmref.errors import DataError, OutputError, PcmrefError
+from pcmref.studies.results import row_digests
 from pcmref.studies.retention import Row
 from pcmref.studies.sweeps.found import results
 from pcmref.studies.sweeps.opening import is_running, opened, read
@@ -106,6 +107,21 @@ def test_the_digest_is_of_every_row_that_is_asked_for(tmp_path):
     for number in range(len(cases)):
         found.add(filled(asked, tmp_path / f"{number}.db", cases[:number] + cases[number + 1 :]).digest)
     assert len(found) == 9
+
+
+def test_the_digest_of_all_is_that_of_settings_in_any_order(tmp_path):
+    asked = question(tmp_path, TEXT)
+    turned = question(tmp_path, TEXT.replace("[8, 12]", "[12, 8]"))
+    first, second = filled(asked, tmp_path / "1.db"), filled(turned, tmp_path / "2.db")
+    assert first.digest == second.digest
+    assert [s.digest for s in first.settings] == [s.digest for s in second.settings][::-1]
+
+
+def test_the_digest_of_a_row_has_all_that_decides_it():
+    rows = [("s", 5, 0, 25.0, "gdc", 3), ("t", 5, 0, 25.0, "gdc", 3), ("s", 6, 0, 25.0, "gdc", 3)]
+    rows += [("s", 5, 1, 25.0, "gdc", 3), ("s", 5, 0, 26.0, "gdc", 3), ("s", 5, 0, 25.0, "none", 3)]
+    rows += [("s", 5, 0, 25.0, "gdc", 4)]
+    assert len({row_digests(setting, images)(*row) for setting, images, *row in rows}) == len(rows)
 
 
 def test_a_changed_study_asks_for_less_or_more_and_rows_stay(tmp_path):

@@ -10,6 +10,7 @@ import pcmref
 from pcmref.arithmetic.codes import Range
 from pcmref.errors import PcmrefError
 from pcmref.golden.readouts import readout_fields
+from pcmref.studies.sweeps import points
 from pcmref.studies.sweeps.points import Block, points_of, row_key
 from tests.studies.sweeps.asking import SMALL, question
 
@@ -128,10 +129,31 @@ def test_the_digest_has_the_ranges_and_the_images_to_calibrate_with(tmp_path):
     net = pcmref.load(pcmref.bundled())
     ranges = {layer.name: Range(input_top=1.5, sum_top_us=9.0) for layer in net.crossbar_layers}
     pcmref.save(tmp_path / "ranges.h5", dataclasses.replace(net, ranges={"chip8": ranges}))
-    pcmref.save(tmp_path / "images.h5", dataclasses.replace(net, calibration=net.calibration.first(300)))
+    layers = [dataclasses.replace(net.layers[0], weight=-net.layers[0].weight), *net.layers[1:]]
+
+    def darker(samples):
+        return dataclasses.replace(samples, images=samples.images // 2)
+
+    several = {
+        "fewer": dataclasses.replace(net, calibration=net.calibration.first(300)),
+        "calibration": dataclasses.replace(net, calibration=darker(net.calibration)),
+        "evaluation": dataclasses.replace(net, evaluation=darker(net.evaluation)),
+        "weights": dataclasses.replace(net, layers=tuple(layers)),
+    }
+    for name, changed in several.items():
+        pcmref.save(tmp_path / f"{name}.h5", changed)
     text = SMALL + "preset = 'chip8'"
-    found = [digest(tmp_path, text.replace('"digits-resnet8"', f'"{name}.h5"')) for name in ("ranges", "images")]
-    assert len({digest(tmp_path, text), *found}) == 3
+    found = [digest(tmp_path, text.replace('"digits-resnet8"', f'"{name}.h5"')) for name in ("ranges", *several)]
+    assert len({digest(tmp_path, text), *found}) == 6
+
+
+def test_images_to_calibrate_with_are_there_though_nothing_asks_for_them(tmp_path, monkeypatch):
+    """So that a row has the same digest whatever else a study asks for."""
+    seen, find = [], points.samples_of
+    monkeypatch.setattr(points, "samples_of", lambda *asked: seen.append(asked) or find(*asked))
+    (point,) = points_of(question(tmp_path, SMALL.replace('["none", "gdc"]', '"none"')))
+    ((network, place, calibrate),) = seen
+    assert (network.digest, place, calibrate) == (point.study.network.digest, None, True)
 
 
 def test_keys_of_rows():

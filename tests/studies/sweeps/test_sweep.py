@@ -199,6 +199,15 @@ def test_warnings_are_told_once(tmp_path):
     assert told == ["a", "b"]
 
 
+def test_the_first_row_of_each_setting_looks_whether_full_scales_fit(tmp_path, whole):
+    asked, _ = whole
+    executor = Serial()
+    sweep(asked, tmp_path / "s.db", given_workers(executor, 1))
+    rows = [task for task in executor.tasks if task.asks == "rows"]
+    assert [task.cases[0] for task in rows if task.look] == [(0, 25.0, "none")] * 2
+    assert len({task.setting for task in rows if task.look}) == 2
+
+
 def test_progress_can_end_it_and_what_was_found_stays(tmp_path, whole):
     asked, expected = whole
     path, seen = tmp_path / "s.db", []

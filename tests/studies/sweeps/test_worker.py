@@ -108,7 +108,15 @@ def test_another_network_is_refused(point):
     layers = tuple(other if layer is first else layer for layer in net.layers)
     changed = dataclasses.replace(bundle_of(point.study), network=dataclasses.replace(net, layers=layers, ranges={}))
     changed.network.__dict__["digest"] = net.digest
-    for bundle in (changed, dataclasses.replace(bundle_of(point.study), samples=point.study.samples.first(4))):
+    own = bundle_of(point.study)
+    ranges = {layer.name: pcmref.Range(input_top=1.0, sum_top_us=1.0) for layer in net.crossbar_layers}
+    for bundle in (
+        changed,
+        dataclasses.replace(own, samples=point.study.samples.first(4)),
+        dataclasses.replace(own, calibration=point.study.calibration.first(200)),
+        dataclasses.replace(own, calibration=None),
+        dataclasses.replace(own, network=dataclasses.replace(own.network, ranges={"chip8": ranges})),
+    ):
         with pytest.raises(ParameterError, match=r"^worker .+: network and images: expected those of digest"):
             work(task(point), bundle.packed())
     assert isinstance(work(task(point)), Lacking)
