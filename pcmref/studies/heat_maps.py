@@ -29,7 +29,7 @@ __all__ = ["over_axes"]
 #: Most columns and rows of a panel, and most fields of a figure.
 COLUMNS, ROWS, FIELDS = 14, 20, 400
 #: Up to so many columns two panels stand beside each other.
-NARROW = 6
+NARROW = 9
 #: Least percentage points from the lightest to the darkest: tiny differences look tiny.
 LEAST_SPAN = 2.0
 

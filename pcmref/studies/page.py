@@ -157,17 +157,19 @@ def _table(results: Results, precision: float) -> Iterator[str]:
         left = f" The first {CELLS:,} of {len(cells):,} cells; <code>--csv FILE</code> writes all of them."
     yield f"<p>Accuracies in %.{left}</p>"
     yield '<div class="wide" tabindex="0" role="group" aria-labelledby="numbers">\n<table class="cells">\n<thead>\n<tr>'
-    yield "".join(f'<th scope="col">{_text(name)}</th>' for name in names)
+    yield "".join(f'<th scope="col">{_text(name).replace(".", ".<wbr>")}</th>' for name in names)
     yield "".join(f'<th scope="col" class="n">{_text(name)}</th>' for name in numbers)
     yield "</tr>\n</thead>\n<tbody>"
     for cell in cells[:CELLS]:
         setting = results.settings[cell.setting]
         where = [value_text(coordinate(setting, name)) for name in axes]
-        heads = [*where, time_text(cell.t_s), LABELS[cell.compensation]]
         of = summary(cell, setting.images)
         digital = None if setting.digital_correct is None else setting.digital_correct / setting.images
         values = [*_numbers(of, precision, digits), _percent(digital, digits)]
-        row = [f'<th scope="row">{_text(head)}</th>' for head in heads]
+        row = [f'<th scope="row">{_text(head)}</th>' for head in where]
+        row += [
+            f'<th scope="row" class="short">{head}</th>' for head in (time_text(cell.t_s), LABELS[cell.compensation])
+        ]
         row += [f'<td class="n">{text}</td>' for text in values]
         yield f"<tr>{''.join(row)}</tr>"
     yield "</tbody>\n</table>\n</div>"

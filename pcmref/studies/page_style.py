@@ -52,13 +52,14 @@ dl { font-size: .925rem; }
   h2, h3 { break-after: avoid; }
   figure, tr, .unfinished { break-inside: avoid; }
   .wide { overflow: visible; }
-  figure svg { min-width: 0; max-height: 150mm; }
+  figure svg { min-width: 0; max-height: 205mm; }
+  figure:first-of-type svg { max-height: 150mm; }
   thead { display: table-header-group; }
   table { font-size: 7.5pt; max-width: 100%; }
   th, td { white-space: normal; padding-right: 1.6mm; }
-  .cells td { overflow-wrap: anywhere; }
-  .cells .n, .cells thead th { overflow-wrap: normal; }
-  .cells td.n { white-space: nowrap; }
+  .n, .short { white-space: nowrap; }
+  .cells thead th { white-space: normal; }
+  .cells tbody th:not(.short) { overflow-wrap: anywhere; min-width: 9mm; }
   .digest { overflow-wrap: anywhere; font-size: 6.5pt; }
   pre { white-space: pre-wrap; overflow-wrap: anywhere; }
 }

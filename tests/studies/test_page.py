@@ -10,7 +10,7 @@ from pcmref.errors import ParameterError
 from pcmref.studies.page import CELLS, check_page, write_page
 from tests.helpers.findings import findings
 
-VOID = {"meta", "br", "hr", "link", "img", "input", "col"}
+VOID = {"meta", "br", "hr", "link", "img", "input", "col", "wbr"}
 TWO = {"readout.adc.bits": [6, 8], "readout.tile_rows": [64, 128]}
 HOSTILE = '<script>alert(1)</script> & "$x_1$" \u00b5\udcff'
 
