@@ -8,6 +8,9 @@ import pytest
 
 from pcmref.errors import ParameterError
 from pcmref.studies.page import CELLS, check_page, write_page
+from pcmref.studies.plots import LABELS
+from pcmref.studies.report import time_text
+from pcmref.studies.statistics import summary
 from tests.helpers.findings import findings
 
 VOID = {"meta", "br", "hr", "link", "img", "input", "col", "wbr"}
@@ -103,6 +106,7 @@ def test_of_many_cells_the_page_has_some_and_says_where_the_others_are(tmp_path)
     text = page(tmp_path, results)
     assert "--csv" in text
     assert str(CELLS) in " ".join(Parsed(text).texts)
+    assert len(table(text)) == CELLS
 
 
 def test_bad_arguments(tmp_path):
@@ -111,3 +115,28 @@ def test_bad_arguments(tmp_path):
     with pytest.raises(ParameterError, match="time: expected one of"):
         page(tmp_path, findings(chips=2), t_s=7.0)
     assert not (tmp_path / "page.html").exists()
+
+
+def table(text):
+    """The rows of the table of cells: a list of texts each."""
+    body = text.split('<table class="cells">')[1].split("<tbody>")[1].split("</tbody>")[0]
+    return [re.findall(r"<t[hd][^>]*>([^<]*)</t[hd]>", row) for row in body.split("<tr>")[1:]]
+
+
+def test_a_row_has_the_statistics_of_its_cell(tmp_path):
+    results = findings(TWO, chips=5)
+    rows = table(page(tmp_path, results, precision=0.002))
+    assert len(rows) == len(results.cells)
+    for row, cell in zip(rows, results.cells, strict=True):
+        setting, percents = results.settings[cell.setting], results.chips(cell) / 100
+        of = summary(cell, setting.images)
+        heads = [*map(str, setting.coordinates.values()), time_text(cell.t_s), LABELS[cell.compensation]]
+        shares = [percents.mean(), percents.std(ddof=1), 100 * of.margin, 100 * of.by_images]
+        numbers = [f"{share:.2f}" for share in shares]
+        ends = [f"{percent:.2f}" for percent in (percents.min(), percents.max(), 99.8)]
+        assert row == [*heads, "5", *numbers, str(of.needed(0.002)), *ends]
+
+
+def test_what_one_chip_does_not_tell_is_a_stroke(tmp_path):
+    row, *_ = table(page(tmp_path, findings(chips=1, digital=False)))
+    assert (row[2], row[4], row[5], row[7], row[10]) == ("1", "-", "-", "-", "-")

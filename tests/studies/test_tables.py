@@ -77,3 +77,13 @@ def test_a_place_that_cannot_be_written(tmp_path):
     for write in (write_csv, write_json):
         with pytest.raises(OutputError):
             write(tmp_path / "no" / "x", findings(chips=1), precision=0.001)
+
+
+def test_coordinates_that_are_called_like_other_columns(tmp_path):
+    results = findings({"images": [10_000], "chips": ["many", "few"]}, chips=3)
+    write_csv(tmp_path / "x.csv", results, precision=0.002)
+    header, *_ = (tmp_path / "x.csv").read_text(encoding="utf-8").splitlines()
+    assert header.split(",")[:2] == ["setting.chips", "t_s"]
+    assert header.split(",").count("images") == 1
+    row, *_ = rows_of(tmp_path / "x.csv")
+    assert (row["setting.chips"], row["chips"], row["images"]) == ("many", "3", "10000")
