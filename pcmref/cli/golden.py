@@ -181,7 +181,7 @@ def _said(options: argparse.Namespace) -> list[str]:
     said = [str(options.folder.name)]
     for name, value in vars(options).items():
         option = f"--{name.replace('_', '-')}"
-        if name not in ("folder", "run", "interrupted", "hex") and value not in (None, False):
+        if name not in ("folder", "run", "interrupted", "command", "hex") and value not in (None, False):
             said += [option] if value is True else [option, str(value)]
     return said
 
