@@ -1,5 +1,6 @@
 """The command ``pcmref report``, and ``pcmref retention --report``."""
 
+import csv
 import json
 
 import pytest
@@ -29,6 +30,24 @@ def test_a_page_a_table_and_a_document(database, tmp_path, capsys, made):
     assert len((tmp_path / "x.csv").read_text().splitlines()) == 5
     cells = json.loads((tmp_path / "x.json").read_text())["cells"]
     assert [cell["mean"] for cell in cells] == [summary(cell, 5).mean for cell in made[1].cells]
+
+
+def test_every_row_with_its_key(database, tmp_path, capsys, made):
+    """The key repeats it."""
+    assert main(["report", database, "x.html", "--rows", "rows.csv"]) == 0
+    with (tmp_path / "rows.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == 8
+    for cell in made[1].cells:
+        mine = [row for row in rows if (float(row["t_s"]), row["compensation"]) == (cell.t_s, cell.compensation)]
+        assert [int(row["seed"]) for row in mine] == [0, 1]
+        assert [int(row["correct"]) for row in mine] == made[1].chips(cell).tolist()
+    capsys.readouterr()
+    study = str(made[0].parent / "study.toml")
+    assert main(["sweep", study, "--row", rows[5]["key"], "--out", database]) == 0
+    said = capsys.readouterr().out
+    assert f"seed {rows[5]['seed']}, " in said
+    assert said.endswith(f", as in {database}\n")
 
 
 @pytest.mark.parametrize("suffix", [".svg", ".png", ".pdf"])

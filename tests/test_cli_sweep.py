@@ -120,7 +120,7 @@ def test_a_large_grid_is_asked_about(tmp_path, capsys, monkeypatch):
         (["study.toml", "--out", "s.db", "--processes", "0"], "processes: expected from 1 to"),
         (["study.toml", "--out", "s.db", "--executor", "a:b"], "--workers: expected how many tasks a:b runs at a time"),
         (["study.toml", "--out", "s.db", "--executor", "a:b", "--workers", "1"], "executor: expected MODULE:CALLABLE"),
-        (["study.toml", "--row", "123"], "--row: expected 6 to 16 digits of the key of a row, found '123'"),
+        (["study.toml", "--row", "123"], "--row: expected 6 to 16 hexadecimal digits of the key of a row, found '123'"),
         (["--status", "s.db"], "s.db: expected a database of a sweep, found nothing"),
         (["--status", "study.toml"], "study.toml: expected a database of a sweep, found "),
     ],

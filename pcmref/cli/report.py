@@ -13,7 +13,7 @@ from pcmref.studies.charts import write_chart
 from pcmref.studies.named import time_s
 from pcmref.studies.page import SUFFIX, check_page, write_page
 from pcmref.studies.plots import FORMATS, check_format
-from pcmref.studies.sweeps.found import results
+from pcmref.studies.sweeps.found import results, write_rows
 from pcmref.studies.tables import write_csv, write_json
 
 __all__ = ["add_report"]
@@ -32,7 +32,11 @@ def add_report(commands: Any) -> None:
     command.set_defaults(run=_report)
     command.add_argument("database", type=Path, metavar="FILE.db", help="of a sweep, which may be running")
     command.add_argument("out", type=Path, metavar="OUT", help=f"a name that ends in {SUFFIX}, {', '.join(FORMATS)}")
-    command.add_argument("--figure", metavar="NAME", help="of a picture: setting, retention, distribution, ...")
+    command.add_argument(
+        "--figure",
+        metavar="NAME",
+        help="of a picture: setting, retention, distribution; setting-close, retention-close",
+    )
     command.add_argument("--time", metavar="T", help="of figures that show one (default: the last with most chips)")
     command.add_argument(
         "--precision",
@@ -42,12 +46,15 @@ def add_report(commands: Any) -> None:
         help="say how many chips give means to plus or minus P percentage points (default: %(default)s)",
     )
     command.add_argument("--csv", type=Path, metavar="FILE", help="write all cells, a row each, in full precision")
+    command.add_argument(
+        "--rows", type=Path, metavar="FILE", help="write all rows, each with its key for `sweep --row`"
+    )
     command.add_argument("--json", type=Path, metavar="FILE", help="write all there is but the chips one by one")
 
 
 def _report(options: argparse.Namespace) -> None:
     is_page = options.out.suffix.lower() == SUFFIX
-    check_outputs([options.out, options.csv, options.json], inputs=[options.database])
+    check_outputs([options.out, options.csv, options.rows, options.json], inputs=[options.database])
     if is_page and options.figure is not None:
         raise ParameterError("--figure", f"a picture to be drawn ({', '.join(FORMATS)})", str(options.out))
     (check_page if is_page else check_format)(options.out)
@@ -56,6 +63,8 @@ def _report(options: argparse.Namespace) -> None:
     found, precision = results(options.database), percent / 100
     if options.csv is not None:
         write_csv(options.csv, found, precision=precision)
+    if options.rows is not None:
+        write_rows(options.database, options.rows)
     if options.json is not None:
         write_json(options.json, found, precision=precision)
     if options.time is not None:

@@ -48,7 +48,11 @@ def add_sweep(commands: Any) -> None:
     where.add_argument("--executor", metavar="MODULE:CALLABLE", help="what makes any other executor")
     command.add_argument("--workers", type=int, metavar="N", help="of the executor")
     command.add_argument(
-        "--task-seconds", type=float, default=TASK_S, metavar="S", help=f"that a task is to take (default: {TASK_S:g})"
+        "--task-seconds",
+        type=float,
+        default=TASK_S,
+        metavar="S",
+        help=f"that a task is to take, 1 to 3600 (default: {TASK_S:g})",
     )
     command.add_argument("--yes", action="store_true", help=f"begin a grid of more than {ROWS_UNASKED:,} rows unasked")
     command.add_argument("--status", type=Path, metavar="FILE.db", help="say how far a sweep is, which may be running")

@@ -1,4 +1,9 @@
-"""Tasks through an executor: a few more at a time than it has workers, and again where one is lost on the way."""
+"""Tasks through an executor: a few more at a time than it has workers, and again where one is lost on the way.
+
+When an executor breaks, as one of processes does when any of them dies, the tasks that were under way are tried again
+one at a time, and what breaks it alone in halves, so that the row that kills its worker is known: only that one fails.
+So it is with a task of which an executor only says that it has failed.
+"""
 
 from __future__ import annotations
 
@@ -26,10 +31,6 @@ def dispatch(
     tasks: Iterator[Task | None], workers: Workers, bundles: Callable[[str], Bundle], beat: Callable[[], None]
 ) -> Iterator[tuple[Task, Answer]]:
     """Yield each task with its answer, in whatever order they come.
-
-    When the executor breaks, as one of processes does when any of them dies, the tasks that were under way are tried
-    again one at a time, and what breaks it alone in halves, so that the row that kills its worker is known: only that
-    one fails.  So it is with a task of which an executor only says that it has failed.
 
     Parameters
     ----------

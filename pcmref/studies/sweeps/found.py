@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -10,11 +11,13 @@ import numpy as np
 
 from pcmref.arrays import Int64
 from pcmref.errors import DataError, describe
+from pcmref.files.atomic import replacing
 from pcmref.studies.results import Cell, Results, Setting, cells_of, digest_of
 from pcmref.studies.sweeps.database import Asked, Database
 from pcmref.studies.sweeps.opening import read
+from pcmref.studies.sweeps.points import row_key
 
-__all__ = ["results"]
+__all__ = ["results", "write_rows"]
 
 
 def results(path: Path) -> Results:
@@ -52,6 +55,27 @@ def results(path: Path) -> Results:
         digest=digest_of(digests),
         chips=lambda cell: _chips(path, asked[cell.setting], cell),
     )
+
+
+def write_rows(path: Path, out: Path) -> None:
+    """Write every row that a study asks for and is there as CSV, each with its key and its coordinates.
+
+    Raises
+    ------
+    DataError, OutputError
+        As `results`, or if `out` cannot be written.
+    """
+    with read(path) as database, replacing(out) as temporary:
+        asked = tuple(database.asked())
+        names = list(asked[0].coordinates) if asked else []
+        with temporary.open("w", encoding="utf-8", errors="replace", newline="") as file:
+            writer = csv.writer(file, lineterminator="\n")
+            writer.writerow(["key", *names, "seed", "t_s", "compensation", "correct", "images"])
+            for setting in asked:
+                where = [setting.coordinates[name] for name in names]
+                for seed, t_s, compensation, correct, _ in database.rows(setting):
+                    key = row_key(setting.digest, (seed, t_s, compensation))
+                    writer.writerow([key, *where, seed, t_s, compensation, correct, setting.images])
 
 
 def _cells(database: Database, position: int, setting: Asked) -> tuple[list[Cell], str]:

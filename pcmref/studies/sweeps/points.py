@@ -153,7 +153,8 @@ class _Builder:
         try:
             return self._point(grid, said)
         except PcmrefError as error:
-            several = {name: value for name, value in said.items() if len(grid.axes[name]) > 1 or "." in name}
+            names = [error.where] if error.where in grid.axes else grid.axes  # what one axis has wrong, no other has
+            several = {name: said[name] for name in names if len(grid.axes[name]) > 1 or "." in name}
             where = ", ".join(f"{name} = {value}" for name, value in several.items())
             place = f"{self._question.path}: " + (f"{where}: " if where else "") + error.where
             raise type(error)(place, error.expected, error.found) from error

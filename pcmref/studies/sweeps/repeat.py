@@ -56,8 +56,10 @@ def repeat(question: Question, key: str, path: Path | None = None, *, threads: i
 
 
 def _row_of(question: Question, key: str) -> tuple[Point, Case]:
-    if len(key) < DIGITS_LEAST:
-        raise ParameterError("--row", f"{DIGITS_LEAST} to {KEY_DIGITS} digits of the key of a row", repr(key))
+    if not DIGITS_LEAST <= len(key) <= KEY_DIGITS:
+        raise ParameterError(
+            "--row", f"{DIGITS_LEAST} to {KEY_DIGITS} hexadecimal digits of the key of a row", repr(key)
+        )
     found = [
         (point, case)
         for point in points_of(question)
@@ -65,7 +67,11 @@ def _row_of(question: Question, key: str) -> tuple[Point, Case]:
         if row_key(point.digest, case).startswith(key.lower())
     ]
     if len(found) != 1:
-        raise ParameterError("--row", f"the key of one row of {question.path}", f"{len(found)} rows of {key}")
+        raise ParameterError(
+            "--row",
+            f"the key of one row of {question.path} (`pcmref report FILE.db OUT --rows FILE.csv` lists them)",
+            f"{len(found)} rows of {key}",
+        )
     return found[0]
 
 

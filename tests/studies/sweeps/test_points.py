@@ -191,6 +191,7 @@ def test_keys_of_rows():
             "expected readout.accumulator.bits beside it, as paper has no accumulator",
         ),
         ("readout.dac.bits = 'none'", "readout.dac.bits = none: dac: bits: expected from 2 to 16"),
+        ("preset = 'rtl9'\nreadout.dac.bits = [4, 5]", "study.toml: preset: expected one of paper, chip8, rtl8"),
         ("devices.g_max_us = nan", "devices.g_max_us = nan: "),
         ("times = '1e9y'", "study.toml: t_s: expected"),
         ("data = 'nowhere.h5'", "study.toml: --data: expected CIFAR-10, or an HDF5 file"),

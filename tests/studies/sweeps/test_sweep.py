@@ -252,7 +252,7 @@ def test_rows_that_are_changed_are_found_by_repeating_one(tmp_path, whole):
         database.land(point.digest, [row], 0.1)
     with pytest.raises(pcmref.PcmrefError, match=rf"row {key}: expected 5 correct images, found 1"):
         repeat(asked, key, path)
-    for wrong, message in (("12345", "6 to 16 digits"), ("000000", "found 0 rows of 000000")):
+    for wrong, message in (("12345", "6 to 16 hexadecimal digits"), ("000000", "found 0 rows of 000000")):
         with pytest.raises(ParameterError, match=message):
             repeat(asked, wrong)
 
