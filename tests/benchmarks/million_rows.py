@@ -1,4 +1,4 @@
-"""How long a sweep of a million rows takes to be gone on with and to be reported: python -m tests.benchmarks.million_rows
+"""Times a sweep of a million rows that is gone on with and reported: python -m tests.benchmarks.million_rows
 
 The rows are made up; the database, the digests of rows and the commands are the real ones.
 """
@@ -32,6 +32,7 @@ COMMANDS = (
 
 
 def main():
+    """Make the database, then time the commands."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "study.toml")
         path.write_text(STUDY)
