@@ -214,11 +214,11 @@ def same_snapshots(snapshot, codes):
 def same_devices(package, chip):
     """Compare what programming decided, float by float."""
     for layer in package.layers:
-        devices = chip.layers[layer.mapped.name][0]
-        same(layer.mapped.g_target_us.shape, devices[0][0].shape, layer.mapped.name)
+        devices = chip.layers[layer.name][0]
+        same(layer.shape, devices[0][0].shape, layer.name)
         for position, values in enumerate((layer.state.g_prog_us, layer.state.nu, layer.state.q_s)):
             both = np.stack([devices[0][position], devices[1][position]])
-            same(values, both.reshape(-1)[layer.state.device], f"{layer.mapped.name} device number {position}")
+            same(values, both.reshape(-1)[layer.state.device], f"{layer.name} device number {position}")
 
 
 def same_inference(network, snapshot, images, values, products, dac_offset, **options):

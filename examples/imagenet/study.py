@@ -22,6 +22,7 @@ import numpy as np
 import pcmref
 from pcmref.errors import DataError, PcmrefError
 from pcmref.files.samples import load_samples
+from pcmref.inference.gdc import GdcReference
 from pcmref.studies.named import time_s
 from pcmref.studies.report import time_text
 
@@ -77,7 +78,7 @@ def rows_of(
     }
     for seed in sorted({case[0] for case in cases}):
         chip = pcmref.program(network, seed=seed)
-        reference = chip.reference()
+        reference = GdcReference.of(chip.reference())
         for t_s in sorted({case[2] for case in cases if case[0] == seed}):
             snapshot = chip.at(t_s)
             for _, preset, _, compensation in [case for case in cases if (case[0], case[2]) == (seed, t_s)]:

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import hashlib
 import zlib
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from math import prod
 from typing import get_args
 
 import numpy as np
@@ -18,8 +19,8 @@ import numpy as np
 from pcmref.arithmetic.choice import kernels
 from pcmref.arithmetic.codes import CODE_LIMIT
 from pcmref.arithmetic.draws import Purpose, check_seed, stream_key
-from pcmref.arrays import Float64, Frozen, Int16, UInt32, check_array, read_only
-from pcmref.devices.limits import warn_of_saturated_codes, warn_of_unscaled_noise
+from pcmref.arrays import Bool, Float64, Frozen, Int16, UInt32, check_array, read_only
+from pcmref.devices.limits import saturated_share, warn_of_saturated_codes, warn_of_unscaled_noise
 from pcmref.devices.mapping import MappedLayer, Scale, check_significance, map_network
 from pcmref.devices.published import NANDAKUMAR_2019
 from pcmref.devices.technology import DeviceCodes, State, Technology, Words, check_technology
@@ -35,32 +36,32 @@ CODES = ("g_mean_code", "g_read_code", "g_variance_code")
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class ChipLayer:
+class ChipLayer(Frozen):
     """The programmed devices of one crossbar layer.
 
     Parameters
     ----------
-    mapped : MappedLayer
-        Their targets.
+    name : str
+    shape : (int, int)
+        Rows, of all slices, and columns of the crossbar matrix.
+    weight_per_us : float64, shape (columns,)
+        Weight that 1 uS stands for.
+    zero : bool, shape (columns,)
+        Columns whose weights are all 0.
     state : State
         What the technology remembers of them; of PCM a `pcmref.devices.pcm.PcmState`.
     """
 
-    mapped: MappedLayer
+    name: str
+    shape: tuple[int, ...]
+    weight_per_us: Float64
+    zero: Bool
     state: State
 
     def __post_init__(self) -> None:
-        instance("mapped", self.mapped, MappedLayer)
-
-    @property
-    def name(self) -> str:
-        """Name of the layer."""
-        return self.mapped.name
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """Rows, of all slices, and columns of the crossbar matrix."""
-        return self.mapped.g_target_us.shape
+        check_array(f"{self.name}: weight_per_us", self.weight_per_us, np.float64, self.shape[1:], 0.0)
+        check_array(f"{self.name}: zero", self.zero, np.bool_, self.shape[1:], 0)
+        super().__post_init__()
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -208,31 +209,35 @@ class Chip:
         """
         return self._snapshot(self.model.check_time(t_s), _read_number(read))
 
+    def targets(self) -> Iterator[MappedLayer]:
+        """Yield what the devices of each layer were meant to be: mapped anew, since a chip does not keep it."""
+        return map_network(self.network, g_max_us=self.model.g_max_us, scale=self.scale, significance=self.significance)
+
     def reference(self) -> Snapshot:
         """Return the chip before any drift, the reference of GDC."""
         return self._snapshot(self.model.reference_time_s, 0)
 
     def _snapshot(self, t_s: float, read: int) -> Snapshot:
         layers: list[SnapshotLayer] = []
-        found: dict[str, DeviceCodes] = {}
+        shares: dict[str, float] = {}
         for layer in self.layers:
             address = self.network.addresses[layer.name]
             with stage("drift and read devices"):
-                codes = self.model.read(layer.state, t_s, _words(self.seed, address, layer.mapped, t_s, read))
+                codes = self.model.read(layer.state, t_s, _words(self.seed, address, layer.shape, t_s, read))
                 instance(f"{layer.name}: what {self.model.name} reads", codes, DeviceCodes)
-                found[layer.name] = codes
                 layers.append(
                     SnapshotLayer(
                         name=layer.name,
                         g_mean_code=codes.mean,
                         g_read_code=codes.read,
                         g_variance_code=codes.variance,
-                        weight_per_us=layer.mapped.weight_per_us,
+                        weight_per_us=layer.weight_per_us,
                         as_read=tuple(_check_sum(values) for values in (codes.mean, codes.read, codes.variance)),
                     )
                 )
-        warn_of_saturated_codes(found, t_s)
-        warn_of_unscaled_noise([layer.mapped for layer in self.layers], found, self.scale)
+            shares[layer.name] = saturated_share(codes)
+            warn_of_unscaled_noise(layer.name, layer.zero, layer.weight_per_us, codes, self.scale)
+        warn_of_saturated_codes(shares, t_s)
         return Snapshot(
             network=self.network,
             model=self.model,
@@ -285,21 +290,23 @@ def program(
     check_technology(model)
     called("progress", progress)
     factors, layers = check_significance(significance), []
-    targets = map_network(network, g_max_us=model.g_max_us, scale=scale, significance=factors)
-    for mapped in targets:
+    for mapped in map_network(network, g_max_us=model.g_max_us, scale=scale, significance=factors):
+        name, shape = mapped.name, mapped.shape
         with stage("program devices"):
-            state = model.program(mapped.pair_targets_us(), _words(seed, network.addresses[mapped.name], mapped))
-            layers.append(ChipLayer(mapped=mapped, state=state))
-        progress(mapped.name)
+            state = model.program(mapped.pair_targets_us(), _words(seed, network.addresses[name], shape))
+        layers.append(
+            ChipLayer(name=name, shape=shape, weight_per_us=mapped.weight_per_us, zero=mapped.zero, state=state)
+        )
+        progress(name)
     return Chip(network=network, model=model, seed=seed, scale=scale, layers=tuple(layers), significance=factors)
 
 
-def _words(seed: int, address: int, mapped: MappedLayer, t_s: float = 0.0, read: int = 0) -> Words:
+def _words(seed: int, address: int, shape: tuple[int, ...], t_s: float = 0.0, read: int = 0) -> Words:
     """Return the random words of a layer, four a weight: those of the streams of SPEC.md, section 4."""
 
     def words(purpose: Purpose) -> UInt32:
         key = stream_key(seed, purpose, address, t_s=t_s, read=read)
-        return np.asarray(kernels().weight_words(key, mapped.g_target_us.size))
+        return np.asarray(kernels().weight_words(key, prod(shape)))
 
     return words
 

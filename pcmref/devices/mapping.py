@@ -6,12 +6,13 @@ several pairs, one in each *slice*, all with its target; what they carry is adde
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias, get_args
 
 import numpy as np
 
-from pcmref.arrays import Float32, Float64, Frozen, check_array
+from pcmref.arrays import Bool, Float32, Float64, Frozen, check_array
 from pcmref.errors import ParameterError, describe, integer, one_of
 from pcmref.network.graph import Network
 
@@ -45,6 +46,16 @@ class MappedLayer(Frozen):
         columns = self.g_target_us.shape[1]
         check_array(f"{self.name}: weight_per_us", self.weight_per_us, np.float64, (columns,), 0.0)
         super().__post_init__()
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Rows, of all slices, and columns of the crossbar matrix."""
+        return self.g_target_us.shape
+
+    @property
+    def zero(self) -> Bool:
+        """Columns whose weights are all 0, shape (columns,)."""
+        return (self.g_target_us == 0).all(axis=0)
 
     def pair_targets_us(self) -> Float64:
         """Return the target of every device, + then -, uS, shape ``(2, rows, columns)``: one of each pair is 0."""
@@ -97,7 +108,8 @@ def map_matrix(
 
 def map_network(
     network: Network, *, g_max_us: float, scale: Scale = "layer", significance: tuple[int, ...] = (1,)
-) -> tuple[MappedLayer, ...]:
-    """Map every crossbar layer of `network`, in the order of their addresses."""
+) -> Iterator[MappedLayer]:
+    """Map every crossbar layer of `network`, in the order of their addresses, one after another."""
     options: dict[str, Any] = {"g_max_us": g_max_us, "scale": scale, "significance": significance}
-    return tuple(map_matrix(layer.name, layer.matrix(), **options) for layer in network.crossbar_layers)
+    for layer in network.crossbar_layers:
+        yield map_matrix(layer.name, layer.matrix(), **options)

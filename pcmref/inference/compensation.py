@@ -10,7 +10,7 @@ from pcmref.devices.chip import Snapshot
 from pcmref.errors import ParameterError, instance, one_of
 from pcmref.inference.adabs import adabs
 from pcmref.inference.corrections import Corrections
-from pcmref.inference.gdc import GdcReadout, gdc
+from pcmref.inference.gdc import GdcReadout, GdcReference, gdc
 
 __all__ = ["COMPENSATIONS", "Compensation", "calibrate"]
 
@@ -22,7 +22,7 @@ def calibrate(
     snapshot: Snapshot,
     compensation: str,
     *,
-    reference: Snapshot | None = None,
+    reference: Snapshot | GdcReference | None = None,
     images: UInt8 | None = None,
     readout: Readout = PRESETS["paper"],
     gdc_readout: GdcReadout = "absolute",
@@ -35,8 +35,8 @@ def calibrate(
     snapshot : Snapshot
         The chip at the time at which it is to be corrected.
     compensation : "none", "gdc", "adabs" or "gdc+adabs"
-    reference : Snapshot, optional
-        The chip before drift, `Chip.reference`; GDC needs it.
+    reference : Snapshot or GdcReference, optional
+        The chip before drift, `Chip.reference`, or what GDC remembers of it; GDC needs it.
     images : uint8, shape (n, height, width, channels), optional
         Training images, un-augmented; AdaBS needs at least 200 and uses at most 2,600, the first ones.
     readout : Readout

@@ -14,6 +14,7 @@ from pcmref.devices.chip import Snapshot, program
 from pcmref.errors import ParameterError, called, describe, instance
 from pcmref.inference.accuracy import correct
 from pcmref.inference.compensation import calibrate
+from pcmref.inference.gdc import GdcReference
 from pcmref.inference.run import digital, prepare
 from pcmref.studies.study import Case, Study
 
@@ -169,7 +170,7 @@ def rows_of(
     """
     for seed, of_chip in groupby(cases, lambda case: case[0]):
         chip = program(study.network, model=study.model, seed=seed, scale=study.scale, significance=study.significance)
-        reference = chip.reference()
+        reference = GdcReference.of(chip.reference(), study.gdc_readout)
         for t_s, at_time in groupby(of_chip, lambda case: case[1]):
             snapshot = chip.at(t_s)
             for _, _, compensation in at_time:
@@ -180,7 +181,7 @@ def rows_of(
 def _row(
     study: Study,
     snapshot: Snapshot,
-    reference: Snapshot,
+    reference: GdcReference,
     compensation: str,
     readout: Readout,
     threads: int | None,

@@ -283,12 +283,11 @@ def test_devices_that_do_not_converge_are_uniform():
 def test_share_of_nonconverged_devices_at_its_limits(model):
     network = linear_network(np.array([[0.5, -0.25, 0.0]] * 50, np.float32))
     all_fail = program(network, model=replace(model, nonconverged_share=1.0)).layers[0].state
-    layer = program(network, model=model).layers[0]
-    normal = layer.state
+    chip = program(network, model=model)
+    (mapped,), normal = chip.targets(), chip.layers[0].state
     few = program(network, model=replace(model, nonconverged_share=1e-12)).layers[0].state
     assert np.array_equal(normal.g_prog_us, few.g_prog_us)
-    targets = np.concatenate([np.maximum(layer.mapped.g_target_us, 0), np.maximum(-layer.mapped.g_target_us, 0)])
-    programmed = targets.reshape(-1)[normal.device] > 0
+    programmed = mapped.pair_targets_us().reshape(-1)[normal.device] > 0
     assert (all_fail.g_prog_us != normal.g_prog_us)[programmed].all()
     assert (all_fail.g_prog_us == normal.g_prog_us)[~programmed].all()
     assert np.array_equal(all_fail.nu[~programmed], normal.nu[~programmed])
@@ -298,10 +297,10 @@ def test_share_of_nonconverged_devices_at_its_limits(model):
 def test_what_did_not_converge_drifts_and_fluctuates_as_a_device_meant_to_be_there(model):
     rng = np.random.default_rng(3)
     weight = np.append(rng.uniform(0.0, 0.01, 50), 1.0).astype(np.float32)  # 0.25 uS at most, and the largest one
-    layer = program(linear_network(weight[:, None]), model=replace(model, nonconverged_share=1.0), seed=5).layers[0]
-    state = layer.state
+    chip = program(linear_network(weight[:, None]), model=replace(model, nonconverged_share=1.0), seed=5)
+    (mapped,), state = chip.targets(), chip.layers[0].state
     g_prog_us, nu, q_s = (state.dense(values)[0, 0] for values in (state.g_prog_us, state.nu, state.q_s))
-    assert g_prog_us[:-1].max() > 20 * layer.mapped.g_target_us[0, :-1].max()
+    assert g_prog_us[:-1].max() > 20 * mapped.g_target_us[0, :-1].max()
     there = g_prog_us / model.g_max_us
     z = [naive.normal(naive.philox([column, 0, 0, 0], naive.stream(5, 1, 0))[2]) for column in range(len(weight))]
     assert nu == pytest.approx(pcm.drift_exponent(model, there, np.array(z)), rel=1e-12)
@@ -354,9 +353,12 @@ def test_a_chip_equals_the_naive_one(model, seed, scale, significance):
         rows, columns = layer.rows * len(significance), layer.columns
         targets, weight_per_us = naive.targets_us(layer, model.g_max_us, scale, significance)
         found = chip.layers[address]
-        assert found.mapped.name == layer.name
-        assert found.mapped.g_target_us == pytest.approx(np.array(targets), rel=1e-14)
-        assert found.mapped.weight_per_us == pytest.approx(weight_per_us, rel=1e-14)
+        meant = list(chip.targets())[address]
+        assert found.name == meant.name == layer.name
+        assert found.shape == meant.shape == (rows, columns)
+        assert meant.g_target_us == pytest.approx(np.array(targets), rel=1e-14)
+        assert found.weight_per_us == pytest.approx(weight_per_us, rel=1e-14)
+        assert found.weight_per_us.tobytes() == meant.weight_per_us.tobytes()
         devices = naive.program(layer, model, seed, address, scale, significance)
         assert found.state.device.tolist() == sorted((p * rows + r) * columns + c for p, r, c in devices)
         expected = np.array([devices[key] for key in sorted(devices)]).T
@@ -541,8 +543,8 @@ def test_bad_read_numbers_are_refused(read):
 def test_the_values_between_stages_cannot_be_written_to():
     chip = program(nets.tiny())
     snapshot = chip.at(86400.0)
-    mapped, states = [layer.mapped for layer in chip.layers], [layer.state for layer in chip.layers]
-    for layers in (mapped, states, snapshot.layers):
+    mapped, states = list(chip.targets()), [layer.state for layer in chip.layers]
+    for layers in (mapped, chip.layers, states, snapshot.layers):
         for layer in layers:
             arrays = [value for value in vars(layer).values() if isinstance(value, np.ndarray)]
             assert len(arrays) >= 2
@@ -674,20 +676,23 @@ def test_a_snapshot_of_any_allowed_time_can_be_changed(model):
 
 
 def test_targets_that_are_none_are_refused():
-    mapped = program(nets.tiny()).layers[0].mapped
+    chip = program(nets.tiny())
+    mapped, layer = next(chip.targets()), chip.layers[0]
     with pytest.raises(ParameterError, match=r"conv1: g_target_us: expected finite numbers, found nan at \[0, 0\]"):
         replace(mapped, g_target_us=mapped.g_target_us * np.nan)
     with pytest.raises(ParameterError, match=r"conv1: weight_per_us: expected float64 of shape \(5,\), found"):
         replace(mapped, weight_per_us=np.ones(6))
-    with pytest.raises(ParameterError, match="mapped: expected a MappedLayer, found None"):
-        replace(program(nets.tiny()).layers[0], mapped=None)
+    with pytest.raises(ParameterError, match=r"conv1: zero: expected bool of shape \(5,\), found None"):
+        replace(layer, zero=None)
+    with pytest.raises(ParameterError, match=r"conv1: weight_per_us: expected .*, found -1.0 at \[0\]"):
+        replace(layer, weight_per_us=-np.ones(5))
 
 
 def test_what_travels_between_processes_cannot_be_written_to_there_either():
     chip = program(nets.tiny())
     for again in (pickle.loads(pickle.dumps((chip, chip.at(DAY)))), copy.deepcopy((chip, chip.at(DAY)))):
         network = again[0].network
-        devices = [part for layer in again[0].layers for part in (layer.mapped, layer.state)]
+        devices = [part for layer in again[0].layers for part in (layer, layer.state)]
         values = [*devices, *again[1].layers, *network.layers, network.evaluation, network.calibration]
         arrays = [array for value in values for array in vars(value).values() if isinstance(array, np.ndarray)]
         assert len(arrays) > 60

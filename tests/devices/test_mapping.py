@@ -105,7 +105,7 @@ def test_an_unknown_scale(scale):
 @pytest.mark.parametrize("scale", ["layer", "column"])
 def test_a_network(scale):
     network = tiny()
-    layers = map_network(network, g_max_us=25.0, scale=scale)
+    layers = list(map_network(network, g_max_us=25.0, scale=scale))
     assert [layer.name for layer in layers] == ["conv1", "conv2", "short", "conv3", "fc"]
     for layer, mapping in zip(network.crossbar_layers, layers, strict=True):
         targets_us, per_us = naive.targets_us(layer, 25.0, scale)

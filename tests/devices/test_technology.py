@@ -106,7 +106,7 @@ def test_a_constant_error_adds_its_code_to_every_device(net, scale):
             assert np.array_equal(mean, target + error)
             assert np.array_equal(read, mean)
             assert not variance.any()
-    for layer, mapped in zip(codes_of(plain.reference()), (layer.mapped for layer in chip.layers), strict=True):
+    for layer, mapped in zip(codes_of(plain.reference()), chip.targets(), strict=True):
         assert np.array_equal(layer[0], conductance_codes(mapped.pair_targets_us(), 2.0**-9))
 
 
@@ -220,9 +220,9 @@ def test_words_have_the_addresses_of_the_specification(net, seed):
     chip = pcmref.program(net, model=Drawn(), seed=seed)
     snapshots = {(t_s, read): chip.at(t_s, read=read) for t_s, read in ((DAY, 0), (1.5, 2**32 - 1))}
     snapshots[0.0, 0] = chip.reference()
-    for address, layer in enumerate(chip.layers):
+    for address, (layer, mapped) in enumerate(zip(chip.layers, chip.targets(), strict=True)):
         rows, columns = layer.shape
-        targets = layer.mapped.pair_targets_us()
+        targets = mapped.pair_targets_us()
         for row, column in ((0, 0), (rows - 1, 1), (rows // 2, columns - 1)):
             weight = [row * columns + column, 0, 0, 0]
             words = naive.philox(weight, naive.stream(seed, 1, address))

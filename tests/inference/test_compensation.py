@@ -23,7 +23,7 @@ from pcmref.errors import DataError, ParameterError, PcmrefWarning
 from pcmref.inference.adabs import adabs
 from pcmref.inference.compensation import COMPENSATIONS, calibrate
 from pcmref.inference.corrections import Corrections
-from pcmref.inference.gdc import _signal_to_noise, gdc
+from pcmref.inference.gdc import GdcReference, _signal_to_noise, gdc
 from pcmref.inference.run import logits
 from pcmref.network.graph import Network
 from pcmref.network.images import Normalisation
@@ -139,7 +139,7 @@ def test_gdc_restores_any_uniform_drift_up_to_the_grid(nu, t, readout, seed):
     corrections = gdc(drifted, reference, readout)
     factor = (t / 20.0) ** -nu
     # every code is half a step off at most, before drift and after
-    exact = np.abs(chip.layers[0].mapped.g_target_us) / chip.model.g_step_us
+    exact = np.abs(next(chip.targets()).g_target_us) / chip.model.g_step_us
     total = exact.sum(axis=0) if readout == "column" else exact.sum()
     slack = 0.5 * (len(exact) if readout == "column" else exact.size)
     gain = corrections.gain["fc"]
@@ -152,7 +152,7 @@ def test_gdc_restores_any_uniform_drift_up_to_the_grid(nu, t, readout, seed):
     after = logits(drifted, pixels, corrections=corrections)
     codes = np.abs(traces[1].product.input_codes[:, 0, 0, :9].astype(float))
     bound = 0.5 * codes.sum(axis=1)[:, None] * (1 + gain) + np.abs(gain * factor - 1) * (codes @ exact)
-    scale = traces[1].product.input_step[:, None] * chip.layers[0].mapped.weight_per_us * chip.model.g_step_us
+    scale = traces[1].product.input_step[:, None] * chip.layers[0].weight_per_us * chip.model.g_step_us
     assert (np.abs(after - before) <= bound * scale * 1.0001 + 1e-6 * np.abs(before)).all()
 
 
@@ -506,9 +506,12 @@ def test_the_variance_is_never_negative():
 # All of them
 
 
-def test_calibrate_does_what_it_is_asked():
+@pytest.mark.parametrize("remembered", [False, True])
+def test_calibrate_does_what_it_is_asked(remembered):
     chip = program(small(), seed=12)
     now, before, pixels = chip.at(DAY), chip.reference(), images(200)
+    if remembered:
+        before = GdcReference.of(before, "column")
     options = {"reference": before, "images": pixels, "readout": FRESH, "gdc_readout": "column", "threads": 2}
     found = {name: calibrate(now, name, **options) for name in COMPENSATIONS}
     assert COMPENSATIONS == ("none", "gdc", "adabs", "gdc+adabs")
@@ -517,6 +520,40 @@ def test_calibrate_does_what_it_is_asked():
     same_corrections(found["gdc"], gains)
     same_corrections(found["adabs"], adabs(now, pixels, readout=FRESH))
     same_corrections(found["gdc+adabs"], adabs(now, pixels, corrections=gains, readout=FRESH))
+
+
+@pytest.mark.parametrize("readout", READOUTS)
+@pytest.mark.parametrize("replaced", [(), ("now",), ("before",), ("now", "before")], ids="-".join)
+def test_what_gdc_remembers_of_a_chip_is_as_good_as_the_chip(readout, replaced):
+    chip = program(small(), seed=12)
+    snapshots = {"now": chip.at(DAY), "before": chip.reference()}
+    for name in replaced:
+        first = snapshots[name].layers[0]
+        codes = np.minimum(first.g_read_code + 1, 32767).astype(np.int16)
+        snapshots[name] = with_first(snapshots[name], replace(first, g_read_code=codes))
+    found = []
+    for remembered in (snapshots["before"], GdcReference.of(snapshots["before"], readout)):
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            found.append(gdc(snapshots["now"], remembered, readout))
+        texts = [str(warning.message) for warning in caught]
+        assert sum("not in both" in text for text in texts) == (len(replaced) == 1)
+    same_corrections(*found)
+
+
+def test_what_gdc_remembers_holds_for_its_chip_and_readout_alone():
+    chip = program(small(), seed=12)
+    remembered = GdcReference.of(chip.reference(), "column")
+    with pytest.raises(ParameterError, match="reference: expected sums of readout 'ones', found sums of 'column'"):
+        gdc(chip.at(DAY), remembered, "ones")
+    with pytest.raises(ParameterError, match="one of another chip"):
+        gdc(program(small(), seed=13).at(DAY), remembered, "column")
+    with pytest.raises(ParameterError, match="the chip before drift"):
+        GdcReference.of(chip.at(DAY))
+    with pytest.raises(ParameterError, match="gdc_readout: expected one of"):
+        GdcReference.of(chip.reference(), "all")
+    with pytest.raises(ParameterError, match="reference: expected a Snapshot"):
+        GdcReference.of(chip)
 
 
 def test_calibrate_s_defaults():
