@@ -72,8 +72,6 @@ class Dataset:
 
     def blocks(self) -> Iterator[np.ndarray[Any, Any]]:
         """Yield what an array of numbers holds, some rows at a time: those of whole chunks."""
-        import h5py
-
         assert self.dtype is not None
         assert self.shape
         self._expect_whole_chunks()
@@ -82,12 +80,20 @@ class Dataset:
         if self.sides is not None:  # no chunk is inflated twice
             rows = -(-rows // self.sides[0]) * self.sides[0]
         for start in range(0, count, rows):
-            values = np.empty((min(rows, count - start), *sides), self.dtype.newbyteorder("="))
-            if values.size:
-                place = self.id.get_space()
-                place.select_hyperslab((start, *(0 for _ in sides)), values.shape)
-                self.id.read(h5py.h5s.create_simple(values.shape), place, values)
-            yield values
+            yield self.rows(start, min(start + rows, count))
+
+    def rows(self, start: int, stop: int) -> np.ndarray[Any, Any]:
+        """Return some rows of an array of numbers, whose chunks were counted before, if it lies in some."""
+        import h5py
+
+        assert self.dtype is not None
+        assert self.shape
+        values = np.empty((stop - start, *self.shape[1:]), self.dtype.newbyteorder("="))
+        if values.size:
+            place = self.id.get_space()
+            place.select_hyperslab((start, *(0 for _ in self.shape[1:])), values.shape)
+            self.id.read(h5py.h5s.create_simple(values.shape), place, values)
+        return values
 
     def _expect_whole_chunks(self) -> None:
         """Raise `FileError` unless each chunk holds just the bytes that a chunk has.

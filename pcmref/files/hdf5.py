@@ -181,12 +181,16 @@ class Contents:
 
         Or its first `most` rows: all of it is read, for the digest, but no more held.
         """
+        self.expect_array(name, dtype, shape=shape)
+        return self.read(name) if most is None else self._first(name, most)
+
+    def expect_array(self, name: str, dtype: type[np.generic], *, shape: tuple[int | None, ...]) -> None:
+        """Check the type and the shape of a dataset, in which None stands for any length."""
         kind, found = self.dataset(name).dtype, self.dataset(name).shape
         fits = found is not None and len(found) == len(shape)
         fits = fits and all(n in (None, m) for n, m in zip(shape, found or (), strict=True))
         if kind is None or kind.newbyteorder("=") != np.dtype(dtype) or not fits:
             raise FileError(name, f"{np.dtype(dtype)} {_shown(shape)}", f"{_other(kind)} of shape {describe(found)}")
-        return self.read(name) if most is None else self._first(name, most)
 
     def json(self, name: str, kind: type) -> Any:
         """Return the JSON value of type `kind` that a text of fixed length holds.
@@ -212,19 +216,26 @@ class Contents:
         self.lines[name] = _line(name, values)
         return values
 
+    def blocks(self, name: str) -> Iterator[np.ndarray[Any, Any]]:
+        """Yield an array of numbers, some rows at a time, then note the line of all of it in the digest."""
+        dataset, content = self.dataset(name), hashlib.sha256()
+        assert dataset.dtype is not None
+        assert dataset.shape
+        for block in dataset.blocks():
+            content.update(_little_endian(block))
+            yield block
+        self.lines[name] = line_of(name, dataset.dtype.newbyteorder("="), dataset.shape, content.hexdigest())
+
     def _first(self, name: str, most: int) -> np.ndarray[Any, Any]:
-        """Return the first rows of an array of numbers, and note the line of all of it in the digest."""
+        """Return the first rows of an array of numbers, all of which is read."""
         dataset = self.dataset(name)
         assert dataset.dtype is not None
         assert dataset.shape
-        kind = dataset.dtype.newbyteorder("=")
-        values = np.empty((min(most, dataset.shape[0]), *dataset.shape[1:]), kind)
-        content, start = hashlib.sha256(), 0
-        for block in dataset.blocks():
-            content.update(_little_endian(block))
+        values = np.empty((min(most, dataset.shape[0]), *dataset.shape[1:]), dataset.dtype.newbyteorder("="))
+        start = 0
+        for block in self.blocks(name):
             values[start : start + len(block)] = block[: max(0, most - start)]
             start += len(block)
-        self.lines[name] = line_of(name, kind, dataset.shape, content.hexdigest())
         return values
 
     def attribute(self, name: str) -> object:

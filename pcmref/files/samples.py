@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping
+import zlib
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from itertools import islice
+from math import prod
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,16 +17,21 @@ from pcmref.arrays import Int64, UInt8
 from pcmref.errors import FileError, integer, path_of
 from pcmref.files.atomic import replacing
 from pcmref.files.hdf5 import Contents, digest_of, fixed_text, line_of, opened
-from pcmref.network.images import Samples
+from pcmref.network.images import Images, Samples, StoredImages
 
 if TYPE_CHECKING:
     import h5py
 
 __all__ = ["load_samples", "save_samples"]
 
+#: Images of more bytes stay in their file, unless they lie in chunks there.
+HELD_MOST = 1 << 26
+
 
 def load_samples(path: str | Path, *, images: int | None = None) -> tuple[Samples, Samples | None]:
     """Read images to judge by and, if there are some, to calibrate with.
+
+    All are read, and the file's digest checked, but those of more than 64 MiB are not held: they are `StoredImages`.
 
     Parameters
     ----------
@@ -51,8 +59,8 @@ def load_samples(path: str | Path, *, images: int | None = None) -> tuple[Sample
         calibration = None
         if "calibration" in contents.members(""):
             contents.expect_members("calibration", required={"images", "labels"})
-            calibration = _samples(contents, "calibration/", str(path))
-        samples = _samples(contents, "", str(path), images)
+            calibration = _samples(contents, "calibration/", path)
+        samples = _samples(contents, "", path, images)
         contents.expect_digest(required=False)
         return samples, calibration
 
@@ -116,12 +124,51 @@ def _write(
     }
 
 
-def _samples(contents: Contents, group: str, where: str, most: int | None = None) -> Samples:
+@dataclass(frozen=True, kw_only=True, eq=False)
+class _Reader:
+    """What reads some images of a file again, and makes sure that they are still those that it held.
+
+    Parameters
+    ----------
+    path : Path
+    name : str
+        Of the dataset.
+    shape : tuple of int
+    sums : list of int
+        CRC-32 of each image.
+    """
+
+    path: Path
+    name: str
+    shape: tuple[int, ...]
+    sums: Sequence[int]
+
+    def __call__(self, start: int, stop: int) -> UInt8:
+        with opened(self.path) as contents:
+            contents.expect_array(self.name, np.uint8, shape=self.shape)
+            images: UInt8 = contents.dataset(self.name).rows(start, stop)
+        for place, image in enumerate(images, start):
+            if zlib.crc32(image.data) != self.sums[place]:
+                where = f"{self.path}: {self.name}[{place}]"
+                raise FileError(where, "the image that was there when the file was opened", "another")
+        return images
+
+
+def _samples(contents: Contents, group: str, path: Path, most: int | None = None) -> Samples:
     name = f"{group}images"
-    images: UInt8 = contents.array(name, np.uint8, shape=(None,) * 4, most=most)
-    (count, *_) = contents.dataset(name).shape or ()
-    labels = _labels(contents, f"{group}labels", count)[: len(images)]
-    return Samples(images=images, labels=labels, where=f"{where}: {name}")
+    contents.expect_array(name, np.uint8, shape=(None,) * 4)
+    dataset = contents.dataset(name)
+    count, *sides = dataset.shape or ()
+    kept = count if most is None else min(most, count)
+    images: Images
+    if kept * prod(sides) > HELD_MOST and dataset.sides is None:
+        sums = [zlib.crc32(image.data) for block in contents.blocks(name) for image in block]
+        reader = _Reader(path=path.absolute(), name=name, shape=(count, *sides), sums=sums)
+        images = StoredImages(shape=(kept, *sides), read=reader)
+    else:
+        images = contents.array(name, np.uint8, shape=(None,) * 4, most=most)
+    labels = _labels(contents, f"{group}labels", count)[:kept]
+    return Samples(images=images, labels=labels, where=f"{path}: {name}")
 
 
 def _labels(contents: Contents, name: str, count: int) -> Int64:

@@ -23,6 +23,7 @@ from pcmref.inference.corrections import Corrections
 from pcmref.inference.ranges import RANGE_IMAGES, calibrate_ranges, stored_if_any
 from pcmref.inference.run import PreparedChip, prepare
 from pcmref.network.graph import Network
+from pcmref.network.images import Images
 
 __all__ = ["EmbeddedChip", "chip_at", "chip_logits", "chip_size", "export_chip", "program_chip"]
 
@@ -99,7 +100,7 @@ def _at(chip: Chip, compensation: str, readout: Readout, t_s: float) -> Embedded
     )
 
 
-def _calibration(network: Network, use: str) -> UInt8:
+def _calibration(network: Network, use: str) -> Images:
     if network.calibration is None:
         raise DataError("network", f"calibration images in its file, for {use}", "none")
     return network.calibration.images

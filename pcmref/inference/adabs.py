@@ -24,6 +24,7 @@ from pcmref.inference.images import batches, normalise
 from pcmref.inference.plan import Plan, Step, analog_plan, normalising
 from pcmref.inference.run import crossbars_of
 from pcmref.inference.threads import CHUNK, Team, parts, team
+from pcmref.network.images import Images
 from pcmref.network.layers import BatchNorm
 from pcmref.profiling import stage
 
@@ -40,7 +41,7 @@ KEPT_BYTES = 1 << 30
 
 def adabs(
     snapshot: Snapshot,
-    images: UInt8,
+    images: Images,
     *,
     corrections: Corrections | None = None,
     readout: Readout = PRESETS["paper"],
@@ -60,7 +61,7 @@ def adabs(
     Parameters
     ----------
     snapshot : Snapshot
-    images : uint8, shape (at least 200, height, width, channels)
+    images : uint8, shape (at least 200, height, width, channels), or StoredImages
         Un-augmented training images.
     corrections : Corrections, optional
         Gains of GDC to work under.

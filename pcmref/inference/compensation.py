@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import Literal, TypeAlias, get_args
 
-from pcmref.arrays import UInt8
 from pcmref.crossbar.readout import PRESETS, Readout
 from pcmref.devices.chip import Snapshot
 from pcmref.errors import ParameterError, instance, one_of
 from pcmref.inference.adabs import adabs
 from pcmref.inference.corrections import Corrections
 from pcmref.inference.gdc import GdcReadout, GdcReference, gdc
+from pcmref.network.images import Images
 
 __all__ = ["COMPENSATIONS", "Compensation", "calibrate"]
 
@@ -23,7 +23,7 @@ def calibrate(
     compensation: str,
     *,
     reference: Snapshot | GdcReference | None = None,
-    images: UInt8 | None = None,
+    images: Images | None = None,
     readout: Readout = PRESETS["paper"],
     gdc_readout: GdcReadout = "absolute",
     threads: int | None = None,
@@ -37,7 +37,7 @@ def calibrate(
     compensation : "none", "gdc", "adabs" or "gdc+adabs"
     reference : Snapshot or GdcReference, optional
         The chip before drift, `Chip.reference`, or what GDC remembers of it; GDC needs it.
-    images : uint8, shape (n, height, width, channels), optional
+    images : uint8, shape (n, height, width, channels), or StoredImages, optional
         Training images, un-augmented; AdaBS needs at least 200 and uses at most 2,600, the first ones.
     readout : Readout
         As used for inference.

@@ -10,6 +10,7 @@ import numpy as np
 from pcmref.arrays import Float32, UInt8, UInt64, refuse_masked
 from pcmref.errors import DataError, ParameterError, describe, integer
 from pcmref.network.graph import Network
+from pcmref.network.images import Images, StoredImages
 
 __all__ = ["array_of", "batches", "normalise"]
 
@@ -20,9 +21,10 @@ def normalise(network: Network, images: UInt8) -> Float32:
     return table[images, np.arange(table.shape[1])]
 
 
-def batches(network: Network, images: UInt8, addresses: Sequence[int] | None) -> tuple[UInt8, UInt64]:
+def batches(network: Network, images: Images, addresses: Sequence[int] | None) -> tuple[Images, UInt64]:
     """Check images and their addresses."""
-    images = array_of("images", images)
+    if not isinstance(images, StoredImages):
+        images = array_of("images", images)
     if images.dtype != np.uint8 or images.ndim != 4 or images.shape[1:] != network.input_shape:
         raise DataError(
             "images",

@@ -10,7 +10,7 @@ import numpy as np
 
 from pcmref.arithmetic.codes import Range
 from pcmref.arithmetic.draws import Purpose
-from pcmref.arrays import Float64, UInt8
+from pcmref.arrays import Float64
 from pcmref.crossbar.readout import PRESETS, Readout
 from pcmref.crossbar.wiring import input_step
 from pcmref.devices.chip import Snapshot, program
@@ -23,6 +23,7 @@ from pcmref.inference.images import batches
 from pcmref.inference.plan import Trace
 from pcmref.inference.run import PreparedChip, crossbars_of, prepare, run
 from pcmref.network.graph import Network
+from pcmref.network.images import Images
 from pcmref.network.ranges import StoredRanges
 
 __all__ = ["RANGE_IMAGES", "calibrate_ranges", "stored_if_any", "with_stored_ranges"]
@@ -122,7 +123,7 @@ def _range(readout: Readout, input_top: float, sum_tops_us: Sequence[float], g_s
 
 def calibrate_ranges(
     network: Network,
-    images: UInt8,
+    images: Images,
     readout: Readout,
     *,
     model: Technology = NANDAKUMAR_2019,
@@ -139,7 +140,7 @@ def calibrate_ranges(
     Parameters
     ----------
     network : Network
-    images : uint8, shape (n, height, width, channels)
+    images : uint8, shape (n, height, width, channels), or StoredImages
     readout : Readout
         Its ranges are replaced.
     model : Technology
@@ -176,7 +177,7 @@ def calibrate_ranges(
 
 
 def _largest(
-    ideal: Snapshot, images: UInt8, readout: Readout, threads: int | None
+    ideal: Snapshot, images: Images, readout: Readout, threads: int | None
 ) -> dict[str, tuple[Float64, Float64]]:
     """Return the largest input of each layer for each image, and the largest sum, uS, in each group of columns."""
     bits = FINE_BITS if readout.dac.drive != "bit-serial" else readout.dac.bits

@@ -12,7 +12,7 @@ from functools import cached_property
 import numpy as np
 
 from pcmref.arithmetic.draws import Purpose, stream_key
-from pcmref.arrays import Float32, UInt8
+from pcmref.arrays import Float32
 from pcmref.crossbar.layer import Crossbar, build
 from pcmref.crossbar.readout import PRESETS, Readout
 from pcmref.devices.chip import Snapshot
@@ -24,6 +24,7 @@ from pcmref.inference.saturation import Saturation, Tally, few, warn_of_saturati
 from pcmref.inference.signs import warn_of_lost_signs
 from pcmref.inference.threads import each, processors
 from pcmref.network.graph import Network
+from pcmref.network.images import Images
 from pcmref.profiling import stage
 
 __all__ = ["PreparedChip", "crossbars_of", "digital", "logits", "prepare", "run"]
@@ -49,7 +50,7 @@ class PreparedChip:
 
     def __call__(
         self,
-        images: UInt8,
+        images: Images,
         *,
         addresses: Sequence[int] | None = None,
         threads: int | None = None,
@@ -73,12 +74,12 @@ class PreparedChip:
             progress=progress,
         )
 
-    def saturation(self, images: UInt8, *, threads: int | None = None) -> tuple[Saturation, ...]:
+    def saturation(self, images: Images, *, threads: int | None = None) -> tuple[Saturation, ...]:
         """Return how the codes of each crossbar layer lie between the limits of its converters, in order.
 
         Parameters
         ----------
-        images : uint8, shape (n, height, width, channels)
+        images : uint8, shape (n, height, width, channels), or StoredImages
             A few are enough: every stage of their products is computed.
         threads : int, optional
 
@@ -87,12 +88,12 @@ class PreparedChip:
         DataError
             If the images do not fit the network.
         """
-        images, _ = batches(self.network, images, None)
-        tally = Tally(self.network, self.crossbars, images)
-        run(self.nodes, images, threads=threads, watch=tally)
+        pixels = batches(self.network, images, None)[0][:]
+        tally = Tally(self.network, self.crossbars, pixels)
+        run(self.nodes, pixels, threads=threads, watch=tally)
         return tally.found
 
-    def warn_of_saturation(self, images: UInt8, *, threads: int | None = None) -> None:
+    def warn_of_saturation(self, images: Images, *, threads: int | None = None) -> None:
         """Warn, after a look at a few of the images, where the full scale of a converter does not fit."""
         operands = [crossbar.operands for crossbar in self.crossbars.values()]
         if any(o.dac.top > 0 or o.register is not None for o in operands):  # an ADC has ranges, and so has its DAC
@@ -176,7 +177,7 @@ def crossbars_of(
 
 def logits(
     snapshot: Snapshot,
-    images: UInt8,
+    images: Images,
     *,
     corrections: Corrections | None = None,
     readout: Readout = PRESETS["paper"],
@@ -192,7 +193,7 @@ def logits(
     ----------
     snapshot : Snapshot
         The chip at one time: `Chip.at`.
-    images : uint8, shape (n, height, width, channels)
+    images : uint8, shape (n, height, width, channels), or StoredImages
     corrections : Corrections, optional
         Drift compensation for this snapshot: `calibrate`.
     readout : Readout
@@ -240,7 +241,7 @@ def logits(
 
 def digital(
     network: Network,
-    images: UInt8,
+    images: Images,
     *,
     threads: int | None = None,
     tap: Tap | None = None,
@@ -258,7 +259,7 @@ def digital(
 
 def run(
     plan: Plan,
-    images: UInt8,
+    images: Images,
     *,
     addresses: Sequence[int] | None = None,
     threads: int | None = None,

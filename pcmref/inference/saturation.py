@@ -16,6 +16,7 @@ from pcmref.errors import PcmrefWarning
 from pcmref.inference.images import normalise
 from pcmref.inference.plan import Trace
 from pcmref.network.graph import Network
+from pcmref.network.images import Images
 
 __all__ = ["REACH_LEAST", "SATURATION_IMAGES", "SATURATION_MOST", "Saturation", "Tally", "few", "warn_of_saturation"]
 
@@ -67,7 +68,7 @@ class Tally:
     ----------
     network : Network
     crossbars : mapping of crossbar layer to Crossbar
-    images : uint8, shape (n, height, width, channels)
+    images : uint8, shape (n, height, width, channels), or StoredImages
         With their positions as addresses.
     """
 
@@ -154,7 +155,7 @@ def _total(counts: Sequence[_Count]) -> _Count:
     return _Count(sum(at_limit), sum(excess), sum(codes), max(reach))
 
 
-def few(images: UInt8) -> UInt8:
+def few(images: Images) -> UInt8:
     """Return `SATURATION_IMAGES` images, evenly spaced; all of them, if there are fewer."""
     return images[:: max(1, len(images) // SATURATION_IMAGES)][:SATURATION_IMAGES]
 

@@ -4,19 +4,23 @@ from __future__ import annotations
 
 import hashlib
 import warnings
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any, ClassVar, TypeAlias
 
 import numpy as np
 
 from pcmref.arrays import Float32, Int64, ReadOnly, UInt8, overflowing, read_only, refuse_masked
 from pcmref.errors import DataError, NetworkError, ParameterError, PcmrefWarning, describe, instance, integer, real
 
-__all__ = ["Normalisation", "Samples"]
+__all__ = ["Images", "Normalisation", "Samples", "StoredImages"]
 
 
 #: Least difference between the inputs of black and white, most such differences between them and 0, and largest input.
 SPAN_LEAST, DISTANCE_MOST, SIZE_MOST = 0.1, 4.0, 256.0
+#: Images that are hashed at a time.
+HASHED_AT_ONCE = 64
 
 
 def _is_likely(low: float, high: float) -> bool:
@@ -76,23 +80,66 @@ class Normalisation:
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Samples(ReadOnly):
-    """Images and their labels, in views that cannot be written to.
+class StoredImages:
+    """Images that stay where they are stored, too many to hold; a slice of them is an array, read when it is asked for.
 
     Parameters
     ----------
-    images : uint8, shape (n, height, width, channels)
+    shape : (n, height, width, channels)
+    read : callable
+        ``read(start, stop)`` returns those images, uint8, or raises `FileError` if they are no longer what they were.
+    """
+
+    shape: tuple[int, ...]
+    read: Callable[[int, int], UInt8]
+
+    dtype: ClassVar[np.dtype[np.uint8]] = np.dtype(np.uint8)
+    ndim: ClassVar[int] = 4
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def __getitem__(self, part: slice) -> UInt8:
+        """Read a slice."""
+        start, stop, step = part.indices(len(self))
+        if step == 1:
+            return self.read(start, max(start, stop))
+        several = [self.read(place, place + 1) for place in range(start, stop, step)]
+        return np.concatenate([self.read(0, 0), *several])
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray[Any, Any]:
+        """Read all of them."""
+        return np.asarray(self[:], dtype)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Send the pixels: another machine may not have the file."""
+        return np.asarray, (self[:],)
+
+
+#: Images as an array, or stored: what is sliced, a few at a time.
+Images: TypeAlias = UInt8 | StoredImages
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Samples(ReadOnly):
+    """Images and their labels, which cannot be written to.
+
+    Parameters
+    ----------
+    images : uint8, shape (n, height, width, channels), or StoredImages
     labels : int64, shape (n,)
     where : str
         Where they come from, for messages.
     """
 
-    images: UInt8
+    images: Images
     labels: Int64
     where: str = "samples"
 
     def __post_init__(self) -> None:
         for name in ("images", "labels"):
+            if name == "images" and isinstance(self.images, StoredImages):
+                continue
             instance(f"{self.where}/{name}", getattr(self, name), np.ndarray)
             refuse_masked(f"{self.where}/{name}", getattr(self, name))
             object.__setattr__(self, name, read_only(getattr(self, name)))
@@ -117,7 +164,10 @@ class Samples(ReadOnly):
     @cached_property
     def sha256(self) -> str:
         """SHA-256 of the images."""
-        return hashlib.sha256(self.images.tobytes()).hexdigest()
+        pixels = hashlib.sha256()
+        for start in range(0, len(self), HASHED_AT_ONCE):
+            pixels.update(np.ascontiguousarray(self.images[start : start + HASHED_AT_ONCE]).data)
+        return pixels.hexdigest()
 
     @cached_property
     def labels_sha256(self) -> str:
@@ -125,6 +175,8 @@ class Samples(ReadOnly):
         return hashlib.sha256(self.labels.astype("<i8").tobytes()).hexdigest()
 
     def first(self, count: int) -> Samples:
-        """Return a copy of the first `count` samples, or of all if there are fewer: the others can be forgotten."""
+        """Return a copy of the first `count` samples, so that the others can be forgotten, if there are others."""
         count = integer("count", count, "an integer from 0", 0, 1 << 62)
+        if count >= len(self):
+            return self
         return Samples(images=self.images[:count].copy(), labels=self.labels[:count].copy(), where=self.where)
