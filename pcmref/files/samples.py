@@ -124,7 +124,7 @@ def _write(
     }
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
+@dataclass(frozen=True, eq=False)
 class _Reader:
     """What reads some images of a file again, and makes sure that they are still those that it held.
 
