@@ -34,6 +34,7 @@ from pcmref.network.operations import (
     PadShortcut,
     Relu,
     Sigmoid,
+    TakeChannels,
     Tanh,
 )
 from tests.helpers import second
@@ -70,7 +71,10 @@ def small_network():
         ),
         Affine(name="g.affine", inputs=("g",), scale=numbers(6), shift=numbers(6)),
         LeakyRelu(name="leaky", inputs=("g.affine",), slope=0.1),
-        ChannelShuffle(name="shuffle", inputs=("leaky",), groups=2),
+        TakeChannels(name="left", inputs=("leaky",), first=0, count=2),
+        TakeChannels(name="right", inputs=("leaky",), first=2, count=4),
+        Concat(name="turned", inputs=("right", "left")),
+        ChannelShuffle(name="shuffle", inputs=("turned",), groups=2),
         AveragePool(
             name="average", inputs=("shuffle",),
             kernel=(2, 3), stride=2, padding=(0, 1, 1, 0), ceil=True, count_padding=True,
@@ -891,6 +895,9 @@ class RandomLayers:
             self.activation()
         if self.chance(0.2):
             self.add(ChannelShuffle, groups=self.one_of(*divisors(self.shape[-1])))
+        if self.chance(0.15):
+            first = self.whole(0, self.shape[-1] - 1)
+            self.add(TakeChannels, first=first, count=self.whole(1, self.shape[-1] - first))
 
 
 def random_network(rng):
@@ -1131,6 +1138,8 @@ def operations(network):
             yield f"{layer.op} of {len(inputs)}"
         if layer.op == "channel_shuffle" and 1 < layer.groups < inputs[0][-1]:
             yield f"{layer.op} that moves channels"
+        if layer.op == "take_channels" and 0 < layer.first < inputs[0][-1] - layer.count:
+            yield f"{layer.op} from the middle"
 
 
 def test_the_random_networks_have_every_operation_and_setting():
@@ -1140,7 +1149,7 @@ def test_the_random_networks_have_every_operation_and_setting():
     expected = {f"{op} of {kind}" for op in either for kind in ("map", "vector")}
     expected |= {f"{op} of map" for op in set(OPERATIONS) - either - {"linear"}}
     expected |= {"linear of vector", "multiply of map and vector", "concat of 2", "concat of 3"}
-    expected |= {"channel_shuffle that moves channels"}
+    expected |= {"channel_shuffle that moves channels", "take_channels from the middle"}
     for op, names in {
         "conv": ("stride", "padding", "dilation"),
         "max_pool": ("kernel", "stride", "padding", "dilation"),

@@ -34,6 +34,7 @@ from pcmref.network.operations import (
     PadShortcut,
     Relu,
     Sigmoid,
+    TakeChannels,
     Tanh,
 )
 from pcmref.network.windows import Windows
@@ -175,6 +176,7 @@ _OPERATIONS: Mapping[type[Layer], Callable[..., Float32]] = {
     Concat: lambda _, *several: concatenated(*several),
     PadShortcut: pad_shortcut,
     ChannelShuffle: channel_shuffle,
+    TakeChannels: lambda layer, x: np.ascontiguousarray(x[..., layer.first : layer.first + layer.count]),
     Flatten: lambda _, x: flattened(x),
     MaxPool: max_pool,
     AveragePool: average_pool,

@@ -32,6 +32,7 @@ from pcmref.network.operations import (
     PadShortcut,
     Relu,
     Sigmoid,
+    TakeChannels,
     Tanh,
 )
 
@@ -97,6 +98,28 @@ def other_network():
         Clip(name="clip", inputs=("hard",), low=0.1, high=0.9),
         Flatten(name="flat", inputs=("clip",)),
         Linear(name="fc", inputs=("flat",), weight=weight(4, 192), bias=weight(4)),
+    )
+    return replace(network(), layers=layers, input_shape=(11, 9, 4), normalisation=RGBA)
+
+
+def split_network():
+    """Channels that are split, one part of them through a convolution, joined again and shuffled."""
+    rng = np.random.default_rng(9)
+
+    def weight(*shape):
+        return rng.normal(0, 0.3, shape).astype(np.float32)
+
+    layers = (
+        Conv(name="conv", inputs=("input",), weight=weight(7, 4, 3, 3), bias=weight(7), stride=2),
+        TakeChannels(name="left", inputs=("conv",), first=0, count=3),
+        TakeChannels(name="right", inputs=("conv",), first=3, count=4),
+        Relu(name="relu", inputs=("right",)),
+        Conv(name="branch", inputs=("relu",), weight=weight(5, 4, 3, 3), padding=1),
+        Concat(name="both", inputs=("left", "branch")),
+        ChannelShuffle(name="shuffle", inputs=("both",), groups=2),
+        GlobalAveragePool(name="pool", inputs=("shuffle",)),
+        TakeChannels(name="some", inputs=("pool",), first=1, count=6),
+        Linear(name="fc", inputs=("some",), weight=weight(4, 6), bias=weight(4)),
     )
     return replace(network(), layers=layers, input_shape=(11, 9, 4), normalisation=RGBA)
 
@@ -170,14 +193,14 @@ def main():
             )  # fmt: skip
             found[f"{readout.name} {compensation}"] = digest(logits[back])
         found |= traced(snapshot, images[:3], readout)
-    net = other_network()
-    images = np.random.default_rng(12).integers(0, 256, (4, *net.input_shape)).astype(np.uint8)
-    snapshot = pcmref.program(net, seed=3).at(3600.0)
-    for readout in (pcmref.PRESETS["paper"], pcmref.calibrate_ranges(net, images, pcmref.PRESETS["chip8"])):
-        name = f"other network, {readout.name}"
-        logits = batched(snapshot, images, np.arange(4), options.batch, readout=readout, threads=options.threads)
-        found[name] = digest(logits)
-        found |= {f"{name}, {node}": value for node, value in traced(snapshot, images, readout).items()}
+    for title, net in (("other network", other_network()), ("split network", split_network())):
+        images = np.random.default_rng(12).integers(0, 256, (4, *net.input_shape)).astype(np.uint8)
+        snapshot = pcmref.program(net, seed=3).at(3600.0)
+        for readout in (pcmref.PRESETS["paper"], pcmref.calibrate_ranges(net, images, pcmref.PRESETS["chip8"])):
+            name = f"{title}, {readout.name}"
+            logits = batched(snapshot, images, np.arange(4), options.batch, readout=readout, threads=options.threads)
+            found[name] = digest(logits)
+            found |= {f"{name}, {node}": value for node, value in traced(snapshot, images, readout).items()}
     print(json.dumps(found))
 
 

@@ -604,6 +604,11 @@ def digital_node(layer, *inputs):
         for c in range(x.shape[-1]):
             y[..., c // size + c % size * layer.groups] = x[..., c]
         return y
+    if layer.op == "take_channels":
+        y = np.zeros((*x.shape[:-1], layer.count), x.dtype)
+        for c in range(layer.count):
+            y[..., c] = x[..., layer.first + c]
+        return y
     if layer.op == "flatten":
         height, width, channels = x.shape
         return np.array([x[i, j, c] for c in range(channels) for i in range(height) for j in range(width)], x.dtype)

@@ -26,6 +26,7 @@ from pcmref.network.operations import (
     Multiply,
     PadShortcut,
     Sigmoid,
+    TakeChannels,
     Tanh,
 )
 from tests.helpers import naive
@@ -135,6 +136,8 @@ ELEMENTWISE = {
     "local_response_norm, even": layer_of(LocalResponseNorm, size=4, alpha=2.0, beta=-0.5, bias=2.0**-100),
     "local_response_norm, wide": layer_of(LocalResponseNorm, size=30, alpha=1.0, beta=1.0, bias=0.3),
     "channel_shuffle": layer_of(ChannelShuffle, groups=2),
+    "take_channels": layer_of(TakeChannels, first=2, count=3),
+    "take_channels, all": layer_of(TakeChannels, first=0, count=6),
 }
 
 
@@ -146,6 +149,17 @@ def test_operations_element_by_element(layer, seed, vector):
     copy = x.copy()
     same(digital.operation(layer)(x), each_image(layer, x))
     same(x, copy)
+
+
+@laws
+@given(seeds, st.lists(st.integers(1, 4), min_size=2, max_size=5), st.booleans())
+def test_parts_of_a_split_joined_are_the_whole(seed, counts, vector):
+    x = random(seed, 2, *(() if vector else (2, 3)), sum(counts))
+    firsts = np.cumsum([0, *counts[:-1]]).tolist()
+    parts = [layer_of(TakeChannels, first=first, count=n) for first, n in zip(firsts, counts, strict=True)]
+    taken = [digital.operation(part)(x) for part in parts]
+    assert [part.shape[-1] for part in taken] == counts
+    same(digital.operation(layer_of(Concat, *("x" * len(parts))))(*taken), x)
 
 
 @laws

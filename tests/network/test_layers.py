@@ -20,6 +20,7 @@ from pcmref.network.operations import (
     MaxPool,
     Multiply,
     PadShortcut,
+    TakeChannels,
     Relu,
 )
 from tests.helpers.nets import tiny
@@ -102,6 +103,8 @@ ADD = Add(name="n", inputs=("x", "y"))
         (Multiply(name="n", inputs=("x", "y")), [(3,), (3,)], (3,)),
         (Flatten(name="n", inputs=("x",)), [(6, 7, 3)], (126,)),
         (ChannelShuffle(name="n", inputs=("x",), groups=3), [(6, 7, 6)], (6, 7, 6)),
+        (TakeChannels(name="n", inputs=("x",), first=1, count=2), [(6, 7, 3)], (6, 7, 2)),
+        (TakeChannels(name="n", inputs=("x",), first=0, count=3), [(3,)], (3,)),
         (Affine(name="n", inputs=("x",), scale=ones(3), shift=ones(3)), [(6, 7, 3)], (6, 7, 3)),
     ],
 )
@@ -305,6 +308,7 @@ def test_arrays_become_contiguous():
         (Relu, set()),
         (MaxPool, {"kernel", "stride", "padding", "dilation", "ceil"}),
         (PadShortcut, {"stride", "before", "after"}),
+        (TakeChannels, {"first", "count"}),
     ],
 )
 def test_number_names(kind, names):
@@ -333,6 +337,10 @@ def test_number_names(kind, names):
         (lambda: node(Multiply, "x", "y"), [(6, 7, 3), (6, 7, 1)], "graph/n: expected two inputs of one shape"),
         (lambda: node(Flatten, "x"), [(3,)], "graph/n: expected an input of shape"),
         (lambda: node(ChannelShuffle, "x", groups=2), [(6, 7, 3)], "graph/n/groups: expected a divisor of 3 channels"),
+        (lambda: node(TakeChannels, "x", first=1, count=3), [(6, 7, 3)], "n/count: expected some of 3 channels, found 3"),
+        (lambda: node(TakeChannels, "x", first=3, count=1), [(3,)], "expected some of 3 channels, found 1 from number 3"),
+        (lambda: node(TakeChannels, "x", first=-1, count=2), [], "graph/n/first: expected an integer from 0 to 65536"),
+        (lambda: node(TakeChannels, "x", first=0, count=0), [], "graph/n/count: expected an integer from 1 to 65536"),
         (lambda: node(Affine, "x", scale=ones(3), shift=ones(2)), [(6, 7, 3)], "tensors/n/shift: expected shape"),
         (lambda: node(Clip, "x", low=1.0, high=0.5), [], "graph/n/high: expected at least low, 1.0, found 0.5"),
         (lambda: node(Clip, "x", low=float("nan"), high=1), [], "graph/n/low: expected a number of at most"),

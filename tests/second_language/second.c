@@ -392,6 +392,7 @@ enum Operation {
     CONCAT,
     PAD_SHORTCUT,
     CHANNEL_SHUFFLE,
+    TAKE_CHANNELS,
     FLATTEN,
     MAX_POOL,
     AVERAGE_POOL,
@@ -412,7 +413,7 @@ typedef struct {
     size_t *input, inputs, last_use;
     size_t layer, address; /* layer: which of the crossbar layers, digital ones not counted */
     Axis axis[2];          /* vertical, horizontal */
-    size_t before, after, groups, size, digital, ceil, count_padding;
+    size_t before, after, groups, first, count, size, digital, ceil, count_padding;
     double number[3];                                 /* those that are no integers, in the order of the table */
     float *weight, *bias, *gamma, *beta, *mean, *var; /* of affine, gamma is scale and beta is shift */
     Shape in, out;
@@ -545,11 +546,15 @@ static void read_numbers(Reader *from, Node *node)
     node->before = op == PAD_SHORTCUT ? read_u32(from, 0, 65536, "before") : 0;
     node->after = op == PAD_SHORTCUT ? read_u32(from, 0, 65536, "after") : 0;
     node->groups = op == CONV || op == CHANNEL_SHUFFLE ? read_u32(from, 1, 65536, "groups") : 1;
+    node->first = op == TAKE_CHANNELS ? read_u32(from, 0, 65536, "first") : 0;
+    node->count = op == TAKE_CHANNELS ? read_u32(from, 1, 65536, "count") : 0;
     node->digital = has_matrix(node) ? read_u32(from, 0, 1, "digital") : 0;
     node->ceil = is_pool(node) ? read_u32(from, 0, 1, "ceil") : 0;
     node->count_padding = op == AVERAGE_POOL ? read_u32(from, 0, 1, "count_padding") : 0;
     if (node->in.channels % node->groups != 0)
         die("%zu groups of %zu channels", node->groups, node->in.channels);
+    if (node->first + node->count > node->in.channels)
+        die("%zu channels from %zu on of %zu", node->count, node->first, node->in.channels);
     if (op == BATCH_NORM)
         node->number[0] = read_f64(from, 0x1p-1074, 1 - DBL_EPSILON / 2, "eps");
     if (op == LEAKY_RELU || op == HARD_SIGMOID)
@@ -608,6 +613,8 @@ static void read_node(Reader *from, Network *net, size_t number)
         out->height = out->width = 1;
     if (node->op == FLATTEN)
         out->channels = size_of(in);
+    if (node->op == TAKE_CHANNELS)
+        out->channels = node->count;
     if (node->op == CONV || is_pool(node)) {
         count_windows(down, node);
         count_windows(across, node);
@@ -1178,6 +1185,12 @@ static void channel_shuffle(const Node *node, const float *x, float *y)
     }
 }
 
+static void take_channels(const Node *node, const float *x, float *y)
+{
+    for (size_t i = 0; i < size_of(node->out); i++)
+        y[i] = x[i / node->count * node->in.channels + node->first + i % node->count];
+}
+
 static void flatten(const Node *node, const float *x, float *y)
 {
     size_t channels = node->in.channels, pixels = node->in.height * node->in.width;
@@ -1290,6 +1303,9 @@ static void periphery(const Network *net, const Node *node, float *const *map, s
         break;
     case CHANNEL_SHUFFLE:
         channel_shuffle(node, x, y);
+        break;
+    case TAKE_CHANNELS:
+        take_channels(node, x, y);
         break;
     case FLATTEN:
         flatten(node, x, y);
