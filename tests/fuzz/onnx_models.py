@@ -10,7 +10,20 @@ from onnx import TensorProto, helper, load_model_from_string, numpy_helper
 from pcmref.importers.onnx_models import convert_onnx
 from tests.fuzz.mutations import EDGES, changed_bytes
 
-OPERATORS = ("Conv", "Relu", "Clip", "Reshape", "Slice", "Pad", "Gather", "Expand", "Tile", "ConstantOfShape", "Gemm")
+OPERATORS = (
+    "Conv",
+    "Relu",
+    "Clip",
+    "Reshape",
+    "Slice",
+    "Split",
+    "Pad",
+    "Gather",
+    "Expand",
+    "Tile",
+    "ConstantOfShape",
+    "Gemm",
+)
 NUMBERS = [n for n in EDGES if -(1 << 63) <= n < 1 << 63]
 
 
@@ -34,7 +47,9 @@ def model():
         node("Reshape", "t", "back", out="s"),
         node("Slice", "s", "starts", "ends", "axes", "steps", out="u"),
         node("Concat", "u", "u", out="k", axis=1),
-        node("GlobalAveragePool", "k", out="h"),
+        helper.make_node("Split", ["k", "parts"], ["i", "j"], axis=1),
+        node("Concat", "j", "i", out="q", axis=1),
+        node("GlobalAveragePool", "q", out="h"),
         node("Squeeze", "h", "axes", out="f"),
         node("ConstantOfShape", "shape", out="d", value=numpy_helper.from_array(np.ones(1, np.float32))),
         node("Gemm", "f", "d", "v8", out="l", transB=1, alpha=0.5),
@@ -54,6 +69,7 @@ def model():
         "ends": np.array([1 << 40, 1 << 40]),
         "axes": np.array([2, 3]),
         "steps": np.array([2, 2]),
+        "parts": np.array([3, 5]),
         "shape": np.array([3, 8]),
     }
     graph = helper.make_graph(

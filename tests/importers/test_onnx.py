@@ -62,7 +62,7 @@ CONFORMING = {
     *("Conv2d", "Conv2d_depthwise", "Conv2d_depthwise_padded", "Conv2d_depthwise_strided"),
     *("Conv2d_depthwise_with_multiplier", "Conv2d_dilated", "Conv2d_groups", "Conv2d_groups_thnn", "Conv2d_no_bias"),
     *("Conv2d_padding", "Conv2d_strided", "Linear", "Linear_no_bias", "MaxPool2d", "MaxPool2d_stride_padding_dilation"),
-    *("PReLU_2d", "PReLU_2d_multiparam", "ReLU", "Sigmoid", "Tanh"),
+    *("GLU", "PReLU_2d", "PReLU_2d_multiparam", "ReLU", "Sigmoid", "Tanh"),
 }
 #: Of the others those whose softmax at the end is left out; the rest is refused.
 SOFTMAX = {"LogSoftmax", "Softmax", "log_softmax_lastdim", "softmax_lastdim"}
@@ -169,6 +169,10 @@ def node(op, *inputs, out="y", **attributes):
     return helper.make_node(op, list(inputs), [out], **attributes)
 
 
+def split(source, *outputs, extra=(), **attributes):
+    return helper.make_node("Split", [source, *extra], list(outputs), **attributes)
+
+
 def numbers(*shape, seed=0):
     return np.random.default_rng(seed).standard_normal(shape).astype(f32)
 
@@ -272,6 +276,67 @@ GRAPHS = {
         },
         13,
     ),
+    "channels of a slice": (
+        [node("Slice", "x", "starts", "ends", "axes")],
+        {"starts": np.array([2]), "ends": np.array([-1]), "axes": np.array([1])},
+        13,
+    ),
+    "channels and pixels of a slice": (
+        [node("Slice", "x", "starts", "ends", "axes", "steps")],
+        {
+            "starts": np.array([-5, 0, 0]),
+            "ends": np.array([2**31, 7, 5]),
+            "axes": np.array([-3, 2, -1]),
+            "steps": np.array([1, 2, 2]),
+        },
+        13,
+    ),
+    "channels of a slice, of old": ([node("Slice", "x", starts=[1], ends=[4], axes=[1])], {}, 9),
+    "split in two": (
+        [split("x", "a", "b", axis=1), node("Relu", "b", out="r"), node("Concat", "r", "a", axis=1)],
+        {},
+        13,
+    ),
+    "split in parts, one of which is not read": (
+        [split("x", "a", "b", "c", axis=-3, split=[1, 2, 3]), node("Concat", "c", "a", axis=1)],
+        {},
+        11,
+    ),
+    "split by a constant": (
+        [split("x", "a", "b", extra=("s",), axis=1), node("Concat", "b", "a", "b", axis=1)],
+        {"s": np.array([4, 2])},
+        13,
+    ),
+    "split unevenly, the first part not read": (
+        [split("x", "a", "b", axis=1, num_outputs=2), node("Sigmoid", "b")],
+        {},
+        18,
+    ),
+    "split into a smaller last part": (
+        [
+            node("Slice", "x", "starts", "ends", "axes", out="five"),
+            split("five", "a", "b", "c", axis=1, num_outputs=3),
+            node("Mul", "c", "x1"),
+        ],
+        {"starts": np.array([1]), "ends": np.array([6]), "axes": np.array([1]), "x1": f32(3)},
+        18,
+    ),
+    "split into one": ([split("x", "a", axis=1), node("Sigmoid", "a")], {}, 13),
+    "split of a vector": (
+        [
+            node("GlobalAveragePool", "x", out="g"),
+            node("Flatten", "g", out="f"),
+            split("f", "a", "b", axis=-1),
+            node("Mul", "b", "a"),
+        ],
+        {},
+        13,
+    ),
+    "split of one pixel": (
+        [node("GlobalAveragePool", "x", out="g"), split("g", "a", "b", axis=1), node("Concat", "b", "a", axis=1)],
+        {},
+        13,
+    ),
     "flattened and linear": (
         [node("Flatten", "x", out="f"), node("Gemm", "f", "w", "b", transB=1, alpha=0.5, beta=2.0)],
         {"w": numbers(4, 210), "b": numbers(4)},
@@ -349,6 +414,31 @@ def test_small_graphs(name, tmp_path):
 def test_every_operator_has_a_test():
     tested = {one.op_type for nodes, _, _ in GRAPHS.values() for one in nodes}
     assert set(OPERATORS) - tested <= {"Relu", "Sigmoid", "Tanh", "Softmax", "LogSoftmax", "ArgMax"}  # elsewhere
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of PyTorch's exporter, the one without more packages
+@pytest.mark.parametrize("norms_kept", [True, False], ids=["norms kept", "norms folded"])
+def test_a_network_that_splits_its_channels(norms_kept, tmp_path):
+    """ShuffleNetV2 as PyTorch exports it, to 1e-4 of the spread of its logits."""
+    torch = pytest.importorskip("torch")
+    from tests.helpers import torch_nets
+
+    model = torch_nets.randomised(torch_nets.ShuffleNetV2())
+    assert sum(tensor.numel() for tensor in model.parameters()) == 2_278_604
+    options = {"dynamo": False, "input_names": ["x"], "opset_version": 17}
+    if norms_kept:
+        options |= {"do_constant_folding": False, "training": torch.onnx.TrainingMode.PRESERVE}
+    torch.onnx.export(model, (torch.zeros(1, 3, 64, 64),), tmp_path / "net.onnx", **options)
+    assert {"Split", "Slice"} & {one.op_type for one in onnx.load(tmp_path / "net.onnx").graph.node}
+    scale = Normalisation(full_scale=255.0, mean=(0.5,) * 3, std=(0.25,) * 3)
+    network, _ = convert_onnx(tmp_path / "net.onnx", normalisation=scale)
+    assert sum(layer.op == "take_channels" for layer in network.layers) == 2 * 13
+    assert sum(isinstance(layer, BatchNorm) for layer in network.layers) == (56 if norms_kept else 0)
+    pixels = np.random.default_rng(3).integers(0, 256, (4, 64, 64, 3), np.uint8)
+    with torch.inference_mode():
+        x = torch.from_numpy(np.moveaxis((pixels / 255 - 0.5) / 0.25, -1, 1).astype(f32))
+        expected = model(x).numpy()
+    assert np.abs(pcmref.digital(network, pixels) - expected).max() < 1e-4 * expected.std()
 
 
 @settings(max_examples=60, deadline=None, derandomize=True, database=None)
@@ -579,6 +669,27 @@ REFUSED = {
     "sum of other shapes": ([node("GlobalAveragePool", "x", out="g"), node("Add", "x", "g")], {}, "of one shape"),
     "concat of pixels": ([node("Concat", "x", "x", axis=2)], {}, "channels, one after the other"),
     "slice": ([node("Slice", "x", "s", "e")], {"s": np.array([0, 1]), "e": np.array([9, 3])}, "every so manieth pixel"),
+    "slice of other pixels": ([node("Slice", "x", "s", "e", "a")],
+        {"s": np.array([1]), "e": np.array([9]), "a": np.array([2])}, "found 1:9:1 of axis 2"),
+    "slice of every other channel": ([node("Slice", "x", "s", "e", "a", "t")],
+        {"s": np.array([0]), "e": np.array([9]), "a": np.array([1]), "t": np.array([2])}, "some channels, or every so"),
+    "slice of no channel": ([node("Slice", "x", "s", "e", "a")],
+        {"s": np.array([3]), "e": np.array([3]), "a": np.array([1])}, "some channels, or every so manieth pixel"),
+    "slice backwards": ([node("Slice", "x", "s", "e", "a", "t")],
+        {"s": np.array([5]), "e": np.array([-9]), "a": np.array([1]), "t": np.array([-1])}, "some channels, or every"),
+    "slice of the batch": ([node("Slice", "x", "s", "e", "a")],
+        {"s": np.array([0]), "e": np.array([1]), "a": np.array([0])}, "some channels, or every so manieth pixel"),
+    "slice of no axis": ([node("Slice", "x", "s", "e", "a")],
+        {"s": np.array([0]), "e": np.array([1]), "a": np.array([4])}, "attributes and inputs of this operator"),
+    "split of pixels": ([split("x", "a", "b", axis=3), node("Relu", "a")], {}, "axis: expected 1, that of the ch"),
+    "split of the batch": ([split("x", "a", "b"), node("Relu", "a")], {}, "axis: expected 1"),
+    "split that leaves some": ([split("x", "a", "b", extra=("s",), axis=1), node("Relu", "a")], {"s": np.array([2, 3])},
+        r"2 parts of 6 channels, found \[2, 3\]"),
+    "split with an empty part": ([split("x", "a", "b", extra=("s",), axis=1), node("Relu", "a")],
+        {"s": np.array([6, 0])}, r"2 parts of 6 channels, found \[6, 0\]"),
+    "split that is not even": ([split("x", *"abcd", axis=1), node("Relu", "a")], {}, "4 parts of 6 channels"),
+    "split into more than there are": ([split("x", *"abcdefg", axis=1, num_outputs=7), node("Relu", "a")], {},
+        "7 parts of 6 channels"),
     "mean over channels": ([node("ReduceMean", "x", axes=[1])], {}, "the mean over height and width"),
     "batch into pixels": ([node("Reshape", "x", "s")], {"s": np.array([6, -1])}, "the batch to stay the first axis"),
     "division by zero": ([node("Div", "x", "z")], {"z": f32(0)}, "divisors other than 0"),

@@ -20,8 +20,8 @@ from pcmref.network.operations import (
     MaxPool,
     Multiply,
     PadShortcut,
-    TakeChannels,
     Relu,
+    TakeChannels,
 )
 from tests.helpers.nets import tiny
 
@@ -337,8 +337,8 @@ def test_number_names(kind, names):
         (lambda: node(Multiply, "x", "y"), [(6, 7, 3), (6, 7, 1)], "graph/n: expected two inputs of one shape"),
         (lambda: node(Flatten, "x"), [(3,)], "graph/n: expected an input of shape"),
         (lambda: node(ChannelShuffle, "x", groups=2), [(6, 7, 3)], "graph/n/groups: expected a divisor of 3 channels"),
-        (lambda: node(TakeChannels, "x", first=1, count=3), [(6, 7, 3)], "n/count: expected some of 3 channels, found 3"),
-        (lambda: node(TakeChannels, "x", first=3, count=1), [(3,)], "expected some of 3 channels, found 1 from number 3"),
+        (lambda: node(TakeChannels, "x", first=1, count=3), [(6, 7, 3)], "graph/n/count: expected some of 3 channels"),
+        (lambda: node(TakeChannels, "x", first=3, count=1), [(3,)], "3 channels, found 1 from number 3 on"),
         (lambda: node(TakeChannels, "x", first=-1, count=2), [], "graph/n/first: expected an integer from 0 to 65536"),
         (lambda: node(TakeChannels, "x", first=0, count=0), [], "graph/n/count: expected an integer from 1 to 65536"),
         (lambda: node(Affine, "x", scale=ones(3), shift=ones(2)), [(6, 7, 3)], "tensors/n/shift: expected shape"),
