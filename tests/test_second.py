@@ -34,6 +34,7 @@ from pcmref.network.operations import (
     PadShortcut,
     Relu,
     Sigmoid,
+    TakeChannels,
     Tanh,
 )
 from tests.helpers import second
@@ -118,13 +119,17 @@ def small_network():
             Add(name="sum4", inputs=("d.norm", "pool2")),
             Relu(name="sum4.relu", inputs=("sum4",)),
             *gate,
-            PadShortcut(name="wide", inputs=("gated",), after=3, before=1),
+            TakeChannels(name="some", inputs=("gated",), first=1, count=5),
+            PadShortcut(name="wide", inputs=("some",), after=4, before=2),
             GlobalAveragePool(name="mean", inputs=("wide",)),
             Linear(name="e", inputs=("mean",), weight=numbers(9, 11), bias=numbers(9)),
             norm("e.norm", "e", 9),
             Relu(name="e.relu", inputs=("e.norm",)),
             Add(name="twice", inputs=("e.relu", "e.relu")),
-            Linear(name="f", inputs=("twice",), weight=numbers(4, 9)),
+            TakeChannels(name="last", inputs=("twice",), first=5, count=4),
+            TakeChannels(name="first", inputs=("twice",), first=0, count=5),
+            Concat(name="turned", inputs=("last", "first")),
+            Linear(name="f", inputs=("turned",), weight=numbers(4, 9)),
         ),
         input_shape=(13, 7, 3),
         normalisation=Normalisation(full_scale=256.0, mean=(0.0, 0.25, 0.5), std=(1.5, 1.25, 1.3)),
@@ -891,6 +896,9 @@ class RandomLayers:
             self.activation()
         if self.chance(0.2):
             self.add(ChannelShuffle, groups=self.one_of(*divisors(self.shape[-1])))
+        if self.chance(0.15):
+            first = self.whole(0, self.shape[-1] - 1)
+            self.add(TakeChannels, first=first, count=self.whole(1, self.shape[-1] - first))
 
 
 def random_network(rng):

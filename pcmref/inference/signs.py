@@ -24,6 +24,7 @@ from pcmref.network.operations import (
     PadShortcut,
     Relu,
     Sigmoid,
+    TakeChannels,
 )
 
 __all__ = ["negative_inputs", "warn_of_lost_signs"]
@@ -31,7 +32,7 @@ __all__ = ["negative_inputs", "warn_of_lost_signs"]
 #: Operations whose output is negative nowhere; those with a negative output only where an input is.
 POSITIVE = (Relu, Sigmoid, HardSigmoid)
 FAITHFUL = (
-    *(Add, Multiply, Concat, PadShortcut, ChannelShuffle, Flatten, Clip, LeakyRelu),
+    *(Add, Multiply, Concat, PadShortcut, ChannelShuffle, TakeChannels, Flatten, Clip, LeakyRelu),
     *(MaxPool, AveragePool, GlobalAveragePool, LocalResponseNorm),
 )
 

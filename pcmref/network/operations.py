@@ -29,6 +29,7 @@ __all__ = [
     "PadShortcut",
     "Relu",
     "Sigmoid",
+    "TakeChannels",
     "Tanh",
 ]
 
@@ -231,6 +232,27 @@ class ChannelShuffle(Layer):
             expected = f"a divisor of {shapes[0][-1]} channels"
             raise NetworkError(f"graph/{self.name}/groups", expected, str(self.groups))
         return shapes[0]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class TakeChannels(Layer):
+    """Channels `first` to ``first + count - 1``."""
+
+    first: int
+    count: int
+
+    op: ClassVar[str] = "take_channels"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self._check_sizes(first=0, count=1)
+
+    def shape_after(self, *shapes: Shape) -> Shape:
+        """Return the input's shape with `count` channels."""
+        *pixels, channels = shapes[0]
+        if (end := self.first + self.count) > channels:
+            raise NetworkError(f"graph/{self.name}/count", f"first + count of at most {channels}", str(end))
+        return *pixels, self.count
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

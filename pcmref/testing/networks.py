@@ -36,6 +36,7 @@ from pcmref.network.operations import (
     PadShortcut,
     Relu,
     Sigmoid,
+    TakeChannels,
     Tanh,
 )
 from pcmref.testing.converters import Strategy
@@ -184,7 +185,8 @@ def _nodes(draw: st.DrawFn, name: str, source: str, shapes: dict[str, Shape]) ->
     alike = [other for other in others if shapes[other] == shape]
     joined = [other for other in others if shapes[other][:-1] == shape[:-1]]
     factors = [other for other in others if shapes[other] in (shape, shape[-1:])]
-    kinds = ["crossbar", "batch_norm", "affine", "local_response_norm", "channel_shuffle", *ELEMENTWISE]
+    kinds = ["crossbar", "batch_norm", "affine", "local_response_norm", "channel_shuffle", "take_channels"]
+    kinds += [*ELEMENTWISE]
     kinds += ["add"] * bool(alike) + ["concat"] * bool(joined) + ["multiply"] * bool(factors)
     if len(shape) == 3:
         kinds += ["max_pool", "average_pool", "pad_shortcut", "global_average_pool", "flatten"]
@@ -204,6 +206,9 @@ def _nodes(draw: st.DrawFn, name: str, source: str, shapes: dict[str, Shape]) ->
         case "channel_shuffle":
             groups = [number for number in range(1, shape[-1] + 1) if shape[-1] % number == 0]
             return ChannelShuffle(**said, groups=draw(st.sampled_from(groups)))
+        case "take_channels":
+            first = draw(st.integers(0, shape[-1] - 1))
+            return TakeChannels(**said, first=first, count=draw(st.integers(1, shape[-1] - first)))
         case "add":
             return Add(name=name, inputs=(source, draw(st.sampled_from(alike))))
         case "concat":

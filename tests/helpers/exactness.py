@@ -32,6 +32,7 @@ from pcmref.network.operations import (
     PadShortcut,
     Relu,
     Sigmoid,
+    TakeChannels,
     Tanh,
 )
 
@@ -99,6 +100,28 @@ def other_network():
         Linear(name="fc", inputs=("flat",), weight=weight(4, 192), bias=weight(4)),
     )
     return replace(network(), layers=layers, input_shape=(11, 9, 4), normalisation=RGBA)
+
+
+def split_network():
+    """Units that take some of the channels of a map or a vector, and shuffle them, as ShuffleNetV2 does."""
+    rng = np.random.default_rng(9)
+
+    def weight(*shape):
+        return rng.normal(0, 0.3, shape).astype(np.float32)
+
+    layers = (
+        Conv(name="conv", inputs=("input",), weight=weight(10, 3, 3, 3), stride=2, padding=1),
+        TakeChannels(name="kept", inputs=("conv",), first=0, count=4),
+        TakeChannels(name="taken", inputs=("conv",), first=4, count=6),
+        Conv(name="branch", inputs=("taken",), weight=weight(6, 6, 1, 1), bias=weight(6)),
+        Relu(name="relu", inputs=("branch",)),
+        Concat(name="both", inputs=("kept", "relu")),
+        ChannelShuffle(name="shuffle", inputs=("both",), groups=2),
+        Flatten(name="flat", inputs=("shuffle",)),
+        TakeChannels(name="middle", inputs=("flat",), first=33, count=101),
+        Linear(name="fc", inputs=("middle",), weight=weight(4, 101), bias=weight(4)),
+    )
+    return replace(network(), layers=layers)
 
 
 RGBA = Normalisation(full_scale=255.0, mean=(0.5, 0.4, 0.3, 0.6), std=(0.2, 0.25, 0.3, 0.2))
@@ -170,14 +193,14 @@ def main():
             )  # fmt: skip
             found[f"{readout.name} {compensation}"] = digest(logits[back])
         found |= traced(snapshot, images[:3], readout)
-    net = other_network()
-    images = np.random.default_rng(12).integers(0, 256, (4, *net.input_shape)).astype(np.uint8)
-    snapshot = pcmref.program(net, seed=3).at(3600.0)
-    for readout in (pcmref.PRESETS["paper"], pcmref.calibrate_ranges(net, images, pcmref.PRESETS["chip8"])):
-        name = f"other network, {readout.name}"
-        logits = batched(snapshot, images, np.arange(4), options.batch, readout=readout, threads=options.threads)
-        found[name] = digest(logits)
-        found |= {f"{name}, {node}": value for node, value in traced(snapshot, images, readout).items()}
+    for title, net in (("other network", other_network()), ("split network", split_network())):
+        images = np.random.default_rng(12).integers(0, 256, (4, *net.input_shape)).astype(np.uint8)
+        snapshot = pcmref.program(net, seed=3).at(3600.0)
+        for readout in (pcmref.PRESETS["paper"], pcmref.calibrate_ranges(net, images, pcmref.PRESETS["chip8"])):
+            name = f"{title}, {readout.name}"
+            logits = batched(snapshot, images, np.arange(4), options.batch, readout=readout, threads=options.threads)
+            found[name] = digest(logits)
+            found |= {f"{name}, {node}": value for node, value in traced(snapshot, images, readout).items()}
     print(json.dumps(found))
 
 

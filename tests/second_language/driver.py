@@ -21,7 +21,7 @@ CODES = ("symmetric", "signed", "offset", "unsigned")
 ROUNDINGS = ("half-even", "half-away", "half-up", "floor", "toward-zero")
 VECTORS = (  # the operations from vectors to vectors; `gate` is one of several nodes
     *("linear", "batch_norm", "affine", "relu", "sigmoid", "tanh", "leaky_relu", "clip", "hard_sigmoid"),
-    *("local_response_norm", "add", "multiply", "concat", "channel_shuffle"),
+    *("local_response_norm", "add", "multiply", "concat", "channel_shuffle", "take_channels"),
 )
 MAPS = ("conv", *VECTORS[1:], "gate", "pad_shortcut", "max_pool", "average_pool")  # those from maps to maps
 
@@ -393,6 +393,11 @@ class _Graph:
 
     def _channel_shuffle(self) -> None:
         self._node("channel_shuffle", self.shape, groups=self._divisor(self.shape[-1]))
+
+    def _take_channels(self) -> None:
+        *pixels, channels = self.shape
+        count = self._integer(1, channels)
+        self._node("take_channels", (*pixels, count), first=self._integer(0, channels - count), count=count)
 
     def _pad_shortcut(self) -> None:
         stride, before, after = self._integer(1, 3), self._integer(0, 2), self._integer(0, 2)

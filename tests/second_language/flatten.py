@@ -31,6 +31,7 @@ OPERATIONS = {  # op: its numbers, its tensors, both in the order of the table i
     "concat": ((), ()),
     "pad_shortcut": (("stride", "before", "after"), ()),
     "channel_shuffle": (("groups",), ()),
+    "take_channels": (("first", "count"), ()),
     "flatten": ((), ()),
     "max_pool": (("kernel", "stride", "padding", "dilation", "ceil"), ()),
     "average_pool": (("kernel", "stride", "padding", "ceil", "count_padding"), ()),

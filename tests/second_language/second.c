@@ -392,6 +392,7 @@ enum Operation {
     CONCAT,
     PAD_SHORTCUT,
     CHANNEL_SHUFFLE,
+    TAKE_CHANNELS,
     FLATTEN,
     MAX_POOL,
     AVERAGE_POOL,
@@ -412,7 +413,7 @@ typedef struct {
     size_t *input, inputs, last_use;
     size_t layer, address; /* layer: which of the crossbar layers, digital ones not counted */
     Axis axis[2];          /* vertical, horizontal */
-    size_t before, after, groups, size, digital, ceil, count_padding;
+    size_t before, after, groups, first, count, size, digital, ceil, count_padding;
     double number[3];                                 /* those that are no integers, in the order of the table */
     float *weight, *bias, *gamma, *beta, *mean, *var; /* of affine, gamma is scale and beta is shift */
     Shape in, out;
@@ -545,11 +546,15 @@ static void read_numbers(Reader *from, Node *node)
     node->before = op == PAD_SHORTCUT ? read_u32(from, 0, 65536, "before") : 0;
     node->after = op == PAD_SHORTCUT ? read_u32(from, 0, 65536, "after") : 0;
     node->groups = op == CONV || op == CHANNEL_SHUFFLE ? read_u32(from, 1, 65536, "groups") : 1;
+    node->first = op == TAKE_CHANNELS ? read_u32(from, 0, 65536, "first") : 0;
+    node->count = op == TAKE_CHANNELS ? read_u32(from, 1, 65536, "count") : 0;
     node->digital = has_matrix(node) ? read_u32(from, 0, 1, "digital") : 0;
     node->ceil = is_pool(node) ? read_u32(from, 0, 1, "ceil") : 0;
     node->count_padding = op == AVERAGE_POOL ? read_u32(from, 0, 1, "count_padding") : 0;
     if (node->in.channels % node->groups != 0)
         die("%zu groups of %zu channels", node->groups, node->in.channels);
+    if (node->first + node->count > node->in.channels)
+        die("%zu channels from %zu on of %zu", node->count, node->first, node->in.channels);
     if (op == BATCH_NORM)
         node->number[0] = read_f64(from, 0x1p-1074, 1 - DBL_EPSILON / 2, "eps");
     if (op == LEAKY_RELU || op == HARD_SIGMOID)
@@ -619,6 +624,8 @@ static void read_node(Reader *from, Network *net, size_t number)
         out->width = (in.width - 1) / across->stride + 1;
         out->channels = node->before + in.channels + node->after;
     }
+    if (node->op == TAKE_CHANNELS)
+        out->channels = node->count;
     size_t limit = 1 << 26, padded_h = in.height + down->padding[0] + down->padding[1];
     size_t padded_w = in.width + across->padding[0] + across->padding[1];
     if (out->height > limit / out->width / out->channels || padded_h > limit / padded_w / in.channels)
@@ -1178,6 +1185,12 @@ static void channel_shuffle(const Node *node, const float *x, float *y)
     }
 }
 
+static void take_channels(const Node *node, const float *x, float *y)
+{
+    for (size_t pixel = 0; pixel < node->out.height * node->out.width; pixel++)
+        memcpy(y + pixel * node->count, x + pixel * node->in.channels + node->first, node->count * sizeof *y);
+}
+
 static void flatten(const Node *node, const float *x, float *y)
 {
     size_t channels = node->in.channels, pixels = node->in.height * node->in.width;
@@ -1290,6 +1303,9 @@ static void periphery(const Network *net, const Node *node, float *const *map, s
         break;
     case CHANNEL_SHUFFLE:
         channel_shuffle(node, x, y);
+        break;
+    case TAKE_CHANNELS:
+        take_channels(node, x, y);
         break;
     case FLATTEN:
         flatten(node, x, y);
