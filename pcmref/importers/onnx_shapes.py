@@ -5,8 +5,6 @@ from __future__ import annotations
 from dataclasses import replace
 from math import prod
 
-import numpy as np
-
 from pcmref.errors import FileError, describe
 from pcmref.importers.onnx_file import Node
 from pcmref.importers.onnx_values import (
@@ -31,7 +29,6 @@ __all__ = [
     "pad",
     "reshape",
     "same_value",
-    "slice_of",
     "softmax",
     "squeeze",
     "transpose",
@@ -196,27 +193,3 @@ def pad(done: Translation, node: Node, attributes: Attributes) -> Value:
     channels, height, width = value.shape
     shape = channels, height + sides[0] + sides[2], width + sides[1] + sides[3]
     return replace(value, shape=shape, pads=(top, left, bottom, right))
-
-
-def slice_of(done: Translation, node: Node, attributes: Attributes) -> Value:
-    """``Slice`` that takes every so manieth pixel, as shortcuts do."""
-    value = map_of(done, node)
-    given = [attributes.get(name, None) for name in ("starts", "ends", "axes", "steps")]
-    lists = [
-        one if one is not None else optional_of(done, node, place + 1, "a constant") for place, one in enumerate(given)
-    ]
-    starts, ends = ([int(n) for n in np.ravel(one)] if one is not None else [] for one in lists[:2])
-    axes = [int(n) for n in np.ravel(lists[2])] if lists[2] is not None else list(range(len(starts)))
-    steps = [int(n) for n in np.ravel(lists[3])] if lists[3] is not None else [1] * len(starts)
-    step = {1: 1, 2: 1, 3: 1}
-    for start, end, axis, stride in zip(starts, ends, axes, steps, strict=True):
-        place = axis % 4
-        length = value.shape[place - 1] if place else 1
-        if place == 0 or start != 0 or end < length or stride < 1:
-            raise FileError(node.where, "every so manieth pixel from the first on", f"{start}:{end}:{stride} of {axis}")
-        step[place] = stride
-    if step[1] != 1 or step[2] != step[3]:
-        raise FileError(node.where, "one step for height and width", describe(list(step.values())))
-    if step[2] == 1:
-        return value
-    return pixels_of(done, done.put(PadShortcut, node.outputs[0], value.node, stride=step[2]))

@@ -236,3 +236,60 @@ class MobileNetV2(nn.Module):
 
     def forward(self, x):
         return self.classifier(self.features(x).mean((2, 3)))
+
+
+def shuffled(x):
+    """The channels of two groups in turn."""
+    n, channels, height, width = x.shape
+    return x.view(n, 2, channels // 2, height, width).transpose(1, 2).reshape(n, channels, height, width)
+
+
+class Unit(nn.Module):
+    """Of ShuffleNetV2: one half of the channels passes by, or, with a stride, a second branch has all of them."""
+
+    def __init__(self, before, after, stride):
+        super().__init__()
+        half = after // 2
+        ahead = before if stride > 1 else half
+        self.branch1 = None
+        if stride > 1:
+            self.branch1 = nn.Sequential(*self.depthwise(before, stride), *self.pointwise(before, half))
+        self.branch2 = nn.Sequential(
+            *self.pointwise(ahead, half), *self.depthwise(half, stride), *self.pointwise(half, half)
+        )
+
+    @staticmethod
+    def depthwise(channels, stride):
+        return nn.Conv2d(channels, channels, 3, stride, 1, groups=channels, bias=False), nn.BatchNorm2d(channels)
+
+    @staticmethod
+    def pointwise(before, after):
+        return nn.Conv2d(before, after, 1, bias=False), nn.BatchNorm2d(after), nn.ReLU()
+
+    def forward(self, x):
+        if self.branch1 is None:
+            kept, x = x.chunk(2, dim=1)
+        else:
+            kept = self.branch1(x)
+        return shuffled(torch.cat((kept, self.branch2(x)), dim=1))
+
+
+class ShuffleNetV2(nn.Module):
+    """torchvision's layout."""
+
+    def __init__(self, counts=(4, 8, 4), channels=(24, 116, 232, 464, 1024), classes=1000):
+        super().__init__()
+        first, *stages, last = channels
+        self.conv1 = nn.Sequential(nn.Conv2d(3, first, 3, 2, 1, bias=False), nn.BatchNorm2d(first), nn.ReLU())
+        units, width = [], first
+        for count, after in zip(counts, stages, strict=True):
+            for number in range(count):
+                units.append(Unit(width, after, 1 if number else 2))
+                width = after
+        self.units = nn.Sequential(*units)
+        self.conv5 = nn.Sequential(*Unit.pointwise(width, last))
+        self.fc = nn.Linear(last, classes)
+
+    def forward(self, x):
+        x = functional.max_pool2d(self.conv1(x), 3, 2, 1)
+        return self.fc(self.conv5(self.units(x)).mean((2, 3)))

@@ -173,6 +173,13 @@ def numbers(*shape, seed=0):
     return np.random.default_rng(seed).standard_normal(shape).astype(f32)
 
 
+def split(*given, parts, **attributes):
+    """Nodes that cut x into parts, and put them together in another order."""
+    names = [f"part{number}" for number in range(parts)]
+    cut_up = helper.make_node("Split", ["x", *given], names, **attributes)
+    return [cut_up, node("Relu", names[0], out="r"), node("Concat", *names[1:], "r", names[0], axis=1)]
+
+
 C = numbers(6, seed=9)
 #: Nodes from x, shape (2, 6, 7, 5), to y; their constants.
 GRAPHS = {
@@ -211,6 +218,46 @@ GRAPHS = {
     "sum of three": ([node("Relu", "x", out="r"), node("Sum", "x", "r", "x")], {}, 13),
     "concat": ([node("Relu", "x", out="r"), node("Concat", "x", "r", "x", axis=1)], {}, 13),
     "concat from the end": ([node("Relu", "x", out="r"), node("Concat", "x", "r", axis=-3)], {}, 13),
+    "equal parts, opset 7": (split(parts=3, axis=1), {}, 7),
+    "parts by an attribute": (split(parts=3, axis=-3, split=[1, 3, 2]), {}, 11),
+    "equal parts, opset 13": (split(parts=2, axis=1), {}, 13),
+    "parts by an input": (split("p", parts=3, axis=-3), {"p": np.array([2, 1, 3])}, 13),
+    "parts by their number": (split(parts=3, axis=1, num_outputs=3), {}, 18),
+    "a smaller last part": (
+        [
+            node("Flatten", "x", out="f"),
+            helper.make_node("Split", ["f"], ["a", "b", "c", "d"], axis=1, num_outputs=4),
+            node("Concat", "d", "b", "c", "a", axis=1),
+        ],
+        {},
+        18,
+    ),
+    "one part": ([split(parts=1, axis=1)[0], node("Relu", "part0")], {}, 13),
+    "parts of a vector": (
+        [
+            node("Flatten", "x", out="f"),
+            helper.make_node("Split", ["f", "p"], ["a", "b"], axis=-1),
+            node("Concat", "b", "a", axis=1),
+        ],
+        {"p": np.array([100, 110])},
+        13,
+    ),
+    "some channels, opset 9": ([node("Slice", "x", starts=[-5], ends=[-2], axes=[1])], {}, 9),
+    "some channels": (
+        [node("Slice", "x", "s", "e", "a", "n")],
+        {"s": np.array([4, 0]), "e": np.array([2**62, 9]), "a": np.array([-3, 3]), "n": np.array([1, 1])},
+        13,
+    ),
+    "some channels of some pixels": (
+        [node("Slice", "x", "s", "e", "a", "n")],
+        {"s": np.array([-99, 0, 0]), "e": np.array([-1, 7, 9]), "a": np.array([1, 2, 3]), "n": np.array([1, 3, 3])},
+        13,
+    ),
+    "channels of a vector": (
+        [node("Flatten", "x", out="f"), node("Slice", "f", "s", "e", "a")],
+        {"s": np.array([17]), "e": np.array([80]), "a": np.array([1])},
+        13,
+    ),
     "shuffle": (
         [
             node("Reshape", "x", "groups", out="r"),
@@ -579,6 +626,24 @@ REFUSED = {
     "sum of other shapes": ([node("GlobalAveragePool", "x", out="g"), node("Add", "x", "g")], {}, "of one shape"),
     "concat of pixels": ([node("Concat", "x", "x", axis=2)], {}, "channels, one after the other"),
     "slice": ([node("Slice", "x", "s", "e")], {"s": np.array([0, 1]), "e": np.array([9, 3])}, "every so manieth pixel"),
+    "every other channel": ([node("Slice", "x", "s", "e", "a", "n")],
+        {"s": np.array([0]), "e": np.array([6]), "a": np.array([1]), "n": np.array([2])}, r"0:6:2 of axis 1 of \(6"),
+    "channels backwards": ([node("Slice", "x", "s", "e", "a", "n")],
+        {"s": np.array([5]), "e": np.array([-9]), "a": np.array([1]), "n": np.array([-1])}, "channels one after the"),
+    "no channels": ([node("Slice", "x", starts=[3], ends=[-3], axes=[1])], {}, r"\(Slice\): .* found 3:-3:1 of axis 1"),
+    "some pixels": ([node("Slice", "x", starts=[0], ends=[3], axes=[2])], {}, "found 0:3:1 of axis 2"),
+    "an axis that is not there": ([node("Slice", "x", starts=[0], ends=[3], axes=[4])], {}, "an axis of 4, found 4"),
+    "an axis twice": ([node("Slice", "x", starts=[0, 0], ends=[3, 2], axes=[1, -3])], {}, "each axis once"),
+    "a split of pixels": (split(parts=2, axis=2), {}, r"\(Split\): expected a Split of channels, found one along .* 2"),
+    "a split of the batch": (split(parts=2), {}, r"a Split of channels, found one along axis 0 of \(6, 7, 5\)"),
+    "a split of an axis that is not there": (split(parts=2, axis=-5), {}, "an axis of 4, found -5"),
+    "an empty part": (split("p", parts=2, axis=1), {"p": np.array([6, 0])}, r"at least one channel.* found \[6, 0\]"),
+    "too few channels": (split("p", parts=2, axis=1), {"p": np.array([2, 3])}, "6 channels together, found"),
+    "too few parts": (split("p", parts=2, axis=1), {"p": np.array([2, 2, 2])}, "2 parts of at least one"),
+    "parts that are not equal": (split(parts=4, axis=1), {}, "4 equal parts, found 6 channels"),
+    "another number of parts": (split(parts=2, axis=1, num_outputs=3), {}, "num_outputs: expected 2, .* found 3"),
+    "parts said twice": (split("p", parts=2, axis=1, num_outputs=2), {"p": np.array([3, 3])}, "number, found both"),
+    "parts that are computed": (split("x", parts=2, axis=1), {}, "a constant as the lengths of the parts"),
     "mean over channels": ([node("ReduceMean", "x", axes=[1])], {}, "the mean over height and width"),
     "batch into pixels": ([node("Reshape", "x", "s")], {"s": np.array([6, -1])}, "the batch to stay the first axis"),
     "division by zero": ([node("Div", "x", "z")], {"z": f32(0)}, "divisors other than 0"),
@@ -608,6 +673,12 @@ def test_what_has_no_counterpart_is_refused_by_its_node(name, tmp_path):
     with pytest.raises(FileError, match=message) as caught:
         convert_onnx(tmp_path / "m.onnx")
     assert str(tmp_path / "m.onnx") in str(caught.value)
+
+
+def test_nothing_is_left_for_the_last_part(tmp_path):
+    save(tmp_path / "m.onnx", split(parts=4, axis=1, num_outputs=4), {}, [2, 6, 7, 5], opset=18)
+    with pytest.raises(FileError, match=r"\(Split\): expected 4 parts of at least one .* found \[2, 2, 2, 0\]"):
+        convert_onnx(tmp_path / "m.onnx")
 
 
 def test_files_that_are_none(tmp_path):
@@ -768,6 +839,37 @@ def test_a_model_that_changes_its_pixels_itself_must_be_told(tmp_path, capsys):
         convert_onnx(path)
     assert cli.main(["convert", str(path), str(tmp_path / "m.h5"), "--recipe", "raw"]) == 0
     assert "mean 0/0/0, std 1/1/1 of pixels / 1" in capsys.readouterr().out
+
+
+def test_a_model_that_changes_single_channels_must_be_told_too(tmp_path):
+    colours = ["red", "green", "blue"]
+    nodes = [
+        helper.make_node("Split", ["x"], colours, axis=1),
+        node("Div", "blue", "k", out="d"),
+        node("Concat", "d", "green", "red", out="p", axis=1),
+    ]
+    with pytest.raises(FileError, match="input: expected to be told which pixels it takes"):
+        convert_onnx(pixels_of(nodes, tmp_path))
+    nodes[1:] = [node("Concat", *colours[::-1], out="c", axis=1), node("Sub", "c", "m", out="p")]
+    with pytest.raises(FileError, match="input: expected to be told which pixels it takes"):
+        convert_onnx(pixels_of(nodes, tmp_path))
+
+
+@pytest.mark.parametrize("end", range(3))
+def test_parts_that_nothing_reads_are_no_layers(end, tmp_path):
+    """Not even where one is the output, or has no name."""
+    names = ["a", "", ""]
+    names[0], names[end] = names[end], "y"
+    nodes = [
+        node("Clip", "x", "", "six", out="r"),
+        node("GlobalAveragePool", "r", out="g"),
+        node("Flatten", "g", out="f"),
+        helper.make_node("Split", ["f"], names, axis=1),
+    ]
+    save(tmp_path / "m.onnx", nodes, {"six": f32(6)}, ["n", 6, 4, 4])
+    network, _ = convert_onnx(tmp_path / "m.onnx")
+    assert [layer.op for layer in network.layers] == ["clip", "global_average_pool", "take_channels"]
+    assert (network.layers[-1].first, network.layers[-1].count) == (2 * end, 2)
 
 
 def test_features_that_a_model_changes_itself_must_be_told_too(tmp_path):
