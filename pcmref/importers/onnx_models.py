@@ -17,7 +17,7 @@ from pcmref.importers.onnx_values import Translation, Value
 from pcmref.network.graph import Network
 from pcmref.network.images import Normalisation, Samples
 from pcmref.network.layers import BatchNorm, Layer
-from pcmref.network.operations import Affine, Flatten
+from pcmref.network.operations import Affine, Concat, Flatten, TakeChannels
 from pcmref.network.recipes import IMAGENET, RECIPES, Order, for_channels, on_rgb
 
 __all__ = ["OnnxModel", "assumed", "convert_onnx", "open_onnx"]
@@ -141,7 +141,10 @@ def open_onnx(path: str | Path, *, size: tuple[int, int] | None = None, output: 
     layers = tuple(done.layers.values())
     if not any(isinstance(layer, BatchNorm) for layer in layers):
         done.notes.append(NO_NORMS)
-    images = {"input", *(layer.name for layer in layers if isinstance(layer, Flatten) and layer.inputs == ("input",))}
+    images = {"input"}  # and what holds nothing but pixels
+    for layer in layers:
+        if isinstance(layer, (Flatten, TakeChannels, Concat)) and images.issuperset(layer.inputs):
+            images.add(layer.name)
     changed = any(isinstance(layer, Affine) and layer.inputs[0] in images for layer in layers)
     usual = IMAGENET if shape[2] == len(IMAGENET.mean) else RECIPES["unit"].normalisation
     return OnnxModel(

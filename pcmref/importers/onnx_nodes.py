@@ -35,6 +35,7 @@ from pcmref.importers.onnx_layers import (
     reduce_max,
     reduce_mean,
 )
+from pcmref.importers.onnx_parts import slice_of, split
 from pcmref.importers.onnx_shapes import (
     arg_max,
     cast,
@@ -42,9 +43,7 @@ from pcmref.importers.onnx_shapes import (
     pad,
     reshape,
     same_value,
-    slice_of,
     softmax,
-    split,
     squeeze,
     transpose,
     unsqueeze,
@@ -83,7 +82,7 @@ def translate(graph: Graph, input_shape: tuple[int, int, int]) -> Translation:
         if (found := _folded(done, node)) is not None:
             done.constants[node.outputs[0]] = found
         else:
-            done.values[node.outputs[0]] = _translated(done, node)
+            done.values |= _translated(done, node)
     if output not in done.values:
         raise FileError(f"output {output!r}", "something that depends on the images", "a constant")
     if done.values[output].pads != NO_PADS:
@@ -104,7 +103,7 @@ def _needed(graph: Graph, output: str) -> Iterator[Node]:
     wanted, found = {output}, []
     for node in reversed(graph.nodes):
         if wanted & set(node.outputs):
-            wanted |= set(node.inputs)
+            wanted |= set(node.inputs) - {""}  # an input that is left out
             found.append(node)
     known = {graph.input, "", *graph.constants}
     for node in reversed(found):
@@ -133,20 +132,22 @@ def input_axes(graph: Graph) -> str:
     return "hwc" if readers and brought else "chw"
 
 
-def _translated(done: Translation, node: Node) -> Value:
+def _translated(done: Translation, node: Node) -> dict[str, Value]:
+    """Return the outputs of a node, by their names, as far as they are activations that something reads."""
     translator = OPERATORS.get(node.op)
     if translator is None:
         raise FileError(node.where, QUANTISED if node.op in QUANTISING else KNOWN, node.op)
     attributes = Attributes(node)
     try:
-        value = translator(done, node, attributes)
+        found = translator(done, node, attributes)
     except PcmrefError:
         raise
     except Exception as error:  # a foreign file can say anything
         expected = "attributes and inputs of this operator"
         raise FileError(node.where, expected, f"others ({type(error).__name__})") from error
     attributes.expect_all_used()
-    return value
+    values = found if isinstance(found, tuple) else (found,)
+    return {name: value for name, value in zip(node.outputs, values, strict=False) if value is not None}
 
 
 #: Operators, and what makes layers of each.

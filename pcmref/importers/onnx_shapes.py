@@ -5,8 +5,6 @@ from __future__ import annotations
 from dataclasses import replace
 from math import prod
 
-import numpy as np
-
 from pcmref.errors import FileError, describe
 from pcmref.importers.onnx_file import Node
 from pcmref.importers.onnx_values import (
@@ -15,7 +13,6 @@ from pcmref.importers.onnx_values import (
     Translation,
     Value,
     axes_of,
-    channels_first,
     constant_of,
     map_of,
     number_of,
@@ -23,7 +20,7 @@ from pcmref.importers.onnx_values import (
     pixels_of,
     value_of,
 )
-from pcmref.network.operations import ChannelShuffle, Flatten, PadShortcut, TakeChannels
+from pcmref.network.operations import ChannelShuffle, Flatten, PadShortcut
 
 __all__ = [
     "arg_max",
@@ -32,9 +29,7 @@ __all__ = [
     "pad",
     "reshape",
     "same_value",
-    "slice_of",
     "softmax",
-    "split",
     "squeeze",
     "transpose",
     "unsqueeze",
@@ -198,70 +193,3 @@ def pad(done: Translation, node: Node, attributes: Attributes) -> Value:
     channels, height, width = value.shape
     shape = channels, height + sides[0] + sides[2], width + sides[1] + sides[3]
     return replace(value, shape=shape, pads=(top, left, bottom, right))
-
-
-def slice_of(done: Translation, node: Node, attributes: Attributes) -> Value:
-    """``Slice`` of some channels, or that takes every so manieth pixel, as shortcuts do."""
-    value = channels_first(done, node)
-    given = [attributes.get(name, None) for name in ("starts", "ends", "axes", "steps")]
-    lists = [
-        one if one is not None else optional_of(done, node, place + 1, "a constant") for place, one in enumerate(given)
-    ]
-    starts, ends = ([int(n) for n in np.ravel(one)] if one is not None else [] for one in lists[:2])
-    axes = [int(n) for n in np.ravel(lists[2])] if lists[2] is not None else list(range(len(starts)))
-    steps = [int(n) for n in np.ravel(lists[3])] if lists[3] is not None else [1] * len(starts)
-    taken = [range(n) for n in value.shape]
-    for start, end, axis, step in zip(starts, ends, axes, steps, strict=True):
-        place = _place(axis, value)
-        whole = taken[place] if place >= 0 else range(0)
-        found = whole[start:end:step] if step > 0 else range(0)
-        if len(found) == 0 or (step != 1 if place == 0 else found != whole[::step]):
-            expected = "some channels, or every so manieth pixel from the first on"
-            raise FileError(node.where, expected, f"{start}:{end}:{step} of axis {axis}")
-        taken[place] = found
-    strides = [part.step for part in taken[1:]]
-    if len(set(strides)) > 1:
-        raise FileError(node.where, "one step for height and width", describe(strides))
-    value = _taken(done, node.outputs[0], value, taken[0])
-    if set(strides) <= {1}:
-        return value
-    return pixels_of(done, done.put(PadShortcut, node.outputs[0], value.node, stride=strides[0]))
-
-
-def split(done: Translation, node: Node, attributes: Attributes) -> Value:
-    """``Split`` of the channels, of which each part that is read becomes a layer."""
-    value = channels_first(done, node)
-    axis = int(attributes.get("axis", 0))
-    channels, several = value.shape[0], len(node.outputs)
-    if _place(axis, value) != 0:
-        raise FileError(f"{node.where}: axis", "1, that of the channels", str(axis))
-    uneven = attributes.get("num_outputs", None)
-    said = attributes.get("split", None)
-    said = optional_of(done, node, 1, "a constant") if said is None else said
-    each = channels // several if uneven is None else -(-channels // int(uneven))  # the last part may be smaller
-    counts = [min(each, channels - each * k) for k in range(several)] if said is None else [int(n) for n in said]
-    if len(counts) != several or min(counts) < 1 or sum(counts) != channels:
-        raise FileError(node.where, f"{several} parts of {channels} channels", describe(counts))
-    read = {name for other in done.graph.nodes for name in other.inputs} | set(done.graph.outputs)
-    first = 0
-    for name, count in zip(node.outputs, counts, strict=True):
-        if name in read:
-            done.values[name] = _taken(done, name, value, range(first, first + count))
-        first += count
-    return done.values.get(node.outputs[0], value)  # of which nobody asks, where it is not there
-
-
-def _place(axis: int, value: Value) -> int:
-    """Return which axis of a value an axis of ONNX is, -1 for the batch."""
-    count = len(value.shape) + 1
-    if not -count <= axis < count:
-        raise IndexError(axis)
-    return axis % count - 1
-
-
-def _taken(done: Translation, name: str, value: Value, channels: range) -> Value:
-    """Return some channels of a value whose first axis they are; itself, if it is all of them."""
-    if len(channels) == value.shape[0]:
-        return value
-    taken = done.put(TakeChannels, name, value.node, first=channels.start, count=len(channels))
-    return replace(value, node=taken, shape=(len(channels), *value.shape[1:]))

@@ -206,5 +206,6 @@ def axes_of(done: Translation, node: Node, attributes: Attributes) -> list[int]:
     return [int(axis) for axis in found]
 
 
-#: Makes layers of a node: of what was translated so far, the node, and its attributes.
-Translator: TypeAlias = Callable[[Translation, Node, Attributes], Value]
+#: Makes layers of a node: of what was translated so far, the node, and its attributes.  Of several outputs that are
+#: activations each is a value, or None if nothing reads it.
+Translator: TypeAlias = Callable[[Translation, Node, Attributes], Value | tuple[Value | None, ...]]

@@ -50,6 +50,7 @@ __all__ = [
     "max_pool",
     "operation",
     "pad_shortcut",
+    "take_channels",
 ]
 
 
@@ -92,6 +93,11 @@ def channel_shuffle(layer: ChannelShuffle, x: Float32) -> Float32:
     """Return the channels of all groups in turn: ``k groups + q`` is the input's ``q channels / groups + k``."""
     groups = x.reshape(*x.shape[:-1], layer.groups, -1)
     return groups.swapaxes(-1, -2).reshape(x.shape)
+
+
+def take_channels(layer: TakeChannels, x: Float32) -> Float32:
+    """Return channels `first` to ``first + count - 1``."""
+    return np.ascontiguousarray(x[..., layer.first : layer.first + layer.count])
 
 
 def concatenated(*several: Float32) -> Float32:
@@ -176,7 +182,7 @@ _OPERATIONS: Mapping[type[Layer], Callable[..., Float32]] = {
     Concat: lambda _, *several: concatenated(*several),
     PadShortcut: pad_shortcut,
     ChannelShuffle: channel_shuffle,
-    TakeChannels: lambda layer, x: np.ascontiguousarray(x[..., layer.first : layer.first + layer.count]),
+    TakeChannels: take_channels,
     Flatten: lambda _, x: flattened(x),
     MaxPool: max_pool,
     AveragePool: average_pool,

@@ -236,7 +236,7 @@ class ChannelShuffle(Layer):
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class TakeChannels(Layer):
-    """The `count` channels from number `first` on: a part of a split."""
+    """Channels `first` to ``first + count - 1``."""
 
     first: int
     count: int
@@ -248,12 +248,11 @@ class TakeChannels(Layer):
         self._check_sizes(first=0, count=1)
 
     def shape_after(self, *shapes: Shape) -> Shape:
-        """Return the shape with `count` channels."""
+        """Return the input's shape with `count` channels."""
         *pixels, channels = shapes[0]
-        if self.first + self.count > channels:
-            found = f"{self.count} from number {self.first} on"
-            raise NetworkError(f"graph/{self.name}/count", f"some of {channels} channels", found)
-        return (*pixels, self.count)
+        if (end := self.first + self.count) > channels:
+            raise NetworkError(f"graph/{self.name}/count", f"first + count of at most {channels}", str(end))
+        return *pixels, self.count
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -185,15 +185,8 @@ def _nodes(draw: st.DrawFn, name: str, source: str, shapes: dict[str, Shape]) ->
     alike = [other for other in others if shapes[other] == shape]
     joined = [other for other in others if shapes[other][:-1] == shape[:-1]]
     factors = [other for other in others if shapes[other] in (shape, shape[-1:])]
-    kinds = [
-        "crossbar",
-        "batch_norm",
-        "affine",
-        "local_response_norm",
-        "channel_shuffle",
-        "take_channels",
-        *ELEMENTWISE,
-    ]
+    kinds = ["crossbar", "batch_norm", "affine", "local_response_norm", "channel_shuffle", "take_channels"]
+    kinds += [*ELEMENTWISE]
     kinds += ["add"] * bool(alike) + ["concat"] * bool(joined) + ["multiply"] * bool(factors)
     if len(shape) == 3:
         kinds += ["max_pool", "average_pool", "pad_shortcut", "global_average_pool", "flatten"]

@@ -103,25 +103,25 @@ def other_network():
 
 
 def split_network():
-    """Channels that are split, one part of them through a convolution, joined again and shuffled."""
+    """Units that take some of the channels of a map or a vector, and shuffle them, as ShuffleNetV2 does."""
     rng = np.random.default_rng(9)
 
     def weight(*shape):
         return rng.normal(0, 0.3, shape).astype(np.float32)
 
     layers = (
-        Conv(name="conv", inputs=("input",), weight=weight(7, 4, 3, 3), bias=weight(7), stride=2),
-        TakeChannels(name="left", inputs=("conv",), first=0, count=3),
-        TakeChannels(name="right", inputs=("conv",), first=3, count=4),
-        Relu(name="relu", inputs=("right",)),
-        Conv(name="branch", inputs=("relu",), weight=weight(5, 4, 3, 3), padding=1),
-        Concat(name="both", inputs=("left", "branch")),
+        Conv(name="conv", inputs=("input",), weight=weight(10, 3, 3, 3), stride=2, padding=1),
+        TakeChannels(name="kept", inputs=("conv",), first=0, count=4),
+        TakeChannels(name="taken", inputs=("conv",), first=4, count=6),
+        Conv(name="branch", inputs=("taken",), weight=weight(6, 6, 1, 1), bias=weight(6)),
+        Relu(name="relu", inputs=("branch",)),
+        Concat(name="both", inputs=("kept", "relu")),
         ChannelShuffle(name="shuffle", inputs=("both",), groups=2),
-        GlobalAveragePool(name="pool", inputs=("shuffle",)),
-        TakeChannels(name="some", inputs=("pool",), first=1, count=6),
-        Linear(name="fc", inputs=("some",), weight=weight(4, 6), bias=weight(4)),
+        Flatten(name="flat", inputs=("shuffle",)),
+        TakeChannels(name="middle", inputs=("flat",), first=33, count=101),
+        Linear(name="fc", inputs=("middle",), weight=weight(4, 101), bias=weight(4)),
     )
-    return replace(network(), layers=layers, input_shape=(11, 9, 4), normalisation=RGBA)
+    return replace(network(), layers=layers)
 
 
 RGBA = Normalisation(full_scale=255.0, mean=(0.5, 0.4, 0.3, 0.6), std=(0.2, 0.25, 0.3, 0.2))

@@ -605,10 +605,7 @@ def digital_node(layer, *inputs):
             y[..., c // size + c % size * layer.groups] = x[..., c]
         return y
     if layer.op == "take_channels":
-        y = np.zeros((*x.shape[:-1], layer.count), x.dtype)
-        for c in range(layer.count):
-            y[..., c] = x[..., layer.first + c]
-        return y
+        return np.stack([x[..., layer.first + c] for c in range(layer.count)], axis=-1)
     if layer.op == "flatten":
         height, width, channels = x.shape
         return np.array([x[i, j, c] for c in range(channels) for i in range(height) for j in range(width)], x.dtype)

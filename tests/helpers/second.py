@@ -845,7 +845,7 @@ def periphery(node, tensors, inputs):
             cut = x.reshape(*x.shape[:-1], node["groups"], -1)
             return cut.swapaxes(-1, -2).reshape(x.shape)
         case "take_channels":
-            return np.take(x, range(node["first"], node["first"] + node["count"]), axis=-1)
+            return x[..., node["first"] + np.arange(node["count"])]
         case "flatten":
             return np.moveaxis(x, 3, 1).reshape(len(x), -1)
         case "pad_shortcut":

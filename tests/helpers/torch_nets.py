@@ -238,57 +238,58 @@ class MobileNetV2(nn.Module):
         return self.classifier(self.features(x).mean((2, 3)))
 
 
-class ShuffleUnit(nn.Module):
-    """A half of the channels goes through, or, with a stride, all of them twice; then both are shuffled."""
+def shuffled(x):
+    """The channels of two groups in turn."""
+    n, channels, height, width = x.shape
+    return x.view(n, 2, channels // 2, height, width).transpose(1, 2).reshape(n, channels, height, width)
+
+
+class Unit(nn.Module):
+    """Of ShuffleNetV2: one half of the channels passes by, or, with a stride, a second branch has all of them."""
 
     def __init__(self, before, after, stride):
         super().__init__()
         half = after // 2
-        self.stride = stride
-        entering = before if stride > 1 else half
-        self.branch1 = nn.Sequential()
+        ahead = before if stride > 1 else half
+        self.branch1 = None
         if stride > 1:
-            self.branch1 = nn.Sequential(
-                nn.Conv2d(before, before, 3, stride, 1, groups=before, bias=False),
-                nn.BatchNorm2d(before),
-                nn.Conv2d(before, half, 1, bias=False),
-                nn.BatchNorm2d(half),
-                nn.ReLU(),
-            )
+            self.branch1 = nn.Sequential(*self.depthwise(before, stride), *self.pointwise(before, half))
         self.branch2 = nn.Sequential(
-            nn.Conv2d(entering, half, 1, bias=False),
-            nn.BatchNorm2d(half),
-            nn.ReLU(),
-            nn.Conv2d(half, half, 3, stride, 1, groups=half, bias=False),
-            nn.BatchNorm2d(half),
-            nn.Conv2d(half, half, 1, bias=False),
-            nn.BatchNorm2d(half),
-            nn.ReLU(),
+            *self.pointwise(ahead, half), *self.depthwise(half, stride), *self.pointwise(half, half)
         )
 
+    @staticmethod
+    def depthwise(channels, stride):
+        return nn.Conv2d(channels, channels, 3, stride, 1, groups=channels, bias=False), nn.BatchNorm2d(channels)
+
+    @staticmethod
+    def pointwise(before, after):
+        return nn.Conv2d(before, after, 1, bias=False), nn.BatchNorm2d(after), nn.ReLU()
+
     def forward(self, x):
-        left, right = x.chunk(2, dim=1) if self.stride == 1 else (self.branch1(x), x)
-        y = torch.cat([left, self.branch2(right)], dim=1)
-        n, channels, height, width = y.shape
-        return y.reshape(n, 2, channels // 2, height, width).transpose(1, 2).reshape(n, channels, height, width)
+        if self.branch1 is None:
+            kept, x = x.chunk(2, dim=1)
+        else:
+            kept = self.branch1(x)
+        return shuffled(torch.cat((kept, self.branch2(x)), dim=1))
 
 
 class ShuffleNetV2(nn.Module):
-    """torchvision's layout, of the size that it calls x1.0."""
+    """torchvision's layout."""
 
-    def __init__(self, widths=(24, 116, 232, 464, 1024), classes=1000):
+    def __init__(self, counts=(4, 8, 4), channels=(24, 116, 232, 464, 1024), classes=1000):
         super().__init__()
-        first, *stages, last = widths
+        first, *stages, last = channels
         self.conv1 = nn.Sequential(nn.Conv2d(3, first, 3, 2, 1, bias=False), nn.BatchNorm2d(first), nn.ReLU())
-        self.maxpool = nn.MaxPool2d(3, 2, 1)
         units, width = [], first
-        for count, after in zip((4, 8, 4), stages, strict=True):
+        for count, after in zip(counts, stages, strict=True):
             for number in range(count):
-                units.append(ShuffleUnit(width, after, 1 if number else 2))
+                units.append(Unit(width, after, 1 if number else 2))
                 width = after
-        self.stages = nn.Sequential(*units)
-        self.conv5 = nn.Sequential(nn.Conv2d(width, last, 1, bias=False), nn.BatchNorm2d(last), nn.ReLU())
+        self.units = nn.Sequential(*units)
+        self.conv5 = nn.Sequential(*Unit.pointwise(width, last))
         self.fc = nn.Linear(last, classes)
 
     def forward(self, x):
-        return self.fc(self.conv5(self.stages(self.maxpool(self.conv1(x)))).mean([2, 3]))
+        x = functional.max_pool2d(self.conv1(x), 3, 2, 1)
+        return self.fc(self.conv5(self.units(x)).mean((2, 3)))

@@ -169,12 +169,15 @@ def node(op, *inputs, out="y", **attributes):
     return helper.make_node(op, list(inputs), [out], **attributes)
 
 
-def split(source, *outputs, extra=(), **attributes):
-    return helper.make_node("Split", [source, *extra], list(outputs), **attributes)
-
-
 def numbers(*shape, seed=0):
     return np.random.default_rng(seed).standard_normal(shape).astype(f32)
+
+
+def split(*given, parts, **attributes):
+    """Nodes that cut x into parts, and put them together in another order."""
+    names = [f"part{number}" for number in range(parts)]
+    cut_up = helper.make_node("Split", ["x", *given], names, **attributes)
+    return [cut_up, node("Relu", names[0], out="r"), node("Concat", *names[1:], "r", names[0], axis=1)]
 
 
 C = numbers(6, seed=9)
@@ -215,6 +218,46 @@ GRAPHS = {
     "sum of three": ([node("Relu", "x", out="r"), node("Sum", "x", "r", "x")], {}, 13),
     "concat": ([node("Relu", "x", out="r"), node("Concat", "x", "r", "x", axis=1)], {}, 13),
     "concat from the end": ([node("Relu", "x", out="r"), node("Concat", "x", "r", axis=-3)], {}, 13),
+    "equal parts, opset 7": (split(parts=3, axis=1), {}, 7),
+    "parts by an attribute": (split(parts=3, axis=-3, split=[1, 3, 2]), {}, 11),
+    "equal parts, opset 13": (split(parts=2, axis=1), {}, 13),
+    "parts by an input": (split("p", parts=3, axis=-3), {"p": np.array([2, 1, 3])}, 13),
+    "parts by their number": (split(parts=3, axis=1, num_outputs=3), {}, 18),
+    "a smaller last part": (
+        [
+            node("Flatten", "x", out="f"),
+            helper.make_node("Split", ["f"], ["a", "b", "c", "d"], axis=1, num_outputs=4),
+            node("Concat", "d", "b", "c", "a", axis=1),
+        ],
+        {},
+        18,
+    ),
+    "one part": ([split(parts=1, axis=1)[0], node("Relu", "part0")], {}, 13),
+    "parts of a vector": (
+        [
+            node("Flatten", "x", out="f"),
+            helper.make_node("Split", ["f", "p"], ["a", "b"], axis=-1),
+            node("Concat", "b", "a", axis=1),
+        ],
+        {"p": np.array([100, 110])},
+        13,
+    ),
+    "some channels, opset 9": ([node("Slice", "x", starts=[-5], ends=[-2], axes=[1])], {}, 9),
+    "some channels": (
+        [node("Slice", "x", "s", "e", "a", "n")],
+        {"s": np.array([4, 0]), "e": np.array([2**62, 9]), "a": np.array([-3, 3]), "n": np.array([1, 1])},
+        13,
+    ),
+    "some channels of some pixels": (
+        [node("Slice", "x", "s", "e", "a", "n")],
+        {"s": np.array([-99, 0, 0]), "e": np.array([-1, 7, 9]), "a": np.array([1, 2, 3]), "n": np.array([1, 3, 3])},
+        13,
+    ),
+    "channels of a vector": (
+        [node("Flatten", "x", out="f"), node("Slice", "f", "s", "e", "a")],
+        {"s": np.array([17]), "e": np.array([80]), "a": np.array([1])},
+        13,
+    ),
     "shuffle": (
         [
             node("Reshape", "x", "groups", out="r"),
@@ -274,67 +317,6 @@ GRAPHS = {
             "steps": np.array([2, 2]),
             "pads": np.array([0, 1, 0, 0, 0, 2, 0, 0]),
         },
-        13,
-    ),
-    "channels of a slice": (
-        [node("Slice", "x", "starts", "ends", "axes")],
-        {"starts": np.array([2]), "ends": np.array([-1]), "axes": np.array([1])},
-        13,
-    ),
-    "channels and pixels of a slice": (
-        [node("Slice", "x", "starts", "ends", "axes", "steps")],
-        {
-            "starts": np.array([-5, 0, 0]),
-            "ends": np.array([2**31, 7, 5]),
-            "axes": np.array([-3, 2, -1]),
-            "steps": np.array([1, 2, 2]),
-        },
-        13,
-    ),
-    "channels of a slice, of old": ([node("Slice", "x", starts=[1], ends=[4], axes=[1])], {}, 9),
-    "split in two": (
-        [split("x", "a", "b", axis=1), node("Relu", "b", out="r"), node("Concat", "r", "a", axis=1)],
-        {},
-        13,
-    ),
-    "split in parts, one of which is not read": (
-        [split("x", "a", "b", "c", axis=-3, split=[1, 2, 3]), node("Concat", "c", "a", axis=1)],
-        {},
-        11,
-    ),
-    "split by a constant": (
-        [split("x", "a", "b", extra=("s",), axis=1), node("Concat", "b", "a", "b", axis=1)],
-        {"s": np.array([4, 2])},
-        13,
-    ),
-    "split unevenly, the first part not read": (
-        [split("x", "a", "b", axis=1, num_outputs=2), node("Sigmoid", "b")],
-        {},
-        18,
-    ),
-    "split into a smaller last part": (
-        [
-            node("Slice", "x", "starts", "ends", "axes", out="five"),
-            split("five", "a", "b", "c", axis=1, num_outputs=3),
-            node("Mul", "c", "x1"),
-        ],
-        {"starts": np.array([1]), "ends": np.array([6]), "axes": np.array([1]), "x1": f32(3)},
-        18,
-    ),
-    "split into one": ([split("x", "a", axis=1), node("Sigmoid", "a")], {}, 13),
-    "split of a vector": (
-        [
-            node("GlobalAveragePool", "x", out="g"),
-            node("Flatten", "g", out="f"),
-            split("f", "a", "b", axis=-1),
-            node("Mul", "b", "a"),
-        ],
-        {},
-        13,
-    ),
-    "split of one pixel": (
-        [node("GlobalAveragePool", "x", out="g"), split("g", "a", "b", axis=1), node("Concat", "b", "a", axis=1)],
-        {},
         13,
     ),
     "flattened and linear": (
@@ -414,31 +396,6 @@ def test_small_graphs(name, tmp_path):
 def test_every_operator_has_a_test():
     tested = {one.op_type for nodes, _, _ in GRAPHS.values() for one in nodes}
     assert set(OPERATORS) - tested <= {"Relu", "Sigmoid", "Tanh", "Softmax", "LogSoftmax", "ArgMax"}  # elsewhere
-
-
-@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of PyTorch's exporter, the one without more packages
-@pytest.mark.parametrize("norms_kept", [True, False], ids=["norms kept", "norms folded"])
-def test_a_network_that_splits_its_channels(norms_kept, tmp_path):
-    """ShuffleNetV2 as PyTorch exports it, to 1e-4 of the spread of its logits."""
-    torch = pytest.importorskip("torch")
-    from tests.helpers import torch_nets
-
-    model = torch_nets.randomised(torch_nets.ShuffleNetV2())
-    assert sum(tensor.numel() for tensor in model.parameters()) == 2_278_604
-    options = {"dynamo": False, "input_names": ["x"], "opset_version": 17}
-    if norms_kept:
-        options |= {"do_constant_folding": False, "training": torch.onnx.TrainingMode.PRESERVE}
-    torch.onnx.export(model, (torch.zeros(1, 3, 64, 64),), tmp_path / "net.onnx", **options)
-    assert {"Split", "Slice"} & {one.op_type for one in onnx.load(tmp_path / "net.onnx").graph.node}
-    scale = Normalisation(full_scale=255.0, mean=(0.5,) * 3, std=(0.25,) * 3)
-    network, _ = convert_onnx(tmp_path / "net.onnx", normalisation=scale)
-    assert sum(layer.op == "take_channels" for layer in network.layers) == 2 * 13
-    assert sum(isinstance(layer, BatchNorm) for layer in network.layers) == (56 if norms_kept else 0)
-    pixels = np.random.default_rng(3).integers(0, 256, (4, 64, 64, 3), np.uint8)
-    with torch.inference_mode():
-        x = torch.from_numpy(np.moveaxis((pixels / 255 - 0.5) / 0.25, -1, 1).astype(f32))
-        expected = model(x).numpy()
-    assert np.abs(pcmref.digital(network, pixels) - expected).max() < 1e-4 * expected.std()
 
 
 @settings(max_examples=60, deadline=None, derandomize=True, database=None)
@@ -669,27 +626,24 @@ REFUSED = {
     "sum of other shapes": ([node("GlobalAveragePool", "x", out="g"), node("Add", "x", "g")], {}, "of one shape"),
     "concat of pixels": ([node("Concat", "x", "x", axis=2)], {}, "channels, one after the other"),
     "slice": ([node("Slice", "x", "s", "e")], {"s": np.array([0, 1]), "e": np.array([9, 3])}, "every so manieth pixel"),
-    "slice of other pixels": ([node("Slice", "x", "s", "e", "a")],
-        {"s": np.array([1]), "e": np.array([9]), "a": np.array([2])}, "found 1:9:1 of axis 2"),
-    "slice of every other channel": ([node("Slice", "x", "s", "e", "a", "t")],
-        {"s": np.array([0]), "e": np.array([9]), "a": np.array([1]), "t": np.array([2])}, "some channels, or every so"),
-    "slice of no channel": ([node("Slice", "x", "s", "e", "a")],
-        {"s": np.array([3]), "e": np.array([3]), "a": np.array([1])}, "some channels, or every so manieth pixel"),
-    "slice backwards": ([node("Slice", "x", "s", "e", "a", "t")],
-        {"s": np.array([5]), "e": np.array([-9]), "a": np.array([1]), "t": np.array([-1])}, "some channels, or every"),
-    "slice of the batch": ([node("Slice", "x", "s", "e", "a")],
-        {"s": np.array([0]), "e": np.array([1]), "a": np.array([0])}, "some channels, or every so manieth pixel"),
-    "slice of no axis": ([node("Slice", "x", "s", "e", "a")],
-        {"s": np.array([0]), "e": np.array([1]), "a": np.array([4])}, "attributes and inputs of this operator"),
-    "split of pixels": ([split("x", "a", "b", axis=3), node("Relu", "a")], {}, "axis: expected 1, that of the ch"),
-    "split of the batch": ([split("x", "a", "b"), node("Relu", "a")], {}, "axis: expected 1"),
-    "split that leaves some": ([split("x", "a", "b", extra=("s",), axis=1), node("Relu", "a")], {"s": np.array([2, 3])},
-        r"2 parts of 6 channels, found \[2, 3\]"),
-    "split with an empty part": ([split("x", "a", "b", extra=("s",), axis=1), node("Relu", "a")],
-        {"s": np.array([6, 0])}, r"2 parts of 6 channels, found \[6, 0\]"),
-    "split that is not even": ([split("x", *"abcd", axis=1), node("Relu", "a")], {}, "4 parts of 6 channels"),
-    "split into more than there are": ([split("x", *"abcdefg", axis=1, num_outputs=7), node("Relu", "a")], {},
-        "7 parts of 6 channels"),
+    "every other channel": ([node("Slice", "x", "s", "e", "a", "n")],
+        {"s": np.array([0]), "e": np.array([6]), "a": np.array([1]), "n": np.array([2])}, r"0:6:2 of axis 1 of \(6"),
+    "channels backwards": ([node("Slice", "x", "s", "e", "a", "n")],
+        {"s": np.array([5]), "e": np.array([-9]), "a": np.array([1]), "n": np.array([-1])}, "channels one after the"),
+    "no channels": ([node("Slice", "x", starts=[3], ends=[-3], axes=[1])], {}, r"\(Slice\): .* found 3:-3:1 of axis 1"),
+    "some pixels": ([node("Slice", "x", starts=[0], ends=[3], axes=[2])], {}, "found 0:3:1 of axis 2"),
+    "an axis that is not there": ([node("Slice", "x", starts=[0], ends=[3], axes=[4])], {}, "an axis of 4, found 4"),
+    "an axis twice": ([node("Slice", "x", starts=[0, 0], ends=[3, 2], axes=[1, -3])], {}, "each axis once"),
+    "a split of pixels": (split(parts=2, axis=2), {}, r"\(Split\): expected a Split of channels, found one along .* 2"),
+    "a split of the batch": (split(parts=2), {}, r"a Split of channels, found one along axis 0 of \(6, 7, 5\)"),
+    "a split of an axis that is not there": (split(parts=2, axis=-5), {}, "an axis of 4, found -5"),
+    "an empty part": (split("p", parts=2, axis=1), {"p": np.array([6, 0])}, r"at least one channel.* found \[6, 0\]"),
+    "too few channels": (split("p", parts=2, axis=1), {"p": np.array([2, 3])}, "6 channels together, found"),
+    "too few parts": (split("p", parts=2, axis=1), {"p": np.array([2, 2, 2])}, "2 parts of at least one"),
+    "parts that are not equal": (split(parts=4, axis=1), {}, "4 equal parts, found 6 channels"),
+    "another number of parts": (split(parts=2, axis=1, num_outputs=3), {}, "num_outputs: expected 2, .* found 3"),
+    "parts said twice": (split("p", parts=2, axis=1, num_outputs=2), {"p": np.array([3, 3])}, "number, found both"),
+    "parts that are computed": (split("x", parts=2, axis=1), {}, "a constant as the lengths of the parts"),
     "mean over channels": ([node("ReduceMean", "x", axes=[1])], {}, "the mean over height and width"),
     "batch into pixels": ([node("Reshape", "x", "s")], {"s": np.array([6, -1])}, "the batch to stay the first axis"),
     "division by zero": ([node("Div", "x", "z")], {"z": f32(0)}, "divisors other than 0"),
@@ -719,6 +673,12 @@ def test_what_has_no_counterpart_is_refused_by_its_node(name, tmp_path):
     with pytest.raises(FileError, match=message) as caught:
         convert_onnx(tmp_path / "m.onnx")
     assert str(tmp_path / "m.onnx") in str(caught.value)
+
+
+def test_nothing_is_left_for_the_last_part(tmp_path):
+    save(tmp_path / "m.onnx", split(parts=4, axis=1, num_outputs=4), {}, [2, 6, 7, 5], opset=18)
+    with pytest.raises(FileError, match=r"\(Split\): expected 4 parts of at least one .* found \[2, 2, 2, 0\]"):
+        convert_onnx(tmp_path / "m.onnx")
 
 
 def test_files_that_are_none(tmp_path):
@@ -879,6 +839,49 @@ def test_a_model_that_changes_its_pixels_itself_must_be_told(tmp_path, capsys):
         convert_onnx(path)
     assert cli.main(["convert", str(path), str(tmp_path / "m.h5"), "--recipe", "raw"]) == 0
     assert "mean 0/0/0, std 1/1/1 of pixels / 1" in capsys.readouterr().out
+
+
+def test_a_model_that_changes_single_channels_must_be_told_too(tmp_path):
+    colours = ["red", "green", "blue"]
+    nodes = [
+        helper.make_node("Split", ["x"], colours, axis=1),
+        node("Div", "blue", "k", out="d"),
+        node("Concat", "d", "green", "red", out="p", axis=1),
+    ]
+    with pytest.raises(FileError, match="input: expected to be told which pixels it takes"):
+        convert_onnx(pixels_of(nodes, tmp_path))
+    nodes[1:] = [node("Concat", *colours[::-1], out="c", axis=1), node("Sub", "c", "m", out="p")]
+    with pytest.raises(FileError, match="input: expected to be told which pixels it takes"):
+        convert_onnx(pixels_of(nodes, tmp_path))
+
+
+def test_what_has_no_name_is_not_needed(tmp_path):
+    """An input that is left out is not the output that somebody else does not name."""
+    nodes = [
+        node("NonZero", "x", out=""),
+        node("Clip", "x", "", "six", out="r"),
+        node("GlobalAveragePool", "r", out="g"),
+        node("Flatten", "g"),
+    ]
+    save(tmp_path / "m.onnx", nodes, {"six": f32(6)}, ["n", 6, 4, 4])
+    assert len(convert_onnx(tmp_path / "m.onnx")[0].layers) == 2
+
+
+@pytest.mark.parametrize("end", range(3))
+def test_parts_that_nothing_reads_are_no_layers(end, tmp_path):
+    """Not even where one is the output, or has no name."""
+    names = ["a", "", ""]
+    names[0], names[end] = names[end], "y"
+    nodes = [
+        node("Clip", "x", "", "six", out="r"),
+        node("GlobalAveragePool", "r", out="g"),
+        node("Flatten", "g", out="f"),
+        helper.make_node("Split", ["f"], names, axis=1),
+    ]
+    save(tmp_path / "m.onnx", nodes, {"six": f32(6)}, ["n", 6, 4, 4])
+    network, _ = convert_onnx(tmp_path / "m.onnx")
+    assert [layer.op for layer in network.layers] == ["clip", "global_average_pool", "take_channels"]
+    assert (network.layers[-1].first, network.layers[-1].count) == (2 * end, 2)
 
 
 def test_features_that_a_model_changes_itself_must_be_told_too(tmp_path):

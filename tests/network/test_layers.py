@@ -103,8 +103,8 @@ ADD = Add(name="n", inputs=("x", "y"))
         (Multiply(name="n", inputs=("x", "y")), [(3,), (3,)], (3,)),
         (Flatten(name="n", inputs=("x",)), [(6, 7, 3)], (126,)),
         (ChannelShuffle(name="n", inputs=("x",), groups=3), [(6, 7, 6)], (6, 7, 6)),
-        (TakeChannels(name="n", inputs=("x",), first=1, count=2), [(6, 7, 3)], (6, 7, 2)),
-        (TakeChannels(name="n", inputs=("x",), first=0, count=3), [(3,)], (3,)),
+        (TakeChannels(name="n", inputs=("x",), first=2, count=4), [(6, 7, 6)], (6, 7, 4)),
+        (TakeChannels(name="n", inputs=("x",), first=0, count=2), [(6,)], (2,)),
         (Affine(name="n", inputs=("x",), scale=ones(3), shift=ones(3)), [(6, 7, 3)], (6, 7, 3)),
     ],
 )
@@ -308,7 +308,6 @@ def test_arrays_become_contiguous():
         (Relu, set()),
         (MaxPool, {"kernel", "stride", "padding", "dilation", "ceil"}),
         (PadShortcut, {"stride", "before", "after"}),
-        (TakeChannels, {"first", "count"}),
     ],
 )
 def test_number_names(kind, names):
@@ -337,10 +336,11 @@ def test_number_names(kind, names):
         (lambda: node(Multiply, "x", "y"), [(6, 7, 3), (6, 7, 1)], "graph/n: expected two inputs of one shape"),
         (lambda: node(Flatten, "x"), [(3,)], "graph/n: expected an input of shape"),
         (lambda: node(ChannelShuffle, "x", groups=2), [(6, 7, 3)], "graph/n/groups: expected a divisor of 3 channels"),
-        (lambda: node(TakeChannels, "x", first=1, count=3), [(6, 7, 3)], "graph/n/count: expected some of 3 channels"),
-        (lambda: node(TakeChannels, "x", first=3, count=1), [(3,)], "3 channels, found 1 from number 3 on"),
-        (lambda: node(TakeChannels, "x", first=-1, count=2), [], "graph/n/first: expected an integer from 0 to 65536"),
-        (lambda: node(TakeChannels, "x", first=0, count=0), [], "graph/n/count: expected an integer from 1 to 65536"),
+        (lambda: take(2, 2), [(6, 7, 3)], r"graph/n/count: expected first \+ count of at most 3, found 4"),
+        (lambda: take(3, 1), [(3,)], r"graph/n/count: expected first \+ count of at most 3, found 4"),
+        (lambda: take(-1, 2), [], "graph/n/first: expected an integer from 0 to 65536, found -1"),
+        (lambda: take(0, 0), [], "graph/n/count: expected an integer from 1 to 65536, found 0"),
+        (lambda: take(0, 1.5), [], "graph/n/count: expected an integer"),
         (lambda: node(Affine, "x", scale=ones(3), shift=ones(2)), [(6, 7, 3)], "tensors/n/shift: expected shape"),
         (lambda: node(Clip, "x", low=1.0, high=0.5), [], "graph/n/high: expected at least low, 1.0, found 0.5"),
         (lambda: node(Clip, "x", low=float("nan"), high=1), [], "graph/n/low: expected a number of at most"),
@@ -359,6 +359,10 @@ def test_settings_of_operations_that_are_refused(layer, shapes, message):
 
 def node(kind, *inputs, **numbers):
     return kind(name="n", inputs=inputs, **numbers)
+
+
+def take(first, count):
+    return node(TakeChannels, "x", first=first, count=count)
 
 
 def lrn(**changes):

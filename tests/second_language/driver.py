@@ -395,9 +395,9 @@ class _Graph:
         self._node("channel_shuffle", self.shape, groups=self._divisor(self.shape[-1]))
 
     def _take_channels(self) -> None:
-        first = self._integer(0, self.shape[-1] - 1)
-        count = self._integer(1, self.shape[-1] - first)
-        self._node("take_channels", (*self.shape[:-1], count), first=first, count=count)
+        *pixels, channels = self.shape
+        count = self._integer(1, channels)
+        self._node("take_channels", (*pixels, count), first=self._integer(0, channels - count), count=count)
 
     def _pad_shortcut(self) -> None:
         stride, before, after = self._integer(1, 3), self._integer(0, 2), self._integer(0, 2)

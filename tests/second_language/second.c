@@ -613,8 +613,6 @@ static void read_node(Reader *from, Network *net, size_t number)
         out->height = out->width = 1;
     if (node->op == FLATTEN)
         out->channels = size_of(in);
-    if (node->op == TAKE_CHANNELS)
-        out->channels = node->count;
     if (node->op == CONV || is_pool(node)) {
         count_windows(down, node);
         count_windows(across, node);
@@ -626,6 +624,8 @@ static void read_node(Reader *from, Network *net, size_t number)
         out->width = (in.width - 1) / across->stride + 1;
         out->channels = node->before + in.channels + node->after;
     }
+    if (node->op == TAKE_CHANNELS)
+        out->channels = node->count;
     size_t limit = 1 << 26, padded_h = in.height + down->padding[0] + down->padding[1];
     size_t padded_w = in.width + across->padding[0] + across->padding[1];
     if (out->height > limit / out->width / out->channels || padded_h > limit / padded_w / in.channels)
@@ -1187,8 +1187,8 @@ static void channel_shuffle(const Node *node, const float *x, float *y)
 
 static void take_channels(const Node *node, const float *x, float *y)
 {
-    for (size_t i = 0; i < size_of(node->out); i++)
-        y[i] = x[i / node->count * node->in.channels + node->first + i % node->count];
+    for (size_t pixel = 0; pixel < node->out.height * node->out.width; pixel++)
+        memcpy(y + pixel * node->count, x + pixel * node->in.channels + node->first, node->count * sizeof *y);
 }
 
 static void flatten(const Node *node, const float *x, float *y)

@@ -37,7 +37,7 @@ from tests.second_language.driver import (
 from tests.second_language.flatten import flatten, network_digest, read
 
 DIGITS = Path(pcmref.bundled())
-REFUSED = (7, 33, 35)  # random networks whose sums or gains their random converters do not hold
+REFUSED = (1, 33, 39)  # random networks whose sums or gains their random converters do not hold
 RESNET = DIGITS.with_name("resnet32-cifar10.h5")
 
 
@@ -205,11 +205,11 @@ def test_the_resnet32_has_the_same_bits(program: Path, tmp_path: Path, preset: s
 
 
 @pytest.mark.filterwarnings("ignore::pcmref.PcmrefWarning")
-@pytest.mark.parametrize("number", [*range(40), 116, 118, *REFUSED])
+@pytest.mark.parametrize("number", range(40))
 def test_random_networks_have_the_same_bits(program: Path, tmp_path: Path, number: int) -> None:
     """Each has every operation; every second one has converters of its own instead of a preset's.
 
-    10, 116 and 118 have stored ranges that fit.
+    2, 14 and 16 have stored ranges that fit.
     """
     rng = np.random.default_rng([2020, number])
     h5 = tmp_path / "network.h5"
@@ -279,8 +279,9 @@ REFUSED_NODES = {
     "no pixel after": [POOL | {"op": "average_pool", "padding": [0, 0, 0, 4]}],
     "no pixel between": [POOL | {"kernel": [2, 1], "dilation": [5, 1], "padding": [1, 0, 1, 0]}],
     "no window": [POOL | {"dilation": [5, 1]}],
-    "channels": [{"op": "take_channels", "inputs": ["input"], "first": 4, "count": 3}],
     "groups": [{"op": "channel_shuffle", "inputs": ["input"], "groups": 4}],
+    "first and count": [{"op": "take_channels", "inputs": ["input"], "first": 3, "count": 4}],
+    "no channel": [{"op": "take_channels", "inputs": ["input"], "first": 6, "count": 0}],
     "order of the factors": [
         {"op": "global_average_pool", "inputs": ["input"]},
         {"op": "multiply", "inputs": ["node0", "input"]},
