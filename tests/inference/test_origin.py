@@ -261,3 +261,5 @@ def test_noise_of_columns_of_zeros_warns_where_their_largest_weight_counts_as_on
     program(quiet, model=model).at(25.0)  # in proportion to the others
     loud = replace_layer(NETWORK, "conv2", weight=weight * np.float32(1000))
     program(loud, model=model, scale="column").at(25.0)
+    weight[0, 0, 0, 0] = 1.0
+    program(replace_layer(NETWORK, "conv2", weight=weight), model=model, scale="column").at(25.0)

@@ -15,7 +15,7 @@ from pcmref.devices.chip import program
 from pcmref.errors import PcmrefWarning
 from pcmref.inference.signs import negative_inputs
 from pcmref.network.graph import Network
-from pcmref.network.operations import Add, GlobalAveragePool, MaxPool, PadShortcut, Relu
+from pcmref.network.operations import Add, GlobalAveragePool, MaxPool, PadShortcut, Relu, TakeChannels
 from tests.helpers.nets import RGB, batch_norm, conv, tiny
 
 BLACK = replace(RGB, mean=(0.0, 0.0, 0.0))
@@ -52,6 +52,7 @@ def test_what_each_layer_makes_of_signs():
     for keeps in (
         MaxPool(name="keeps", inputs=("relu",), kernel=2, stride=1),
         PadShortcut(name="keeps", inputs=("relu",), stride=1),
+        TakeChannels(name="keeps", inputs=("relu",), first=0, count=2),
         Add(name="keeps", inputs=("relu", "input")),
     ):
         assert not reads(first, relu, keeps)
