@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import zlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from itertools import islice
 from math import prod
@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from pcmref.arrays import Int64, UInt8
+from pcmref.arrays import Int64, UInt8, UInt32
 from pcmref.errors import FileError, integer, path_of
 from pcmref.files.atomic import replacing
 from pcmref.files.hdf5 import Contents, digest_of, fixed_text, line_of, opened
@@ -24,14 +24,15 @@ if TYPE_CHECKING:
 
 __all__ = ["load_samples", "save_samples"]
 
-#: Images of more bytes stay in their file, unless they lie in chunks there.
-HELD_MOST = 1 << 26
+#: Images of more bytes together stay in their file, unless they lie in chunks there or are small, with as many sums.
+HELD_MOST, SMALL = 1 << 26, 1 << 10
 
 
 def load_samples(path: str | Path, *, images: int | None = None) -> tuple[Samples, Samples | None]:
     """Read images to judge by and, if there are some, to calibrate with.
 
-    All are read, and the file's digest checked, but those of more than 64 MiB are not held: they are `StoredImages`.
+    All are read, and the file's digest checked, but those of more than 64 MiB are not held: they are `StoredImages`,
+    unless they lie in chunks or are tiny.
 
     Parameters
     ----------
@@ -126,7 +127,7 @@ def _write(
 
 @dataclass(frozen=True, eq=False)
 class _Reader:
-    """What reads some images of a file again, and makes sure that they are still those that it held.
+    """What reads some images of a file again, and notices when they have changed.
 
     Parameters
     ----------
@@ -134,24 +135,37 @@ class _Reader:
     name : str
         Of the dataset.
     shape : tuple of int
-    sums : list of int
-        CRC-32 of each image.
+    sums : uint32, one for each image that may be read
+        CRC-32 of its pixels.
     """
 
     path: Path
     name: str
     shape: tuple[int, ...]
-    sums: Sequence[int]
+    sums: UInt32
 
     def __call__(self, start: int, stop: int) -> UInt8:
         with opened(self.path) as contents:
             contents.expect_array(self.name, np.uint8, shape=self.shape)
-            images: UInt8 = contents.dataset(self.name).rows(start, stop)
+            dataset = contents.dataset(self.name)
+            if dataset.sides is not None:
+                raise FileError(self.name, "images that lie one after the other, as before", "chunks")
+            images: UInt8 = dataset.rows(start, stop)
         for place, image in enumerate(images, start):
             if zlib.crc32(image.data) != self.sums[place]:
                 where = f"{self.path}: {self.name}[{place}]"
                 raise FileError(where, "the image that was there when the file was opened", "another")
         return images
+
+
+def _sums(blocks: Iterable[UInt8], count: int) -> UInt32:
+    """Return the CRC-32 of each of the first so many images of all that come."""
+    sums, place = np.zeros(count, np.uint32), 0
+    for block in blocks:
+        for image in block[: max(0, count - place)]:
+            sums[place] = zlib.crc32(image.data)
+            place += 1
+    return sums
 
 
 def _samples(contents: Contents, group: str, path: Path, most: int | None = None) -> Samples:
@@ -161,8 +175,8 @@ def _samples(contents: Contents, group: str, path: Path, most: int | None = None
     count, *sides = dataset.shape or ()
     kept = count if most is None else min(most, count)
     images: Images
-    if kept * prod(sides) > HELD_MOST and dataset.sides is None:
-        sums = [zlib.crc32(image.data) for block in contents.blocks(name) for image in block]
+    if kept * prod(sides) > HELD_MOST and prod(sides) >= SMALL and dataset.sides is None:
+        sums = _sums(contents.blocks(name), kept)
         reader = _Reader(path=path.absolute(), name=name, shape=(count, *sides), sums=sums)
         images = StoredImages(shape=(kept, *sides), read=reader)
     else:

@@ -17,7 +17,17 @@ from pcmref.importers.onnx_values import Translation, Value
 from pcmref.network.graph import Network
 from pcmref.network.images import Normalisation, Samples
 from pcmref.network.layers import BatchNorm, Layer
-from pcmref.network.operations import Affine, Concat, Flatten, TakeChannels
+from pcmref.network.operations import (
+    Affine,
+    AveragePool,
+    ChannelShuffle,
+    Concat,
+    Flatten,
+    GlobalAveragePool,
+    MaxPool,
+    PadShortcut,
+    TakeChannels,
+)
 from pcmref.network.recipes import IMAGENET, RECIPES, Order, for_channels, on_rgb
 
 __all__ = ["OnnxModel", "assumed", "convert_onnx", "open_onnx"]
@@ -27,6 +37,8 @@ NO_NORMS = (
     "the model has no batch normalisations, so that AdaBS has nothing to correct (PyTorch exports them with "
     "dynamo=False, do_constant_folding=False, training=TrainingMode.PRESERVE, of a model in eval mode)"
 )
+#: Operations that put out pixels as they are, or means of them.
+KEEPING = (Flatten, TakeChannels, Concat, ChannelShuffle, PadShortcut, MaxPool, AveragePool, GlobalAveragePool)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -141,9 +153,9 @@ def open_onnx(path: str | Path, *, size: tuple[int, int] | None = None, output: 
     layers = tuple(done.layers.values())
     if not any(isinstance(layer, BatchNorm) for layer in layers):
         done.notes.append(NO_NORMS)
-    images = {"input"}  # and what holds nothing but pixels
+    images = {"input"}  # and what holds nothing but pixels, or means of some
     for layer in layers:
-        if isinstance(layer, (Flatten, TakeChannels, Concat)) and images.issuperset(layer.inputs):
+        if isinstance(layer, KEEPING) and images.issuperset(layer.inputs):
             images.add(layer.name)
     changed = any(isinstance(layer, Affine) and layer.inputs[0] in images for layer in layers)
     usual = IMAGENET if shape[2] == len(IMAGENET.mean) else RECIPES["unit"].normalisation

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 
@@ -48,7 +49,7 @@ from pcmref.importers.onnx_shapes import (
     transpose,
     unsqueeze,
 )
-from pcmref.importers.onnx_values import NO_PADS, Array, Attributes, Translation, Translator, Value
+from pcmref.importers.onnx_values import NO_PADS, NO_STEPS, ONE_STEP, Array, Attributes, Translation, Translator, Value
 from pcmref.network.operations import Flatten, HardSigmoid, LeakyRelu, Relu, Sigmoid, Tanh
 
 __all__ = ["OPERATORS", "cut", "input_axes", "translate"]
@@ -87,6 +88,8 @@ def translate(graph: Graph, input_shape: tuple[int, int, int]) -> Translation:
         raise FileError(f"output {output!r}", "something that depends on the images", "a constant")
     if done.values[output].pads != NO_PADS:
         raise FileError(f"output {output!r}", "a Pad only before a convolution", "one at the end")
+    if done.values[output].steps != NO_STEPS:
+        raise FileError(f"output {output!r}", ONE_STEP, describe(done.values[output].steps))
     return done
 
 
@@ -110,7 +113,7 @@ def _needed(graph: Graph, output: str) -> Iterator[Node]:
         missing = [name for name in node.inputs if name not in known]
         if missing:
             raise FileError(node.where, "values that are defined before it", describe(missing[0]))
-        twice = [name for name in node.outputs if name in known and name]
+        twice = [name for name, count in Counter(node.outputs).items() if name and (name in known or count > 1)]
         if twice:
             raise FileError(node.where, "names that no other value has", describe(twice[0]))
         known |= set(node.outputs)

@@ -20,6 +20,8 @@ from pcmref.network.layers import Layer, Shape
 
 __all__ = [
     "NO_PADS",
+    "NO_STEPS",
+    "ONE_STEP",
     "Array",
     "Attributes",
     "Sides",
@@ -31,6 +33,7 @@ __all__ = [
     "constant_of",
     "each_channel",
     "floats_of",
+    "integers_of",
     "map_of",
     "number_of",
     "optional_of",
@@ -41,6 +44,9 @@ __all__ = [
 
 Sides: TypeAlias = tuple[int, int, int, int]
 NO_PADS: Sides = (0, 0, 0, 0)
+NO_STEPS = (1, 1)
+#: What is expected of a Slice, or several, of pixels.
+ONE_STEP = "one step for height and width"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,12 +63,15 @@ class Value:
         What each axis is: "c" for channels, "h" and "w"; of channels that are being shuffled "g" and "k".
     pads : (top, left, bottom, right)
         Zeros around it that no layer has added yet.
+    steps : (vertical, horizontal)
+        Of which pixels it consists, that no layer has taken yet: PyTorch writes a Slice for each axis.
     """
 
     node: str
     shape: tuple[int, ...]
     axes: str
     pads: Sides = NO_PADS
+    steps: tuple[int, int] = NO_STEPS
 
 
 class Translation:
@@ -80,6 +89,8 @@ class Translation:
         self.shapes: dict[str, Shape] = {"input": input_shape}
         self.values: dict[str, Value] = {}
         self.constants: dict[str, Array] = dict(graph.constants)
+        #: Names of all values that a node reads, or that are put out.
+        self.read = {name for node in graph.nodes for name in node.inputs if name} | set(graph.outputs)
         #: What was dropped or assumed, in words.
         self.notes: list[str] = []
 
@@ -120,20 +131,22 @@ class Attributes:
             raise FileError(self.node.where, "attributes that are known", describe(sorted(self.left)))
 
 
-def value_of(done: Translation, node: Node, place: int = 0, *, padded: bool = False) -> Value:
-    """Return an activation that a node reads; with zeros around it only if the node can take them."""
+def value_of(done: Translation, node: Node, place: int = 0, *, padded: bool = False, stepped: bool = False) -> Value:
+    """Return an activation that a node reads; with zeros around it, or steps, only if the node can take them."""
     name = node.inputs[place]
     if name not in done.values:
         raise FileError(node.where, f"an activation as input {place + 1}", f"the constant {name!r}")
     value = done.values[name]
     if value.pads != NO_PADS and not padded:
         raise FileError(node.where, "a Pad only before a convolution or an average of padding too", "one before it")
+    if value.steps != NO_STEPS and not stepped:
+        raise FileError(node.where, ONE_STEP, f"{describe(value.steps)} before it")
     return value
 
 
-def map_of(done: Translation, node: Node, *, padded: bool = False) -> Value:
+def map_of(done: Translation, node: Node, *, padded: bool = False, stepped: bool = False) -> Value:
     """Return the activation, if it is a map of ours with channels first."""
-    value = value_of(done, node, padded=padded)
+    value = value_of(done, node, padded=padded, stepped=stepped)
     if value.axes != "chw" or len(done.shapes[value.node]) != 3:
         raise FileError(node.where, "a map: batch, channels, height, width", f"axes {value.axes} of {value.shape}")
     return value
@@ -173,6 +186,13 @@ def floats_of(node: Node, values: Array, what: str) -> Float32:
     if values.dtype.kind == "b":
         raise FileError(node.where, f"numbers as {what}", str(values.dtype))
     return np.ascontiguousarray(values, np.float32)
+
+
+def integers_of(node: Node, values: Array, what: str) -> list[int]:
+    """Return the integers of a list."""
+    if values.dtype.kind not in "iu" or values.ndim != 1:
+        raise FileError(node.where, f"a list of integers as {what}", f"{values.dtype} of shape {values.shape}")
+    return [int(n) for n in values]
 
 
 def number_of(node: Node, values: Array, what: str) -> float:

@@ -68,7 +68,7 @@ class Tally:
     ----------
     network : Network
     crossbars : mapping of crossbar layer to Crossbar
-    images : uint8, shape (n, height, width, channels), or StoredImages
+    images : uint8, shape (n, height, width, channels)
         With their positions as addresses.
     """
 

@@ -100,7 +100,9 @@ class StoredImages:
         return self.shape[0]
 
     def __getitem__(self, part: slice) -> UInt8:
-        """Read a slice."""
+        """Read a slice; `ParameterError` for any other part."""
+        if not isinstance(part, slice):
+            raise ParameterError("images", "a slice of them (numpy.asarray reads all)", describe(part))
         start, stop, step = part.indices(len(self))
         if step == 1:
             return self.read(start, max(start, stop))
@@ -112,7 +114,7 @@ class StoredImages:
         return np.asarray(self[:], dtype)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """Send the pixels: another machine may not have the file."""
+        """Copy and send the pixels, all of them: another machine may not have the file."""
         return np.asarray, (self[:],)
 
 

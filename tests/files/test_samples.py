@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 import pcmref
-from pcmref.errors import FileError
+from pcmref.errors import FileError, ParameterError
+from pcmref.files import samples as samples_module
 from pcmref.files.hdf5 import opened
 from pcmref.files.samples import load_samples
 from pcmref.network.images import Samples, StoredImages
@@ -120,6 +121,7 @@ def stored(tmp_path, monkeypatch):
         put(file, "calibration/", net.calibration.images[:200], net.calibration.labels[:200])
     held = load_samples(path)
     monkeypatch.setattr("pcmref.files.samples.HELD_MOST", 0)
+    monkeypatch.setattr("pcmref.files.samples.SMALL", 0)
     found = load_samples(path)
     assert all(isinstance(samples.images, np.ndarray) for samples in held)
     assert all(isinstance(samples.images, StoredImages) for samples in found)
@@ -192,8 +194,42 @@ def test_no_more_stored_images_than_asked_for(stored):
         assert np.array_equal(samples.images[-5:], held.images[:count][-5:])
 
 
+def test_what_is_held(tmp_path, monkeypatch):
+    """What takes no more than 64 MiB together, or less than 1 KiB an image."""
+    assert (samples_module.HELD_MOST, samples_module.SMALL) == (64 << 20, 1 << 10)
+    image = IMAGES[0].nbytes
+    path = tmp_path / "mine.h5"
+    with h5py.File(path, "w") as file:
+        put(file)
+    for most, small, count, stays in (
+        (7 * image, 0, None, False),
+        (7 * image - 1, 0, None, True),
+        (7 * image - 1, image, None, True),
+        (7 * image - 1, image + 1, None, False),
+        (3 * image, 0, 3, False),
+        (3 * image, 0, 4, True),
+    ):
+        monkeypatch.setattr(samples_module, "HELD_MOST", most)
+        monkeypatch.setattr(samples_module, "SMALL", small)
+        samples, _ = load_samples(path, images=count)
+        assert isinstance(samples.images, StoredImages) == stays
+        assert np.array_equal(samples.images, IMAGES[:count])
+
+
+@pytest.mark.parametrize(
+    "part", [0, -1, np.int64(2), [1, 2], (slice(2), slice(3)), ..., None, np.array([True])], ids=str
+)
+def test_nothing_but_slices_of_stored_images(stored, part):
+    _, _, _, (samples, _) = stored
+    with pytest.raises(ParameterError, match="images: expected a slice of them"):
+        samples.images[part]
+    with pytest.raises(ParameterError, match="images: expected a slice of them"):
+        list(samples.images)
+
+
 def test_images_in_chunks_are_held(tmp_path, monkeypatch):
     monkeypatch.setattr("pcmref.files.samples.HELD_MOST", 0)
+    monkeypatch.setattr("pcmref.files.samples.SMALL", 0)
     with h5py.File(tmp_path / "mine.h5", "w") as file:
         file.create_dataset("images", data=IMAGES, chunks=(1, 4, 5, 3), compression="gzip")
         file["labels"] = LABELS
@@ -225,6 +261,14 @@ def other(path):
         put(file)
 
 
+def packed(path):
+    """The same images, in a chunk that may inflate to anything."""
+    with h5py.File(path, "r+") as file:
+        images = file["images"][:]
+        del file["images"]
+        file.create_dataset("images", data=images, chunks=images.shape, compression="gzip")
+
+
 @pytest.mark.parametrize(
     ("spoil", "message"),
     [
@@ -232,8 +276,9 @@ def other(path):
         (cut, "expected an intact HDF5 file"),
         (other, r"images: expected uint8 of shape \(70, 8, 8, 1\), found uint8 of shape \(7, 4, 5, 3\)"),
         (lambda path: path.unlink(), "expected an HDF5 file, found nothing"),
+        (packed, "images that lie one after the other, as before, found chunks"),
     ],
-    ids=["changed", "cut", "other", "gone"],
+    ids=["changed", "cut", "other", "gone", "packed"],
 )
 @pytest.mark.parametrize("threads", [1, 2])
 def test_a_file_that_changes_meanwhile_gives_no_numbers(stored, spoil, message, threads):

@@ -253,6 +253,31 @@ GRAPHS = {
         {"s": np.array([-99, 0, 0]), "e": np.array([-1, 7, 9]), "a": np.array([1, 2, 3]), "n": np.array([1, 3, 3])},
         13,
     ),
+    "every other pixel, an axis at a time": (
+        [
+            node("Slice", "x", "s", "e", "two", "n", out="rows"),
+            node("Slice", "rows", "s", "e", "three", "n"),
+        ],
+        {"s": np.array([0]), "e": np.array([2**62]), "two": np.array([2]), "three": np.array([3]), "n": np.array([2])},
+        13,
+    ),
+    "every fourth pixel, an axis at a time": (
+        [
+            node("Slice", "x", "s", "e", "two", "n", out="rows"),
+            node("Slice", "rows", "s", "e", "two", "n", out="fewer"),
+            node("Slice", "fewer", "s", "e", "three", "four"),
+        ],
+        {
+            **{"s": np.array([0]), "e": np.array([2**62]), "two": np.array([2]), "three": np.array([3])},
+            **{"n": np.array([2]), "four": np.array([4])},
+        },
+        13,
+    ),
+    "all of the batch": (
+        [node("Slice", "x", "s", "e")],
+        {"s": np.array([0, 2]), "e": np.array([2**63 - 1, 5])},
+        13,
+    ),
     "channels of a vector": (
         [node("Flatten", "x", out="f"), node("Slice", "f", "s", "e", "a")],
         {"s": np.array([17]), "e": np.array([80]), "a": np.array([1])},
@@ -625,15 +650,42 @@ REFUSED = {
     "a bias for each pixel": ([node("Add", "x", "b")], {"b": numbers(6, 7, 5)}, "one for each channel"),
     "sum of other shapes": ([node("GlobalAveragePool", "x", out="g"), node("Add", "x", "g")], {}, "of one shape"),
     "concat of pixels": ([node("Concat", "x", "x", axis=2)], {}, "channels, one after the other"),
-    "slice": ([node("Slice", "x", "s", "e")], {"s": np.array([0, 1]), "e": np.array([9, 3])}, "every so manieth pixel"),
+    "slice": ([node("Slice", "x", "s", "e")], {"s": np.array([0, 1]), "e": np.array([9, 3])}, "every n-th pixel"),
+    "the other pixels": ([node("MaxPool", "x", kernel_shape=[2, 2], out="m"),
+        node("Slice", "m", "s", "e", "a", "n")], {"s": np.array([1, 1]), "e": np.array([6, 4]),
+        "a": np.array([2, 3]), "n": np.array([2, 2])}, "found 1:6:2 of axis 2"),
+    "pixels before channels": ([node("Transpose", "x", perm=[0, 2, 3, 1], out="t"),
+        node("Slice", "t", "s", "e", "a", "n"), ], {"s": np.array([0, 0]), "e": np.array([9, 9]),
+        "a": np.array([1, 2]), "n": np.array([2, 2])}, "a map: batch, channels, height, width"),
+    "every other row": ([node("Slice", "x", "s", "e", "a", "n", out="r"), node("Relu", "r")],
+        {"s": np.array([0]), "e": np.array([9]), "a": np.array([2]), "n": np.array([2])},
+        r"Relu\): expected one step for height and width, found \(2, 1\) before it"),
+    "every other row at the end": ([node("Slice", "x", "s", "e", "a", "n")],
+        {"s": np.array([0]), "e": np.array([9]), "a": np.array([2]), "n": np.array([2])},
+        r"output 'y': expected one step for height and width, found \(2, 1\)"),
+    "channels of every other row": (
+        [node("Slice", "x", "s", "e", "a", "n", out="r"), node("Slice", "r", "s", "e", "o")],
+        {"s": np.array([0]), "e": np.array([9]), "a": np.array([3]), "n": np.array([4]), "o": np.array([1])},
+        "found 0:9:1 of axis 1"),
+    "no starts": ([node("Slice", "x")], {}, "starts and ends, found none"),
+    "attributes of old": ([node("Slice", "x", "s", "e", axes=[1])], {"s": np.array([0]), "e": np.array([2**31])},
+        r"attributes that are known, found \['axes'\]"),
+    "starts that are no integers": ([node("Slice", "x", "s", "e", "a")],
+        {"s": f32([1.7]), "e": np.array([3]), "a": np.array([1])}, "a list of integers as starts, found float32"),
+    "a start that is no list": ([node("Slice", "x", "s", "e")],
+        {"s": np.array(0), "e": np.array(3)}, r"a list of integers as starts, found int64 of shape \(\)"),
+    "lengths that are no integers": (split("p", parts=2, axis=1), {"p": f32([2.9, 3.1])},
+        "a list of integers as lengths of the parts"),
+    "a name for two parts": ([helper.make_node("Split", ["x"], ["z", "z"], axis=1), node("Relu", "z")], {},
+        "names that no other value has, found 'z'"),
     "every other channel": ([node("Slice", "x", "s", "e", "a", "n")],
         {"s": np.array([0]), "e": np.array([6]), "a": np.array([1]), "n": np.array([2])}, r"0:6:2 of axis 1 of \(6"),
     "channels backwards": ([node("Slice", "x", "s", "e", "a", "n")],
         {"s": np.array([5]), "e": np.array([-9]), "a": np.array([1]), "n": np.array([-1])}, "channels one after the"),
-    "no channels": ([node("Slice", "x", starts=[3], ends=[-3], axes=[1])], {}, r"\(Slice\): .* found 3:-3:1 of axis 1"),
-    "some pixels": ([node("Slice", "x", starts=[0], ends=[3], axes=[2])], {}, "found 0:3:1 of axis 2"),
-    "an axis that is not there": ([node("Slice", "x", starts=[0], ends=[3], axes=[4])], {}, "an axis of 4, found 4"),
-    "an axis twice": ([node("Slice", "x", starts=[0, 0], ends=[3, 2], axes=[1, -3])], {}, "each axis once"),
+    "no channels": ([node("Slice", "x", starts=[3], ends=[-3], axes=[1])], {}, r"\): .* found 3:-3:1 of axis 1", 9),
+    "some pixels": ([node("Slice", "x", starts=[0], ends=[3], axes=[2])], {}, "found 0:3:1 of axis 2", 9),
+    "an axis that is not there": ([node("Slice", "x", starts=[0], ends=[3], axes=[4])], {}, "an axis of 4, found 4", 9),
+    "an axis twice": ([node("Slice", "x", starts=[0, 0], ends=[3, 2], axes=[1, -3])], {}, "each axis once", 9),
     "a split of pixels": (split(parts=2, axis=2), {}, r"\(Split\): expected a Split of channels, found one along .* 2"),
     "a split of the batch": (split(parts=2), {}, r"a Split of channels, found one along axis 0 of \(6, 7, 5\)"),
     "a split of an axis that is not there": (split(parts=2, axis=-5), {}, "an axis of 4, found -5"),
@@ -641,8 +693,12 @@ REFUSED = {
     "too few channels": (split("p", parts=2, axis=1), {"p": np.array([2, 3])}, "6 channels together, found"),
     "too few parts": (split("p", parts=2, axis=1), {"p": np.array([2, 2, 2])}, "2 parts of at least one"),
     "parts that are not equal": (split(parts=4, axis=1), {}, "4 equal parts, found 6 channels"),
-    "another number of parts": (split(parts=2, axis=1, num_outputs=3), {}, "num_outputs: expected 2, .* found 3"),
-    "parts said twice": (split("p", parts=2, axis=1, num_outputs=2), {"p": np.array([3, 3])}, "number, found both"),
+    "another number of parts": (split(parts=2, axis=1, num_outputs=3), {}, "num_outputs: expected 2, .* found 3", 18),
+    "parts said twice": (split("p", parts=2, axis=1, num_outputs=2), {"p": np.array([3, 3])}, "number, found both", 18),
+    "parts not said": (split(parts=2, axis=1), {}, "lengths of the parts, or their number, found none", 18),
+    "lengths of a later opset": (split("p", parts=2, axis=1), {"p": np.array([3, 3])}, "as an attribute", 11),
+    "lengths of an older opset": (split(parts=2, axis=1, split=[3, 3]), {}, r"are known, found \['split'\]"),
+    "a number of a later opset": (split(parts=2, axis=1, num_outputs=2), {}, r"are known, found \['num_outputs'\]"),
     "parts that are computed": (split("x", parts=2, axis=1), {}, "a constant as the lengths of the parts"),
     "mean over channels": ([node("ReduceMean", "x", axes=[1])], {}, "the mean over height and width"),
     "batch into pixels": ([node("Reshape", "x", "s")], {"s": np.array([6, -1])}, "the batch to stay the first axis"),
@@ -668,8 +724,8 @@ REFUSED = {
 
 @pytest.mark.parametrize("name", REFUSED)
 def test_what_has_no_counterpart_is_refused_by_its_node(name, tmp_path):
-    nodes, constants, message = REFUSED[name]
-    save(tmp_path / "m.onnx", nodes, constants, [2, 6, 7, 5])
+    nodes, constants, message, *opset = REFUSED[name]
+    save(tmp_path / "m.onnx", nodes, constants, [2, 6, 7, 5], opset=opset[0] if opset else 17)
     with pytest.raises(FileError, match=message) as caught:
         convert_onnx(tmp_path / "m.onnx")
     assert str(tmp_path / "m.onnx") in str(caught.value)
@@ -853,6 +909,30 @@ def test_a_model_that_changes_single_channels_must_be_told_too(tmp_path):
     nodes[1:] = [node("Concat", *colours[::-1], out="c", axis=1), node("Sub", "c", "m", out="p")]
     with pytest.raises(FileError, match="input: expected to be told which pixels it takes"):
         convert_onnx(pixels_of(nodes, tmp_path))
+
+
+KEEPING = {
+    "every other pixel": [node("Slice", "x", "s", "e", "a", "n", out="p2")],
+    "channels": [node("Slice", "x", "s", "e", "one", out="p2")],
+    "largest": [node("MaxPool", "x", kernel_shape=[2, 2], out="p2")],
+    "mean": [node("AveragePool", "x", kernel_shape=[2, 2], out="p2")],
+    "zeros beside": [node("Pad", "x", "z", out="p2")],
+    "twice": [node("Concat", "x", "x", axis=1, out="p2")],
+}
+
+
+@pytest.mark.parametrize("name", KEEPING)
+def test_a_model_that_changes_its_pixels_after_moving_them_must_be_told_too(name, tmp_path):
+    flat = [node("GlobalAveragePool", "y2", out="g"), node("Flatten", "g")]
+    nodes = [*KEEPING[name], node("Mul", "p2", "k", out="y2"), *flat]
+    constants = {
+        **{"s": np.array([0, 0]), "e": np.array([9, 9]), "a": np.array([2, 3]), "n": np.array([2, 2])},
+        **{"one": np.array([1, 2]), "z": np.array([0, 1, 0, 0, 0, 0, 0, 0]), "k": f32(3)},
+    }
+    constants["e"] = np.array([2, 9]) if name == "channels" else constants["e"]
+    save(tmp_path / "m.onnx", nodes, constants, ["n", 3, 8, 8])
+    with pytest.raises(FileError, match="input: expected to be told which pixels it takes"):
+        convert_onnx(tmp_path / "m.onnx")
 
 
 def test_what_has_no_name_is_not_needed(tmp_path):
