@@ -1,4 +1,4 @@
-"""ShuffleNetV2, whose units take one half of the channels: exported by PyTorch, as ONNX, beside PyTorch's logits."""
+"""What PyTorch exports, beside its logits: ShuffleNetV2, whose units take half of the channels; padded shortcuts."""
 
 from __future__ import annotations
 
@@ -89,6 +89,19 @@ def test_other_ways_to_write_halves(operator, tmp_path, monkeypatch):
     network, _ = convert_onnx(tmp_path / "net.onnx")
     assert sum(isinstance(layer, TakeChannels) for layer in network.layers) == 4
     agrees(model, network, (32, 24))
+
+
+@pytest.mark.filterwarnings("ignore:Constant folding")
+@pytest.mark.parametrize("kind", ["pad-both", "pad-after"])
+def test_shortcuts_of_every_other_pixel(kind, tmp_path):
+    """A Slice for each axis, then a Pad of channels."""
+    from tests.helpers import torch_nets
+
+    model = torch_nets.randomised(torch_nets.ResNet((1, 1, 1), (4, 8, 16), kind=kind))
+    exported(tmp_path / "net.onnx", model, (16, 12))
+    network, _ = convert_onnx(tmp_path / "net.onnx")
+    assert sum(layer.op == "pad_shortcut" for layer in network.layers) == 4
+    agrees(model, network, (16, 12))
 
 
 def test_a_chip_of_it(tmp_path):
