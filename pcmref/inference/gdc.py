@@ -54,7 +54,7 @@ class GdcReference:
     def of(cls, reference: Snapshot, readout: GdcReadout = "absolute") -> GdcReference:
         """Measure a chip before drift, `Chip.reference`; `ParameterError` for one at another time."""
         one_of("gdc_readout", readout, get_args(GdcReadout))
-        instance("reference", reference, Snapshot, "Chip.reference")
+        instance("reference", reference, Snapshot, "Chip.reference; or a GdcReference")
         if (reference.t_s, reference.read) != (reference.model.reference_time_s, 0):
             found = f"one at {reference.t_s:g} s, read {reference.read}"
             raise ParameterError("reference", "the chip before drift (Chip.reference())", found)

@@ -12,7 +12,17 @@ from typing import Any, ClassVar, TypeAlias
 import numpy as np
 
 from pcmref.arrays import Float32, Int64, ReadOnly, UInt8, overflowing, read_only, refuse_masked
-from pcmref.errors import DataError, NetworkError, ParameterError, PcmrefWarning, describe, instance, integer, real
+from pcmref.errors import (
+    DataError,
+    NetworkError,
+    ParameterError,
+    PcmrefWarning,
+    called,
+    describe,
+    instance,
+    integer,
+    real,
+)
 
 __all__ = ["Images", "Normalisation", "Samples", "StoredImages"]
 
@@ -94,7 +104,17 @@ class StoredImages:
     read: Callable[[int, int], UInt8]
 
     dtype: ClassVar[np.dtype[np.uint8]] = np.dtype(np.uint8)
-    ndim: ClassVar[int] = 4
+
+    def __post_init__(self) -> None:
+        called("read", self.read)
+        sizes = self.shape if isinstance(self.shape, tuple) else ()
+        if len(sizes) != 4 or not all(isinstance(n, int) and n >= 0 for n in sizes):
+            raise ParameterError("shape", "(n, height, width, channels)", describe(self.shape))
+
+    @property
+    def ndim(self) -> int:
+        """Number of axes."""
+        return len(self.shape)
 
     def __len__(self) -> int:
         return self.shape[0]
@@ -111,6 +131,8 @@ class StoredImages:
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray[Any, Any]:
         """Read all of them."""
+        if copy is False:
+            raise ValueError("stored images are read, which makes a copy")
         return np.asarray(self[:], dtype)
 
     def __reduce__(self) -> tuple[Any, ...]:

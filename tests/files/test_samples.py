@@ -227,6 +227,22 @@ def test_nothing_but_slices_of_stored_images(stored, part):
         list(samples.images)
 
 
+@pytest.mark.parametrize("shape", [(7, 4, 5), [7, 4, 5, 3], (7, 4, 5, -1), (7, 4, 5, 3.0), None], ids=str)
+def test_stored_images_of_no_shape_are_refused(shape):
+    with pytest.raises(ParameterError, match=r"shape: expected \(n, height, width, channels\)"):
+        StoredImages(shape=shape, read=lambda start, stop: IMAGES[start:stop])
+    with pytest.raises(ParameterError, match="read: expected"):
+        StoredImages(shape=IMAGES.shape, read=None)
+
+
+def test_stored_images_are_what_is_read():
+    images = StoredImages(shape=IMAGES.shape, read=lambda start, stop: IMAGES[start:stop])
+    assert np.array_equal(np.asarray(images), IMAGES)
+    assert np.array(images, np.int16).dtype == np.int16
+    with pytest.raises(ValueError, match="makes a copy"):
+        images.__array__(copy=False)
+
+
 def test_images_in_chunks_are_held(tmp_path, monkeypatch):
     monkeypatch.setattr("pcmref.files.samples.HELD_MOST", 0)
     monkeypatch.setattr("pcmref.files.samples.SMALL", 0)
