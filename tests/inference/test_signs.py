@@ -52,7 +52,7 @@ def test_what_each_layer_makes_of_signs():
     for keeps in (
         MaxPool(name="keeps", inputs=("relu",), kernel=2, stride=1),
         PadShortcut(name="keeps", inputs=("relu",), stride=1),
-        TakeChannels(name="keeps", inputs=("relu",), first=0, count=2),
+        TakeChannels(name="keeps", inputs=("relu",), first=0, count=3),
         Add(name="keeps", inputs=("relu", "input")),
     ):
         assert not reads(first, relu, keeps)
