@@ -24,7 +24,8 @@ if TYPE_CHECKING:
 
 __all__ = ["load_samples", "save_samples"]
 
-#: Images of more bytes together stay in their file, unless they lie in chunks there or are small, with as many sums.
+#: Images of more bytes together stay in their file; not those in chunks, nor those of fewer bytes each than the second,
+#: whose check sums would be many.
 HELD_MOST, SMALL = 1 << 26, 1 << 10
 
 

@@ -168,9 +168,10 @@ def rows_of(
     look : bool
         Whether to warn of full scales that do not fit the first case.
     """
+    needs_gdc = any("gdc" in compensation for compensation in study.compensations)
     for seed, of_chip in groupby(cases, lambda case: case[0]):
         chip = program(study.network, model=study.model, seed=seed, scale=study.scale, significance=study.significance)
-        reference = GdcReference.of(chip.reference(), study.gdc_readout)
+        reference = GdcReference.of(chip.reference(), study.gdc_readout) if needs_gdc else None
         for t_s, at_time in groupby(of_chip, lambda case: case[1]):
             snapshot = chip.at(t_s)
             for _, _, compensation in at_time:
@@ -181,7 +182,7 @@ def rows_of(
 def _row(
     study: Study,
     snapshot: Snapshot,
-    reference: GdcReference,
+    reference: GdcReference | None,
     compensation: str,
     readout: Readout,
     threads: int | None,

@@ -1,4 +1,5 @@
-/* A second implementation of the inference of SPEC.md in C99, written from its text alone.
+/* A second implementation of the inference of SPEC.md in C99, written from its text alone; but for take_channels, which
+ * was added by somebody who knew the package.
  *
  * Headings and comments name the sections of SPEC.md that are spelt out; names are those of its tables. It is plain
  * on purpose, to be read beside the text. Left out: the digital baseline, thresholds and measured ADCs, gains and

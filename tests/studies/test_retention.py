@@ -225,3 +225,13 @@ def test_threads_change_no_row(net):
     assert retention(study, threads=1).rows == retention(study, threads=3).rows
     with pytest.raises(ParameterError, match="threads"):
         retention(study, threads=0)
+
+
+def test_the_chip_before_drift_is_read_for_gdc_alone(net, monkeypatch):
+    read, reference = [], pcmref.Chip.reference
+    monkeypatch.setattr(pcmref.Chip, "reference", lambda chip: read.append(chip.seed) or reference(chip))
+    of = {"network": net, "samples": net.evaluation.first(3), "calibration": net.calibration, "times_s": (25.0, DAY_S)}
+    retention(Study(**of, compensations=("none", "adabs"), seeds=(0, 1)))
+    assert read == []
+    retention(Study(**of, compensations=("none", "gdc"), seeds=(0, 1)))
+    assert read == [0, 1]
